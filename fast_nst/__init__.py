@@ -1,0 +1,76 @@
+"""Real-time style transfer: train a network from one painting, stylise any picture with it in one pass.
+
+    import fast_nst as nst
+
+    stylize = nst.Stylizer.load("starry-night")
+    nst.save_image("out.png", stylize(nst.load_image("photo.jpg")))
+
+Names are imported when they are first used, so that ``import fast_nst`` costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fast_nst.checkpoint import bundled_styles, load_checkpoint
+    from fast_nst.config import LossConfig, NetworkConfig, TrainConfig
+    from fast_nst.errors import InputError
+    from fast_nst.images import from_uint8, load_image, save_image, to_uint8
+    from fast_nst.inference.stylizer import Stylizer
+    from fast_nst.losses import PerceptualLoss, gram_matrix
+    from fast_nst.training.trainer import Trainer
+    from fast_nst.transform_net import TransformNet
+    from fast_nst.vgg import VGGFeatures, load_vgg
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "InputError": "errors",
+    "LossConfig": "config",
+    "NetworkConfig": "config",
+    "PerceptualLoss": "losses",
+    "Stylizer": "inference.stylizer",
+    "TrainConfig": "config",
+    "Trainer": "training.trainer",
+    "TransformNet": "transform_net",
+    "VGGFeatures": "vgg",
+    "bundled_styles": "checkpoint",
+    "from_uint8": "images",
+    "gram_matrix": "losses",
+    "load_checkpoint": "checkpoint",
+    "load_image": "images",
+    "load_vgg": "vgg",
+    "save_image": "images",
+    "to_uint8": "images",
+}
+__all__ = [
+    "InputError",
+    "LossConfig",
+    "NetworkConfig",
+    "PerceptualLoss",
+    "Stylizer",
+    "TrainConfig",
+    "Trainer",
+    "TransformNet",
+    "VGGFeatures",
+    "bundled_styles",
+    "from_uint8",
+    "gram_matrix",
+    "load_checkpoint",
+    "load_image",
+    "load_vgg",
+    "save_image",
+    "to_uint8",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,201 @@
+"""One safetensors file holds the weights and the config they need; it is whole or absent and runs no code.
+
+The metadata has exactly one key, sorted JSON: several keys would be written in a random order, and the same
+training would give different bytes. A SHA-256 of the tensor bytes is checked on load, for a flipped bit
+loads silently otherwise.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from fast_nst.config import NetworkConfig, from_dict, to_dict
+from fast_nst.errors import InputError
+from fast_nst.transform_net import TransformNet
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "bundled_styles",
+    "find_style",
+    "load_checkpoint",
+    "read_tensors",
+    "save_checkpoint",
+    "write_tensors",
+]
+
+FORMAT = 1
+KEY = "fast_nst"
+
+
+class CheckpointError(InputError):
+    """A file that is no checkpoint of ours, is damaged, or does not fit."""
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained style: the network, ready for inference, and what its file says of it."""
+
+    network: TransformNet
+    about: dict[str, Any]
+
+    @property
+    def style(self) -> str:
+        return str(self.about.get("style", "unnamed"))
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write everything or nothing: a killed run or a full disk leaves the previous file intact.
+
+    Raises:
+        OSError: the folder is missing or read-only, or the disk is full; nothing is left behind.
+    """
+    flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    header = {**about, "format": FORMAT, "sha256": digest(flat)}
+    data = save(flat, metadata={KEY: json.dumps(header, sort_keys=True)})
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+    _fsync_folder(path.parent)
+
+
+def _fsync_folder(folder: Path) -> None:
+    """The rename itself must survive a power cut; some systems cannot open folders, and need not."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the metadata of a file of ours, verified.
+
+    Raises:
+        CheckpointError: not there, not ours, of a later format, or damaged.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"there is no checkpoint at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        about = json.loads(metadata[KEY])
+        found = about["format"]
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {str(error).splitlines()[0]}") from None
+    except (KeyError, ValueError, TypeError):
+        raise CheckpointError(
+            f"{path} is not a fast-nst checkpoint: its metadata has no readable {KEY!r} entry; "
+            "models of other projects cannot be used as they are"
+        ) from None
+    if found != FORMAT:
+        raise CheckpointError(f"{path} has format {found!r}, this version reads {FORMAT}; update fast-nst")
+    if about.get("sha256") != digest(tensors):
+        raise CheckpointError(f"{path} is damaged: its contents do not match its checksum; get it again")
+    return tensors, about
+
+
+def save_checkpoint(
+    path: Path, network: TransformNet, about: Mapping[str, Any], *, half: bool = True
+) -> None:
+    """Write what inference needs: the weights, in fp16 when ``half``, and the config that rebuilds them.
+
+    Raises:
+        OSError: as `write_tensors`.
+        CheckpointError: a weight is not finite; nothing is written.
+    """
+    tensors = dict(network.state_dict())
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"the weights at {name} are not finite; {path} is not written")
+        if half and tensor.is_floating_point():
+            tensors[name] = tensor.half()
+    versions = {"torch": torch.__version__, "python": platform.python_version()}
+    write_tensors(path, tensors, {**about, "network": to_dict(network.config), "versions": versions})
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """A trained style from its file, in fp32 on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, not ours, or its tensors do not fit its own config.
+    """
+    path = Path(path)
+    tensors, about = read_tensors(path)
+    if "network" not in about:
+        raise CheckpointError(f"{path} holds a training state, not a style; give the checkpoint beside it")
+    network = TransformNet(from_dict(NetworkConfig, about["network"]))
+    wanted = network.state_dict()
+    for name in sorted({*wanted, *tensors}):
+        if name not in tensors or name not in wanted:
+            raise CheckpointError(f"{path} {'lacks' if name in wanted else 'has an unknown'} tensor {name}")
+        if tensors[name].shape != wanted[name].shape:
+            shapes = f"{tuple(tensors[name].shape)}, its network needs {tuple(wanted[name].shape)}"
+            raise CheckpointError(f"{path}: {name} has shape {shapes}")
+        if not torch.isfinite(tensors[name]).all():
+            raise CheckpointError(f"{path}: {name} is not finite; the training that wrote it went wrong")
+    network.load_state_dict({name: t.to(wanted[name].dtype) for name, t in tensors.items()})
+    return Checkpoint(network.eval().requires_grad_(False), about)
+
+
+def bundled_styles() -> dict[str, Path]:
+    """The trained styles that come with the package, by name."""
+    here = Path(__file__).resolve().parent
+    for folder in (here / "checkpoints", here.parent / "checkpoints"):
+        if found := {path.stem: path for path in sorted(folder.glob("*.safetensors"))}:
+            return found
+    return {}
+
+
+def find_style(style: str | Path) -> Path:
+    """The file of a style given by its bundled name or as a path.
+
+    Raises:
+        CheckpointError: neither; names the nearest bundled style.
+    """
+    path, bundled = Path(style), bundled_styles()
+    if path.suffix == ".safetensors" or path.is_file():
+        if not path.is_file():
+            raise CheckpointError(f"there is no checkpoint at {path}")
+        return path
+    if str(style) in bundled:
+        return bundled[str(style)]
+    near = get_close_matches(str(style), bundled, n=1)
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    raise CheckpointError(
+        f"unknown style {str(style)!r}; {hint}bundled: {', '.join(bundled) or 'none'}; "
+        "or give a .safetensors file"
+    )

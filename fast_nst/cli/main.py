@@ -1,0 +1,45 @@
+"""The command ``fast-nst``: its sub-commands by name, each imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+
+from fast_nst import __version__
+from fast_nst.cli.common import DONE, USAGE, say
+
+__all__ = ["main"]
+
+COMMANDS = {
+    "train": "train a style network from one painting",
+    "stylize": "stylise pictures with a trained style",
+    "styles": "list the bundled styles",
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    if given in (["--version"], ["-V"]):
+        print(f"fast-nst {__version__}")
+        return DONE
+    if given and given[0] in COMMANDS:
+        module = importlib.import_module(f"fast_nst.cli.{given[0]}")
+        code: int = module.main(given[1:])
+        return code
+    listing = "\n".join(f"  fast-nst {name:<9} {words}" for name, words in COMMANDS.items())
+    if given in (["--help"], ["-h"]):
+        print(f"Real-time style transfer.\n\n{listing}\n\nfast-nst COMMAND --help lists a command's options.")
+        return DONE
+    if given:
+        near = get_close_matches(given[0], COMMANDS, n=1)
+        say(f"error: unknown command {given[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    say(listing)
+    return USAGE
+
+
+def entry() -> None:
+    """The console script."""
+    sys.exit(main())

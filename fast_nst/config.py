@@ -1,0 +1,316 @@
+"""Every tunable, as frozen dataclasses: its help text, its unit and where the number comes from.
+
+One tree gives the command line's flags, the TOML file of a run, the Python API and the checkpoint's metadata.
+The text under a field is its help. Nothing here imports torch, so ``--help`` is quick.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from fast_nst.errors import InputError
+
+__all__ = [
+    "PRESETS",
+    "LossConfig",
+    "NetworkConfig",
+    "StylizeConfig",
+    "TrainConfig",
+    "from_dict",
+    "to_dict",
+]
+
+T = typing.TypeVar("T")
+LossNetwork = Literal["vgg16", "vgg19"]
+Preset = Literal["default", "small", "tiny", "paper"]
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+
+# The paper's four layers for VGG-16 (section 4.1). VGG-19 has a fourth convolution in blocks 3 and 4; the
+# second is taken there, which is as deep in the block as relu3_3 is wide of its end and a quarter cheaper.
+STYLE_LAYERS: dict[str, tuple[str, ...]] = {
+    "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
+    "vgg19": ("relu1_2", "relu2_2", "relu3_2", "relu4_2"),
+}
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The image transformation network (Johnson et al. 2016, supplementary material, table 1)."""
+
+    widths: tuple[int, int, int] = (32, 64, 128)
+    """channels at full, half and quarter size"""
+    blocks: int = 5
+    """residual blocks"""
+    norm: Literal["instance", "batch"] = "instance"
+    """the paper has batch norm; its released models instance norm, which suits one style better"""
+    upsample: Literal["tied", "free", "paper"] = "tied"
+    """fractionally-strided convolution: 4x4 tied to nearest x2 + 3x3, 4x4 free, or the paper's 3x3"""
+    padding: Literal["reflect", "paper"] = "reflect"
+    """reflection at every convolution, or once at the input as in the paper"""
+    output: Literal["linear", "tanh"] = "linear"
+    """what follows the last convolution"""
+    # The released code multiplies by 150 on a scale of 0 to 255, around the mean of the data.
+    tanh_scale: float = 0.588
+    """half the range of the scaled tanh, in units of the picture's range"""
+
+    def __post_init__(self) -> None:
+        if len(self.widths) != 3 or min(self.widths) < 1:
+            raise InputError(f"widths are three positive numbers of channels, got {self.widths}")
+        if self.blocks < 0:
+            raise InputError(f"blocks cannot be negative, got {self.blocks}")
+
+
+PRESETS: dict[str, NetworkConfig] = {
+    "default": NetworkConfig(),
+    "small": NetworkConfig(widths=(16, 32, 64)),
+    "tiny": NetworkConfig(widths=(8, 16, 32)),
+    "paper": NetworkConfig(norm="batch", upsample="paper", padding="paper", output="tanh"),
+}
+
+
+@dataclass(frozen=True)
+class LossConfig:
+    """Weights and layers of the perceptual objective (Johnson et al. 2016, section 3.2)."""
+
+    objective: Literal["dimensionless", "paper"] = "dimensionless"
+    """relative errors, whose weights suit any painting, or the paper's unnormalised sums"""
+    content_weight: float = 1.0
+    """weight of the content term"""
+    # Relative errors of both kinds are of order 1 untrained. At 5, a trained network keeps the photograph
+    # readable and reaches a tenth to a fifth of its style distance; the README has the table.
+    style_weight: float = 5.0
+    """weight of the style term"""
+    # The paper gives only a range, 1e-6 to 1e-4, for a sum over 0-255 pixels; ours is a mean on [0, 1].
+    tv_weight: float = 1.0
+    """weight of the total-variation term"""
+    # The arXiv text says relu2_2, the conference text and the released code relu3_3. The shallower one keeps
+    # lines and faces better at the same style distance.
+    content_layers: tuple[str, ...] = ("relu2_2",)
+    """layers compared for content"""
+    style_layers: tuple[str, ...] = ()
+    """layers compared for style [default: relu1_2 relu2_2 relu3_3 relu4_3, for vgg19 relu3_2 relu4_2]"""
+
+    def __post_init__(self) -> None:
+        for name in ("content_weight", "style_weight", "tv_weight"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise InputError(f"{_flag(name)} must be a finite number of at least 0, got {value}")
+        if not self.content_layers:
+            raise InputError("--content-layers needs at least one layer, such as relu2_2")
+
+    def style_layers_for(self, arch: str) -> tuple[str, ...]:
+        """The layers asked for, else the defaults of that loss network."""
+        return self.style_layers or STYLE_LAYERS[arch]
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Train a style network from one painting and a folder of photographs."""
+
+    style: Path
+    """the painting"""
+    dataset: str
+    """photographs: a folder (sub-folders too), a .zip read in place, or the word coco"""
+    out: Path | None = None
+    """the checkpoint to write [default: STYLE.safetensors]"""
+    run: Path | None = None
+    """folder for state, logs and previews [default: runs/STYLE]"""
+    resume: bool = False
+    """go on from the last saved state of the run folder"""
+    overwrite: bool = False
+    """replace an existing checkpoint and start the run folder afresh"""
+
+    # Johnson et al. 2016, section 4.1: 40,000 steps of 4 at 256 x 256, Adam with learning rate 1e-3.
+    steps: int = 40_000
+    """optimiser steps"""
+    minutes: float | None = None
+    """stop after this many minutes, even before --steps; the learning rate decays to fit"""
+    batch_size: int = 4
+    """photographs in a step"""
+    image_size: int = 256
+    """side of the square training crops, pixels"""
+    photo_size: int | None = None
+    """shorter side to which photographs are reduced before cropping [default: 9/8 of --image-size]"""
+    style_size: int = 384
+    """shorter side of the painting, pixels: larger makes larger brush strokes"""
+    max_images: int | None = None
+    """use at most this many photographs of the dataset"""
+    max_bad: float = 0.01
+    """stop when more than this share of the photographs cannot be read"""
+    download: bool = False
+    """with --dataset coco: download it when it is not there (19 GB)"""
+
+    preset: Preset = "default"
+    """network: full, half or quarter width, or the paper's own"""
+    upsample: Literal["preset", "tied", "free", "paper"] = "preset"
+    """fractionally-strided kernels, where they are to differ from the preset's"""
+    warm_start: Path | None = None
+    """start from the weights of another trained style of the same network"""
+
+    loss: LossConfig = field(default_factory=LossConfig)
+    loss_network: LossNetwork = "vgg16"
+    """the frozen network whose features are compared"""
+    vgg_weights: Path | None = None
+    """its weights, .safetensors or .pth [default: downloaded once]"""
+    vgg_release: Literal["IMAGENET1K_V1", "IMAGENET1K_FEATURES"] = "IMAGENET1K_V1"
+    """torchvision's weights or the original Caffe ones (their normalisation differs)"""
+
+    learning_rate: float = 1e-3
+    """Adam's peak learning rate"""
+    warmup: int = 50
+    """steps over which the learning rate rises to its peak"""
+    # The paper keeps the rate constant; a cosine to zero ends at a lower loss for the same number of steps.
+    decay: Literal["cosine", "constant"] = "cosine"
+    """how the learning rate falls to the end of the run"""
+
+    save_every: int = 500
+    """steps between saved states"""
+    report_every: int = 10
+    """steps between reports; reading a loss waits for the device"""
+    preview_every: int = 500
+    """steps between previews, besides early ones"""
+    seed: int = 0
+    """of the weights, the order of the photographs and their crops"""
+    device: str = "auto"
+    """auto, cpu, cuda, mps, xpu, cuda:1 …"""
+    precision: Precision = "auto"
+    """arithmetic of the convolutions; auto takes bf16 where the device has units for it"""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile; auto takes it where a compiler exists and the run is long enough to pay for it"""
+    workers: int = 2
+    """threads that read photographs"""
+
+    def __post_init__(self) -> None:
+        at_least = {"steps": 1, "batch_size": 1, "image_size": 32, "style_size": 32, "save_every": 1}
+        at_least |= {"report_every": 1, "preview_every": 1, "warmup": 0, "workers": 0, "seed": 0}
+        for name, least in at_least.items():
+            if getattr(self, name) < least:
+                raise InputError(f"{_flag(name)} must be at least {least}, got {getattr(self, name)}")
+        if self.image_size % 4:
+            near = round(self.image_size / 4) * 4
+            raise InputError(f"--image-size must be a multiple of 4, got {self.image_size}; take {near}")
+        if self.minutes is not None and not self.minutes > 0:
+            raise InputError(f"--minutes must be above 0, got {self.minutes}")
+        if self.max_images is not None and self.max_images < 1:
+            raise InputError(f"--max-images must be at least 1, got {self.max_images}")
+        if not 0 < self.learning_rate < 1:
+            raise InputError(f"--learning-rate must lie between 0 and 1, got {self.learning_rate}")
+
+    @property
+    def network(self) -> NetworkConfig:
+        """The preset with what overrides it."""
+        preset = PRESETS[self.preset]
+        if self.upsample == "preset":
+            return preset
+        return dataclasses.replace(preset, upsample=self.upsample)
+
+
+@dataclass(frozen=True)
+class StylizeConfig:
+    """Stylise pictures with a trained style."""
+
+    style: str = "starry-night"
+    """a bundled style's name (fast-nst styles lists them) or a .safetensors file"""
+    out: str | None = None
+    """file or folder to write, - for stdout [default: NAME_STYLE.EXT in the current folder]"""
+    size: int | None = None
+    """longer side of the result, pixels: smaller makes larger strokes [default: the picture's own]"""
+    format: str | None = None
+    """file format of the result, such as png or jpg [default: the output's ending, else the input's]"""
+    quality: int = 95
+    """of JPEG, WebP and AVIF, 1 to 100"""
+    max_pixels: int = 178_000_000
+    """refuse pictures with more pixels than this before decoding them"""
+    batch_size: int = 1
+    """pictures of equal size stylised together"""
+    overwrite: bool = False
+    """replace existing files"""
+    skip_existing: bool = False
+    """leave out inputs whose output is there already"""
+    device: str = "auto"
+    """auto, cpu, cuda, mps, xpu, cuda:1 …"""
+    precision: Precision = "auto"
+    """arithmetic of the convolutions; auto takes bf16 where the device has units for it"""
+    json: bool = False
+    """print one JSON record a picture to stdout"""
+    debug: bool = False
+    """show the traceback of an error"""
+
+    def __post_init__(self) -> None:
+        for name in ("size", "batch_size", "max_pixels", "quality"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{_flag(name)} must be at least 1, got {value}")
+        if self.quality > 100:
+            raise InputError(f"--quality goes from 1 to 100, got {self.quality}")
+        if self.overwrite and self.skip_existing:
+            raise InputError("--overwrite and --skip-existing exclude each other; give one")
+
+
+def _flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config as plain JSON and TOML values: paths as strings, tuples as lists, what is None left out."""
+    out: dict[str, Any] = {}
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            out[f.name] = to_dict(value)
+        elif isinstance(value, tuple):
+            out[f.name] = list(value)
+        elif value is not None:
+            out[f.name] = str(value) if isinstance(value, Path) else value
+    return out
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
+    """The inverse of `to_dict`; unknown keys are refused with the nearest known one.
+
+    Raises:
+        InputError: an unknown key, a value of the wrong kind or out of range.
+    """
+    known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+            raise InputError(f"{cls.__name__} has no option {key!r}; {hint}")
+        given[key] = _coerce(value, hints[key], f"{cls.__name__}.{key}")
+    required = [n for n, f in known.items() if f.default is f.default_factory is dataclasses.MISSING]
+    if missing := [name for name in required if name not in given]:
+        raise InputError(f"{cls.__name__} needs {' and '.join(missing)}")
+    return cls(**given)
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    """A JSON or TOML value as the field's type."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        inner = next(a for a in args if a is not type(None))
+        return None if value is None else _coerce(value, inner, where)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return from_dict(typing.cast(type, hint), value)
+    if origin is Literal:
+        if value not in args:
+            raise InputError(f"{where} must be one of {', '.join(map(str, args))}, got {value!r}")
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_coerce(v, args[0], where) for v in value)
+    if hint is Path and isinstance(value, str | Path):
+        return Path(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise InputError(f"{where} must be of type {getattr(hint, '__name__', hint)}, got {value!r}")

@@ -1,0 +1,190 @@
+"""The perceptual objective of Johnson, Alahi and Fei-Fei 2016: content, style and total variation.
+
+One object, `PerceptualLoss`, is minimised by the trainer over a network's weights and by the optimiser of
+Gatys et al. over pixels. Images are ``(B, 3, H, W)``, RGB, nominally in [0, 1]; every loss is computed in
+fp32 whatever autocast says, for sums over positions and squares of Gram entries overflow 16-bit floats.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fast_nst.config import LossConfig
+from fast_nst.errors import InputError
+from fast_nst.vgg import VGGFeatures
+
+__all__ = [
+    "LossTerms",
+    "PerceptualLoss",
+    "feature_loss",
+    "gram_matrix",
+    "style_loss",
+    "total_variation",
+]
+
+
+def gram_matrix(features: Tensor) -> Tensor:
+    r"""Channel-by-channel inner products of a feature map, averaged over positions and channels.
+
+    .. math:: G_{cd} = \frac{1}{C H W} \sum_{h,w} f_{chw} f_{dhw}
+
+    Args:
+        features: ``(B, C, H, W)``, in either memory layout; neither is copied into the other.
+
+    Returns:
+        ``(B, C, C)``, symmetric, fp32 (float64 for float64 features).
+
+    Johnson et al. 2016, equation 3. Gatys et al. 2016 leave G unnormalised and divide the loss instead.
+    """
+    b, c, h, w = features.shape
+    with torch.autocast(features.device.type, enabled=False):
+        flat = features if features.dtype == torch.float64 else features.float()
+        if flat.is_contiguous(memory_format=torch.channels_last) and not flat.is_contiguous():
+            rows = flat.permute(0, 2, 3, 1).reshape(b, h * w, c)  # a view: channels are innermost already
+            return rows.mT @ rows / (c * h * w)
+        rows = flat.flatten(2)  # (B, C, HW)
+        return rows @ rows.mT / (c * h * w)
+
+
+def feature_loss(features: Tensor, target: Tensor) -> Tensor:
+    r"""Mean over the batch of :math:`\|\phi - \hat\phi\|_2^2 / (C H W)`.
+
+    Args:
+        features, target: ``(B, C, H, W)`` each.
+
+    Returns:
+        A scalar. Johnson et al. 2016, equation 2.
+    """
+    with torch.autocast(features.device.type, enabled=False):
+        difference = _wide(features) - _wide(target)
+        return difference.square().mean()
+
+
+def style_loss(gram: Tensor, target: Tensor) -> Tensor:
+    r"""Mean over the batch of :math:`\|G - \hat G\|_F^2`, a sum over the C x C entries.
+
+    Args:
+        gram: ``(B, C, C)``.
+        target: ``(C, C)`` or ``(B, C, C)``.
+
+    Returns:
+        A scalar. Johnson et al. 2016, equation 4; their released code averages over the entries instead.
+    """
+    return (gram - target).square().sum(dim=(-2, -1)).mean()
+
+
+def total_variation(images: Tensor) -> Tensor:
+    r"""Mean over the batch of :math:`\sum (x_{i,j+1}-x_{ij})^2 + (x_{i+1,j}-x_{ij})^2`.
+
+    Args:
+        images: ``(B, C, H, W)``.
+
+    Returns:
+        A scalar: the sum over channels and positions, as in Mahendran and Vedaldi 2015 (equation 3, beta 2),
+        whom Johnson et al. 2016 follow.
+    """
+    with torch.autocast(images.device.type, enabled=False):
+        x = _wide(images)
+        across = (x[..., :, 1:] - x[..., :, :-1]).square().sum(dim=(-3, -2, -1))
+        down = (x[..., 1:, :] - x[..., :-1, :]).square().sum(dim=(-3, -2, -1))
+        return (across + down).mean()
+
+
+def _wide(tensor: Tensor) -> Tensor:
+    return tensor if tensor.dtype == torch.float64 else tensor.float()
+
+
+class LossTerms(NamedTuple):
+    """Weighted terms; their sum is what is minimised."""
+
+    content: Tensor
+    style: Tensor
+    tv: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        return self.content + self.style + self.tv
+
+
+class PerceptualLoss(nn.Module):
+    """Content, style and total-variation terms of images against a painting and their photographs.
+
+    Args:
+        features: the loss network, built for at least the layers of ``config``.
+        style: ``(1, 3, H, W)`` or ``(3, H, W)``, the painting, RGB in [0, 1].
+        config: layers, weights and scaling (``objective``):
+
+            ``dimensionless``: each layer's style term is divided by :math:`\\|G_s\\|_F^2` and the sum by the
+            number of layers; each content term is divided by the mean square of the photograph's own
+            features; total variation is averaged over the C H W values. Each term is then a relative error,
+            so the same weights suit any painting. Differs from Johnson et al. 2016.
+
+            ``paper``: equations 2 to 4 and the sum of squares for total variation, unnormalised.
+    """
+
+    def __init__(self, features: VGGFeatures, style: Tensor, config: LossConfig) -> None:
+        super().__init__()
+        self.features = features
+        self.config = config
+        self.content_layers = config.content_layers
+        self.style_layers = config.style_layers_for(features.arch)
+        self.relative = config.objective == "dimensionless"
+        batch = style if style.ndim == 4 else style.unsqueeze(0)
+        with torch.no_grad():
+            found = features(batch, self.style_layers)
+            for layer in self.style_layers:
+                gram = gram_matrix(found[layer])[0]
+                self.register_buffer(f"gram_{layer}", gram, persistent=False)
+                if not float(gram.square().sum()) > 0:
+                    raise InputError(
+                        f"the style picture has no features at {layer}: is it a single flat colour?"
+                    )
+
+    def style_gram(self, layer: str) -> Tensor:
+        """The painting's Gram matrix at a layer, ``(C, C)``."""
+        gram: Tensor = getattr(self, f"gram_{layer}")
+        return gram
+
+    @torch.no_grad()
+    def content_target(self, photos: Tensor) -> dict[str, Tensor]:
+        """The photographs' content features by layer, only as deep as the content layers need.
+
+        Args:
+            photos: ``(B, 3, H, W)``.
+        """
+        found: dict[str, Tensor] = self.features(photos, self.content_layers)
+        return found
+
+    def forward(self, images: Tensor, target: Mapping[str, Tensor]) -> LossTerms:
+        """The three weighted terms.
+
+        Args:
+            images: ``(B, 3, H, W)``, stylised.
+            target: what `content_target` gave for the photographs.
+        """
+        found = self.features(images, {*self.content_layers, *self.style_layers})
+        content = torch.stack([self._content(found[k], target[k]) for k in self.content_layers]).mean()
+        styles = torch.stack([self._style(found[k], k) for k in self.style_layers])
+        # Equation 4 sums over the layers; the relative form is their mean, comparable between layer sets.
+        style = styles.mean() if self.relative else styles.sum()
+        tv = total_variation(images)
+        if self.relative:
+            tv = tv / images[0].numel()
+        c = self.config
+        return LossTerms(c.content_weight * content, c.style_weight * style, c.tv_weight * tv)
+
+    def _content(self, features: Tensor, target: Tensor) -> Tensor:
+        loss = feature_loss(features, target)
+        if not self.relative:
+            return loss
+        # A tiny floor, so that a photograph without any feature (all black) divides by something.
+        return loss / _wide(target).square().mean().clamp_min(1e-12)
+
+    def _style(self, features: Tensor, layer: str) -> Tensor:
+        target = self.style_gram(layer)
+        loss = style_loss(gram_matrix(features), target)
+        return loss / target.square().sum() if self.relative else loss

@@ -1,0 +1,110 @@
+"""The training state: weights, Adam's moments and the step in one safetensors file, no pickle.
+
+The data order needs no state: it is a pure function of the seed and the step (``photos.py``). So a run that
+goes on from a state file is the run that was never interrupted, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from fast_nst.checkpoint import CheckpointError, read_tensors, write_tensors
+
+__all__ = ["TrainingState", "load_state", "save_state"]
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a run stands, besides its tensors."""
+
+    step: int
+    """steps taken"""
+    elapsed: float
+    """seconds of training"""
+    config: dict[str, Any]
+    """the run's `TrainConfig` as a dictionary"""
+    data: str
+    """fingerprint of the photographs"""
+
+
+def save_state(path: Path, network: nn.Module, optimizer: Optimizer, state: TrainingState) -> None:
+    """Write the state whole, the previous one staying beside it as ``previous-NAME``.
+
+    Raises:
+        CheckpointError: a tensor is not finite; the file is left as it was.
+        OSError: the disk is full or the folder cannot be written; likewise.
+    """
+    tensors = {f"network.{name}": t for name, t in network.state_dict().items()}
+    tensors |= _moments(network, optimizer)
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(
+                f"{name} is not finite at step {state.step}; {path} keeps its last good state"
+            )
+    fresh = path.with_name(f"fresh-{path.name}")
+    write_tensors(fresh, tensors, {"training": vars(state)})
+    if path.is_file():
+        path.replace(path.with_name(f"previous-{path.name}"))
+    fresh.replace(path)
+
+
+def _moments(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimiser's tensors under their parameters' names."""
+    found: dict[str, Tensor] = {}
+    for name, parameter in network.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            found[f"adam.{name}.{key}"] = torch.as_tensor(value)
+    return found
+
+
+def load_state(path: Path, network: nn.Module, optimizer: Optimizer) -> TrainingState:
+    """Put the weights and moments of a state file, or of the one before it, where they belong.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, or it belongs to another network.
+    """
+    tensors, about = _newest(path)
+    if "training" not in about:
+        raise CheckpointError(f"{path} holds a style, not a training state")
+    weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError:
+        raise CheckpointError(
+            f"{path} belongs to another network; give the --preset it was trained with"
+        ) from None
+    for name, parameter in network.named_parameters():
+        prefix = f"adam.{name}."
+        found = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
+        if found:
+            optimizer.state[parameter] = {key: _placed(key, t, parameter) for key, t in found.items()}
+    return TrainingState(**about["training"])
+
+
+def _placed(key: str, tensor: Tensor, parameter: Tensor) -> Tensor:
+    """A moment in its parameter's memory layout and device; Adam's step counter as it is."""
+    if key == "step":
+        return tensor.to(parameter.device) if parameter.is_cuda else tensor
+    return torch.empty_like(parameter).copy_(tensor)
+
+
+def _newest(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """The last state; if a fault hit it, the one before. A killed rename leaves only a ``fresh-`` one."""
+    candidates = [path, path.with_name(f"fresh-{path.name}"), path.with_name(f"previous-{path.name}")]
+    there = [candidate for candidate in candidates if candidate.is_file()]
+    if not there:
+        raise CheckpointError(f"nothing to resume: there is no {path}; start without --resume")
+    for i, candidate in enumerate(there, start=1):
+        try:
+            return read_tensors(candidate)
+        except CheckpointError:
+            if i == len(there):
+                raise
+    raise AssertionError("unreachable")

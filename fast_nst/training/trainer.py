@@ -1,0 +1,290 @@
+"""The training loop: photographs in, a style network out. It yields reports; the caller prints.
+
+for report in Trainer(TrainConfig(style=Path("starry.jpg"), dataset="photos/")):
+    print(report)
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fast_nst.checkpoint import load_checkpoint, save_checkpoint
+from fast_nst.config import TrainConfig, to_dict
+from fast_nst.device import autocast, choose_device, choose_precision, has_compiler
+from fast_nst.errors import InputError
+from fast_nst.images import MAX_LEVEL, load_image
+from fast_nst.losses import LossTerms, PerceptualLoss
+from fast_nst.report import RunLog, StepReport
+from fast_nst.training.photos import PhotoBatches, open_photos
+from fast_nst.training.previews import Previews
+from fast_nst.training.resume import TrainingState, load_state, save_state
+from fast_nst.transform_net import TransformNet
+from fast_nst.vgg import load_vgg, weights_digest
+
+__all__ = ["Trainer", "TrainingError", "learning_rate_at"]
+
+STATE = "last.safetensors"
+# torch.compile takes about a minute on a CPU and saves about a sixth of each step.
+COMPILE_PAYS_AFTER = 500
+
+
+class TrainingError(InputError):
+    """A run that cannot go on; the last saved state is intact."""
+
+
+def learning_rate_at(config: TrainConfig, step: int, elapsed: float = 0.0) -> float:
+    """The learning rate of a step (from 0): a linear warm-up, then a cosine to zero at the end of the run.
+
+    Args:
+        elapsed: seconds so far; with ``--minutes`` the run ends with whichever limit comes first.
+    """
+    warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    if config.decay == "constant":
+        return config.learning_rate * warm
+    done = step / config.steps
+    if config.minutes is not None:
+        done = max(done, elapsed / (60 * config.minutes))
+    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+class Trainer:
+    """Trains one style; iterate over it to run, each item a `StepReport`.
+
+    Args:
+        config: everything tunable.
+
+    The run folder gets the state (every ``save_every`` steps), metrics.jsonl, TensorBoard events, previews
+    and loss.png; the checkpoint is written at the end, and by `save` at any moment between two steps.
+
+    Raises:
+        InputError: a setting, file or folder that cannot be used, found before the first step.
+    """
+
+    def __init__(self, config: TrainConfig) -> None:
+        name = config.style.stem.replace("_", "-")
+        self.out = config.out or Path(f"{name}.safetensors")
+        self.run = config.run or Path("runs") / name
+        self.config = config
+        self._check_paths()
+        self.device = choose_device(config.device)
+        self.precision = choose_precision(config.precision, self.device)
+        self.painting = load_image(config.style, short_side=config.style_size)
+        self.photos = open_photos(config.dataset, max_images=config.max_images)
+        self.objective = self._objective()
+        self.network = self._network()
+        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, fused=True)
+        self.step = 0
+        self.elapsed = 0.0
+        if config.resume:
+            self._resume()
+        self._stop = False
+        self.bad: dict[str, str] = {}
+
+    def _check_paths(self) -> None:
+        """Refuse to overwrite, and find out now rather than after an hour that nothing can be written."""
+        state = self.run / STATE
+        if self.out.suffix != ".safetensors":
+            raise InputError(f"--out must end in .safetensors, got {self.out}")
+        if not (self.config.overwrite or self.config.resume):
+            for path in (self.out, state):
+                if path.exists():
+                    raise InputError(f"{path} exists; give --overwrite to start anew, or --resume to go on")
+        for folder in (self.run, self.out.parent):
+            try:
+                folder.mkdir(parents=True, exist_ok=True)
+                probe = folder / ".fast-nst-probe"
+                probe.touch()
+                probe.unlink()
+            except OSError as error:
+                raise InputError(f"cannot write to the folder {folder}: {error.strerror}") from None
+
+    def _objective(self) -> PerceptualLoss:
+        c = self.config
+        layers = (*c.loss.content_layers, *c.loss.style_layers_for(c.loss_network))
+        features = load_vgg(c.loss_network, layers, file=c.vgg_weights, weights=c.vgg_release)
+        self.vgg_digest = weights_digest(features)
+        features = features.to(self.device).to(memory_format=torch.channels_last)
+        return PerceptualLoss(features, self.painting.to(self.device), c.loss)
+
+    def _network(self) -> TransformNet:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(self.config.seed)
+            network = TransformNet(self.config.network)
+        if self.config.warm_start is not None:
+            trained = load_checkpoint(self.config.warm_start).network
+            if trained.config != network.config:
+                raise InputError(
+                    f"--warm-start {self.config.warm_start} is another network: {trained.config}"
+                )
+            network.load_state_dict(trained.state_dict())
+        return network.to(self.device).to(memory_format=torch.channels_last).train()
+
+    def _resume(self) -> None:
+        state = load_state(self.run / STATE, self.network, self.optimizer)
+        before, now = (self._fixed(c) for c in (state.config, to_dict(self.config)))
+        if changed := sorted(k for k in {*before, *now} if before.get(k) != now.get(k)):
+            changes = ", ".join(f"{k} was {before.get(k)}, is {now.get(k)}" for k in changed)
+            raise InputError(
+                f"{self.run} was trained with other settings: {changes}; start a new --run instead"
+            )
+        if state.data != self.photos.fingerprint:
+            raise InputError(
+                f"the photographs of {self.config.dataset} have changed since {self.run} was saved"
+            )
+        self.step, self.elapsed = state.step, state.elapsed
+
+    @staticmethod
+    def _fixed(config: dict[str, Any]) -> dict[str, Any]:
+        """The settings that decide the result; the others may differ when a run is resumed."""
+        free = {"out", "run", "resume", "overwrite", "workers", "device", "compile", "save_every", "steps"}
+        free |= {"report_every", "preview_every", "minutes", "download", "dataset", "style", "vgg_weights"}
+        return {k: v for k, v in config.items() if k not in free}
+
+    def stop(self) -> None:
+        """End the run after the step in progress; the iteration then finishes without an error."""
+        self._stop = True
+
+    @property
+    def finished(self) -> bool:
+        late = self.config.minutes is not None and self.elapsed >= 60 * self.config.minutes
+        return self.step >= self.config.steps or late
+
+    def __iter__(self) -> Iterator[StepReport]:
+        c = self.config
+        log = RunLog(self.run, keep_through=self.step)
+        previews = Previews(self)
+        (self.run / "config.json").write_text(json.dumps(to_dict(c), indent=2) + "\n")
+        run_step = self._step_function()
+        mark, mark_step = time.perf_counter(), self.step
+        try:
+            with PhotoBatches(
+                self.photos,
+                batch_size=c.batch_size,
+                image_size=c.image_size,
+                # photo_size=c.photo_size,
+                seed=c.seed,
+                start_step=self.step,
+                workers=c.workers,
+                max_bad=c.max_bad,
+            ) as batches:
+                self.bad = batches.bad
+                if self.step == 0:
+                    previews.save(0)
+                for batch in batches:
+                    if self.finished or self._stop:
+                        break
+                    started = time.perf_counter()
+                    rate = learning_rate_at(c, self.step, self.elapsed)
+                    terms = run_step(self._images(batch.images), rate)
+                    self.step += 1
+                    report_due = self.step % c.report_every == 0 or self.step == c.steps
+                    values = [term.item() for term in terms] if report_due else []
+                    self.elapsed += time.perf_counter() - started
+                    if report_due:
+                        self._check(values, batch.names)
+                        now = time.perf_counter()
+                        report = self._report(
+                            values, rate, (self.step - mark_step) * c.batch_size / (now - mark)
+                        )
+                        log.write(report)
+                        yield report
+                        mark, mark_step = now, self.step
+                    if self.step % c.save_every == 0:
+                        self.save_state()
+                    if previews.due(self.step):
+                        log.picture("preview", previews.save(self.step), self.step)
+            self.save()
+        finally:
+            log.close()
+
+    def _images(self, batch: Tensor) -> Tensor:
+        """uint8 crops as the network takes them; to the device first, a quarter of the bytes."""
+        images = batch.to(self.device, non_blocking=True)
+        return (images.float() / MAX_LEVEL).contiguous(memory_format=torch.channels_last)
+
+    def _step_function(self) -> Callable[[Tensor, float], LossTerms]:
+        """One optimiser step: its forward pass compiled where that pays."""
+
+        def losses(images: Tensor) -> LossTerms:
+            with autocast(self.device, self.precision):
+                return self.objective(self.network(images), self.objective.content_target(images))
+
+        forward: Callable[[Tensor], LossTerms] = torch.compile(losses) if self._compiles() else losses
+
+        def step(images: Tensor, rate: float) -> LossTerms:
+            for group in self.optimizer.param_groups:
+                group["lr"] = rate
+            terms = forward(images)
+            self.optimizer.zero_grad(set_to_none=True)
+            torch.autograd.backward(terms.total)
+            self.optimizer.step()
+            return LossTerms(*(term.detach() for term in terms))
+
+        return step
+
+    def _compiles(self) -> bool:
+        if self.config.compile != "auto":
+            return self.config.compile == "on"
+        return has_compiler(self.device) and self.config.steps - self.step >= COMPILE_PAYS_AFTER
+
+    def _check(self, values: list[float], names: list[str]) -> None:
+        if all(math.isfinite(value) for value in values):
+            return
+        raise TrainingError(
+            f"the loss is not finite at step {self.step} (photographs: {', '.join(names)}); the last good "
+            f"state is in {self.run / STATE}: go on with --resume and --precision fp32, or with a lower "
+            "--learning-rate in a new --run"
+        )
+
+    def _report(self, values: list[float], learning_rate: float, speed: float) -> StepReport:
+        c = self.config
+        content, style, tv = values
+        remaining = (c.steps - self.step) * c.batch_size / speed
+        if c.minutes is not None:
+            remaining = min(remaining, max(0.0, 60 * c.minutes - self.elapsed))
+        return StepReport(
+            self.step, c.steps, content, style, tv, learning_rate, self.elapsed, speed, remaining
+        )
+
+    def save_state(self) -> None:
+        """Write the training state to the run folder."""
+        config = to_dict(replace(self.config, resume=False))
+        state = TrainingState(self.step, self.elapsed, config, self.photos.fingerprint)
+        save_state(self.run / STATE, self.network, self.optimizer, state)
+
+    def save(self) -> None:
+        """Write the state, and the checkpoint that `Stylizer` takes."""
+        self.save_state()
+        save_checkpoint(self.out, self.network, self.about())
+
+    def about(self) -> dict[str, Any]:
+        """What the checkpoint says of itself: enough to know what it is and to make it again."""
+        c = self.config
+        recipe = to_dict(c)
+        for name in ("out", "run", "resume", "overwrite", "workers"):
+            recipe.pop(name, None)
+        for name in ("style", "dataset", "vgg_weights", "warm_start"):  # names, not somebody's folders
+            if name in recipe:
+                recipe[name] = Path(recipe[name]).name
+        return {
+            "style": self.out.stem,
+            "steps": self.step,
+            "seconds": round(self.elapsed),
+            "recipe": recipe,
+            "precision": self.precision,
+            "style_sha256": sha256(c.style.read_bytes()).hexdigest(),
+            "vgg_sha256": self.vgg_digest,
+            "photographs": len(self.photos.names),
+            "photographs_sha256": self.photos.fingerprint,
+            "licence": "MIT",
+        }

@@ -1,0 +1,261 @@
+"""Frozen VGG-16 and VGG-19 features by layer name: the loss network.
+
+Takes images in the package convention, RGB in [0, 1], and normalises them itself, with the statistics that
+belong to the weights in use. The ImageNet mean and standard deviation appear in this file and in no other.
+The weights are Oxford's (Simonyan and Zisserman 2014), CC BY 4.0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from hashlib import sha256
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fast_nst.errors import InputError
+from fast_nst.images import MAX_LEVEL
+
+__all__ = ["ARCHITECTURES", "VGGFeatures", "WeightsError", "layer_names", "load_vgg"]
+
+Pooling = Literal["max", "average"]
+
+# Channels of the convolutions of each block: Simonyan and Zisserman 2014, table 1, columns D and E.
+_BLOCKS: dict[str, tuple[tuple[int, ...], ...]] = {
+    "vgg16": ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),
+    "vgg19": ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4),
+}
+ARCHITECTURES = tuple(_BLOCKS)
+
+
+_Triple = tuple[float, float, float]
+
+
+class _Statistics(NamedTuple):
+    """What was subtracted from and divided out of RGB in [0, 1] when the weights were trained."""
+
+    mean: _Triple
+    std: _Triple
+
+
+# torchvision's own training recipe, and the Caffe weights that Gatys et al. and Johnson et al. used: those
+# take mean-subtracted values on a scale of 0 to 255, hence that deviation.
+_STATISTICS = {
+    "IMAGENET1K_V1": _Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "IMAGENET1K_FEATURES": _Statistics((0.48235, 0.45882, 0.40784), (1 / MAX_LEVEL,) * 3),
+}
+# torchvision publishes the original weights for VGG-16 alone. The hash is the start of the file's SHA-256.
+_DOWNLOADS = {
+    ("vgg16", "IMAGENET1K_V1"): "vgg16-397923af.pth",
+    ("vgg16", "IMAGENET1K_FEATURES"): "vgg16_features-amdegroot-88682ab5.pth",
+    ("vgg19", "IMAGENET1K_V1"): "vgg19-dcbb9e9d.pth",
+}
+WEIGHTS_URL = "https://download.pytorch.org/models/"
+
+
+class WeightsError(InputError):
+    """VGG weights that cannot be found, read or used; the message says what to do."""
+
+
+def layer_names(arch: str) -> list[str]:
+    """Every layer of a VGG in order: ``conv1_1``, ``relu1_1``, …, ``pool5``."""
+    return [name for name, _ in _layers(arch, "max")]
+
+
+def _layers(arch: str, pooling: Pooling) -> list[tuple[str, nn.Module]]:
+    if arch not in _BLOCKS:
+        raise InputError(f"unknown loss network {arch!r}; there are {' and '.join(_BLOCKS)}")
+    layers: list[tuple[str, nn.Module]] = []
+    channels = 3
+    for block, widths in enumerate(_BLOCKS[arch], start=1):
+        for i, width in enumerate(widths, start=1):
+            layers.append((f"conv{block}_{i}", nn.Conv2d(channels, width, 3, padding=1)))
+            # Out of place: an in-place ReLU would overwrite a `conv` activation someone asked for.
+            layers.append((f"relu{block}_{i}", nn.ReLU()))
+            channels = width
+        layers.append((f"pool{block}", nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2)))
+    return layers
+
+
+def _check_layers(arch: str, wanted: Iterable[str]) -> list[str]:
+    known = layer_names(arch)
+    for name in wanted:
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
+            raise InputError(f"{arch} has no layer {name!r}; {hint}")
+    return known
+
+
+class VGGFeatures(nn.Module):
+    """Activations of a VGG at named layers, no deeper than the deepest of them.
+
+    Args:
+        arch: ``vgg16`` or ``vgg19``.
+        layers: names such as ``relu2_2``, ``conv4_2``, ``pool3``.
+        pooling: ``max`` as trained, or ``average`` as Gatys et al. 2016 prefer for synthesis.
+        statistics: which weights' normalisation to apply, ``IMAGENET1K_V1`` or ``IMAGENET1K_FEATURES``.
+
+    The parameters are frozen and random until loaded; `load_vgg` is the usual way to get one.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        arch: str,
+        layers: Iterable[str],
+        *,
+        pooling: Pooling = "max",
+        statistics: str = "IMAGENET1K_V1",
+    ) -> None:
+        super().__init__()
+        self.arch = arch
+        self.layers = tuple(dict.fromkeys(layers))
+        known = _check_layers(arch, self.layers)
+        depth = max((known.index(name) for name in self.layers), default=-1) + 1
+        self.body = nn.Sequential()
+        for name, module in _layers(arch, pooling)[:depth]:
+            self.body.add_module(name, module)
+        # Not persistent: they are constants of the weights, not state to be saved.
+        chosen = _STATISTICS[statistics]
+        self.register_buffer("mean", torch.tensor(chosen.mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(chosen.std).view(3, 1, 1), persistent=False)
+        self.requires_grad_(False)
+        self.eval()
+
+    def forward(self, images: Tensor, layers: Iterable[str] | None = None) -> dict[str, Tensor]:
+        """Activations by name.
+
+        Args:
+            images: ``(B, 3, H, W)``, RGB, nominally in [0, 1].
+            layers: a subset of the layers this was built for; the pass goes only as deep as they need.
+
+        Returns:
+            One ``(B, C_l, H_l, W_l)`` tensor for each layer.
+        """
+        wanted = set(self.layers if layers is None else layers)
+        found: dict[str, Tensor] = {}
+        x = (images - self.mean) / self.std
+        for name, module in self.body.named_children():
+            if len(found) == len(wanted):
+                break
+            x = module(x)
+            if name in wanted:
+                found[name] = x
+        if missing := wanted - found.keys():
+            raise InputError(f"these layers were not asked for when the network was built: {sorted(missing)}")
+        return found
+
+
+def _tensors_of(path: Path) -> Mapping[str, Tensor]:
+    """The tensors of a .safetensors or .pth file, never running code from it."""
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        loaded = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise WeightsError(
+            f"no VGG weights at {path}; give --vgg-weights the path of an existing file"
+        ) from None
+    except Exception as error:  # safetensors, zipfile and pickle raise a dozen kinds between them
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(f"{path} cannot be read as VGG weights (.safetensors or .pth): {reason}") from None
+    if not isinstance(loaded, Mapping):
+        raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a dictionary of VGG weights")
+    return loaded
+
+
+def _key_of(arch: str, layer: str) -> str:
+    """torchvision's name of a convolution: its index in ``features``."""
+    return f"features.{layer_names(arch).index(layer)}"
+
+
+def _load_strictly(network: VGGFeatures, tensors: Mapping[str, Tensor], source: str) -> None:
+    """Fill every convolution of the network, or say which one the file lacks."""
+    for name, module in network.body.named_children():
+        if not isinstance(module, nn.Conv2d):
+            continue
+        for part, parameter in module.named_parameters():
+            key = f"{_key_of(network.arch, name)}.{part}"
+            if key not in tensors:
+                deepest = network.layers[-1] if network.layers else name
+                raise WeightsError(
+                    f"{source} lacks {name} of {network.arch} ({key}), which {deepest} needs; "
+                    f"give a file that goes that deep, or ask for layers before {name}"
+                )
+            if tensors[key].shape != parameter.shape:
+                raise WeightsError(
+                    f"{source}: {name} ({key}) has shape {tuple(tensors[key].shape)}, {network.arch} needs "
+                    f"{tuple(parameter.shape)}; is it another network's file?"
+                )
+            parameter.data.copy_(tensors[key])
+
+
+def _download(arch: str, weights: str) -> tuple[Mapping[str, Tensor], str]:
+    """torchvision's published weights, hash-checked, from its cache when they are there."""
+    file = _DOWNLOADS.get((arch, weights))
+    if file is None:
+        have = sorted(w for a, w in _DOWNLOADS if a == arch)
+        raise WeightsError(f"there are no {weights} weights of {arch}; there are {', '.join(have)}")
+    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    try:
+        # weights_only: the loader's own default still unpickles whatever the file says.
+        tensors = torch.hub.load_state_dict_from_url(
+            WEIGHTS_URL + file, map_location="cpu", progress=False, check_hash=True, weights_only=True
+        )
+    except Exception as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise WeightsError(
+            f"could not download the {arch} weights ({reason}); get {WEIGHTS_URL}{file} elsewhere and "
+            f"put it at {cache / file}, or give any copy with --vgg-weights FILE"
+        ) from None
+    return tensors, file
+
+
+def load_vgg(
+    arch: str,
+    layers: Iterable[str],
+    *,
+    file: str | Path | None = None,
+    weights: str = "IMAGENET1K_V1",
+    pooling: Pooling = "max",
+) -> VGGFeatures:
+    """A `VGGFeatures` with trained weights.
+
+    Args:
+        arch: ``vgg16`` or ``vgg19``.
+        layers: the layers wanted; only they and what lies before them is read.
+        file: .safetensors or .pth with torchvision's key names (``features.0.weight`` …); None downloads.
+        weights: ``IMAGENET1K_V1`` (torchvision's) or ``IMAGENET1K_FEATURES`` (the original Caffe weights);
+            decides the normalisation also when ``file`` is given.
+        pooling: ``max`` or ``average``.
+
+    Raises:
+        InputError: an unknown network or layer.
+        WeightsError: no file, an unreadable one, or one that lacks a layer.
+    """
+    if weights not in _STATISTICS:
+        raise InputError(f"unknown VGG weights {weights!r}; there are {' and '.join(_STATISTICS)}")
+    network = VGGFeatures(arch, layers, pooling=pooling, statistics=weights)
+    if file is None:
+        tensors, source = _download(arch, weights)
+    else:
+        tensors, source = _tensors_of(Path(file)), str(file)
+    _load_strictly(network, tensors, source)
+    return network
+
+
+def weights_digest(network: VGGFeatures) -> str:
+    """SHA-256 of the weights in use, so that a checkpoint can say what it was trained against."""
+    digest = sha256(network.arch.encode())
+    for name, parameter in network.body.named_parameters():
+        digest.update(name.encode())
+        digest.update(parameter.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,14 @@
+#!/usr/bin/env python3
+"""Stylise pictures with a trained style.
+
+python stylize.py photo.jpg --style starry-night
+python stylize.py holiday/ --style my-style.safetensors --out painted/
+python stylize.py --help
+"""
+
+import sys
+
+from fast_nst.cli.stylize import main
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,14 @@
+#!/usr/bin/env python3
+"""Train a style network from one painting.
+
+python train.py --style starry.jpg --dataset photos/
+python train.py --style starry.jpg --dataset coco --out starry.safetensors
+python train.py --help
+"""
+
+import sys
+
+from fast_nst.cli.train import main
+
+if __name__ == "__main__":
+    sys.exit(main())
