@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fast_nst.checkpoint import bundled_styles, find_style, load_checkpoint
+from fast_nst.checkpoint import bundled_styles, find_style, read_tensors
 from fast_nst.images import find_pictures, load_image, save_image
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.losses import feature_loss, gram_matrix, style_loss
@@ -90,9 +90,8 @@ def main() -> None:
     parser.add_argument("--pattern", default="coco_*.jpg", help="which files of the folder")
     parser.add_argument("--limit", type=int, default=32)
     parser.add_argument("--paintings", type=Path, required=True)
-    parser.add_argument("--painting", type=Path, help="one painting for all styles")
     parser.add_argument("--vgg-weights", type=Path)
-    parser.add_argument("--pictures", type=Path, help="folder for the stylised pictures")
+    parser.add_argument("--pictures", type=Path, help="folder to write the stylised pictures to")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
 
@@ -102,9 +101,9 @@ def main() -> None:
     print(f"{len(photos)} photographs", file=sys.stderr)
     rows = {}
     for style in arguments.styles or sorted(bundled_styles()):
-        name = find_style(style).stem
-        file = arguments.painting or arguments.paintings / load_checkpoint(find_style(style)).about["recipe"]["style"]
-        painting = load_image(file, short_side=384)
+        checkpoint = find_style(style)
+        name, about = checkpoint.stem, read_tensors(checkpoint)[1]
+        painting = load_image(arguments.paintings / about["recipe"]["style"], short_side=384)
         rows[name] = measure(style, photos, painting, vgg, arguments.pictures)
     if arguments.json:
         print(json.dumps(rows, indent=2))

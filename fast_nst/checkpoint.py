@@ -23,7 +23,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fast_nst.config import NetworkConfig, from_dict, to_dict
-from fast_nst.errors import InputError
+from fast_nst.errors import InputError, first_line
 from fast_nst.transform_net import TransformNet
 
 __all__ = [
@@ -115,7 +115,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         about = json.loads(metadata[KEY])
         found = about["format"]
     except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as safetensors: {str(error).splitlines()[0]}") from None
+        raise CheckpointError(f"{path} cannot be read as safetensors: {first_line(error)}") from None
     except (KeyError, ValueError, TypeError):
         raise CheckpointError(
             f"{path} is not a fast-nst checkpoint: its metadata has no readable {KEY!r} entry; "
@@ -141,8 +141,9 @@ def save_checkpoint(
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"the weights at {name} are not finite; {path} is not written")
-        if half and tensor.is_floating_point():
-            tensors[name] = tensor.half()
+        # What fp16 cannot hold, above 65504, stays as it is; the loader takes either.
+        if half and tensor.is_floating_point() and torch.isfinite(halved := tensor.half()).all():
+            tensors[name] = halved
     versions = {"torch": torch.__version__, "python": platform.python_version()}
     write_tensors(path, tensors, {**about, "network": to_dict(network.config), "versions": versions})
 
@@ -157,7 +158,12 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     tensors, about = read_tensors(path)
     if "network" not in about:
         raise CheckpointError(f"{path} holds a training state, not a style; give the checkpoint beside it")
-    network = TransformNet(from_dict(NetworkConfig, about["network"]))
+    try:
+        config = from_dict(NetworkConfig, about["network"])
+    except InputError as error:
+        raise CheckpointError(f"{path} describes a network this version does not know: {error}") from None
+    with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
+        network = TransformNet(config)
     wanted = network.state_dict()
     for name in sorted({*wanted, *tensors}):
         if name not in tensors or name not in wanted:
@@ -167,7 +173,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             raise CheckpointError(f"{path}: {name} has shape {shapes}")
         if not torch.isfinite(tensors[name]).all():
             raise CheckpointError(f"{path}: {name} is not finite; the training that wrote it went wrong")
-    network.load_state_dict({name: t.to(wanted[name].dtype) for name, t in tensors.items()})
+    network.load_state_dict({name: t.to(wanted[name].dtype) for name, t in tensors.items()}, assign=True)
     return Checkpoint(network.eval().requires_grad_(False), about)
 
 

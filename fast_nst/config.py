@@ -33,7 +33,7 @@ Preset = Literal["default", "small", "tiny", "paper"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 # The paper's four layers for VGG-16 (section 4.1). VGG-19 has a fourth convolution in blocks 3 and 4; the
-# second is taken there, which is as deep in the block as relu3_3 is wide of its end and a quarter cheaper.
+# second is taken there: half-way into its block, and a quarter cheaper than the last.
 STYLE_LAYERS: dict[str, tuple[str, ...]] = {
     "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
     "vgg19": ("relu1_2", "relu2_2", "relu3_2", "relu4_2"),
@@ -65,6 +65,8 @@ class NetworkConfig:
             raise InputError(f"widths are three positive numbers of channels, got {self.widths}")
         if self.blocks < 0:
             raise InputError(f"blocks cannot be negative, got {self.blocks}")
+        if not 0 < self.tanh_scale < float("inf"):
+            raise InputError(f"tanh_scale must be a finite number above 0, got {self.tanh_scale}")
 
 
 PRESETS: dict[str, NetworkConfig] = {
@@ -200,6 +202,11 @@ class TrainConfig:
             raise InputError(f"--minutes must be above 0, got {self.minutes}")
         if self.max_images is not None and self.max_images < 1:
             raise InputError(f"--max-images must be at least 1, got {self.max_images}")
+        if self.photo_size is not None and self.photo_size < self.image_size:
+            sizes = f"--image-size {self.image_size}, got {self.photo_size}"
+            raise InputError(f"--photo-size must be at least {sizes}: crops are cut from it")
+        if not 0 <= self.max_bad <= 1:
+            raise InputError(f"--max-bad is a share from 0 to 1, got {self.max_bad}")
         if not 0 < self.learning_rate < 1:
             raise InputError(f"--learning-rate must lie between 0 and 1, got {self.learning_rate}")
 
@@ -226,7 +233,7 @@ class StylizeConfig:
     """file format of the result, such as png or jpg [default: the output's ending, else the input's]"""
     quality: int = 95
     """of JPEG, WebP and AVIF, 1 to 100"""
-    max_pixels: int = 178_000_000
+    max_pixels: int = 100_000_000
     """refuse pictures with more pixels than this before decoding them"""
     batch_size: int = 1
     """pictures of equal size stylised together"""
@@ -240,8 +247,6 @@ class StylizeConfig:
     """arithmetic of the convolutions; auto takes bf16 where the device has units for it"""
     json: bool = False
     """print one JSON record a picture to stdout"""
-    debug: bool = False
-    """show the traceback of an error"""
 
     def __post_init__(self) -> None:
         for name in ("size", "batch_size", "max_pixels", "quality"):
@@ -278,6 +283,8 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     Raises:
         InputError: an unknown key, a value of the wrong kind or out of range.
     """
+    if not isinstance(values, Mapping):
+        raise InputError(f"{cls.__name__} must be a table of options, got {values!r}")
     known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
     given: dict[str, Any] = {}

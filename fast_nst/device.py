@@ -31,6 +31,8 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type != "cpu" and (found is None or found.type != device.type):
         have = f"cpu and {found.type}" if found is not None else "only cpu"
         raise InputError(f"no {device.type} device here; this machine has {have}: give --device cpu or auto")
+    if device.type != "cpu" and (device.index or 0) >= (count := torch.accelerator.device_count()):
+        raise InputError(f"no device {name!r} here; this machine has {count} {device.type} device(s), from 0")
     return device
 
 

@@ -41,8 +41,8 @@ __all__ = [
 
 _log = logging.getLogger("fast_nst")
 
-# Just below 2 * Image.MAX_IMAGE_PIXELS, where Pillow itself refuses: half a GB of RGB.
-MAX_PIXELS = 178_000_000
+# 300 MB of RGB, which a PNG of 12 KB can claim to hold. The few cameras above it need --max-pixels.
+MAX_PIXELS = 100_000_000
 
 # A white list: Pillow also opens PostScript (by running Ghostscript), FITS, and TGA, which has no signature,
 # so that any text can pass for one. Cameras' MPO needs no entry: it begins as JPEG. HEIF is added when met.

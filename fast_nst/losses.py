@@ -120,10 +120,11 @@ class PerceptualLoss(nn.Module):
 
             ``dimensionless``: each layer's style term is divided by :math:`\\|G_s\\|_F^2` and the sum by the
             number of layers; each content term is divided by the mean square of the photograph's own
-            features; total variation is averaged over the C H W values. Each term is then a relative error,
-            so the same weights suit any painting. Differs from Johnson et al. 2016.
+            features, and averaged likewise; total variation is averaged over the C H W values. Style and
+            content are then relative errors, so the same weights suit any painting. Differs from Johnson
+            et al. 2016.
 
-            ``paper``: equations 2 to 4 and the sum of squares for total variation, unnormalised.
+            ``paper``: equations 2 to 4, summed over layers, and the sum of squares for total variation.
     """
 
     def __init__(self, features: VGGFeatures, style: Tensor, config: LossConfig) -> None:
@@ -167,11 +168,11 @@ class PerceptualLoss(nn.Module):
             target: what `content_target` gave for the photographs.
         """
         found = self.features(images, {*self.content_layers, *self.style_layers})
-        content = torch.stack([self._content(found[k], target[k]) for k in self.content_layers]).mean()
+        contents = torch.stack([self._content(found[k], target[k]) for k in self.content_layers])
         styles = torch.stack([self._style(found[k], k) for k in self.style_layers])
-        # Equation 4 sums over the layers; the relative form is their mean, comparable between layer sets.
-        style = styles.mean() if self.relative else styles.sum()
         tv = total_variation(images)
+        # The paper sums over the layers; the relative form is their mean, comparable between layer sets.
+        content, style = (t.mean() if self.relative else t.sum() for t in (contents, styles))
         if self.relative:
             tv = tv / images[0].numel()
         c = self.config

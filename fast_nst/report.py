@@ -68,7 +68,8 @@ class RunLog:
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(folder), purge_step=keep_through + 1 if keep_through else None)
+            # What an earlier run of this folder showed from here on is hidden, like the dropped lines.
+            self._board = SummaryWriter(str(folder), purge_step=keep_through + 1 if keep_through else 0)
 
     def write(self, report: StepReport) -> None:
         """Append one report; it is on disk for a reader at once."""
@@ -126,6 +127,7 @@ def plot_losses(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     figure = Figure(figsize=(8, 4.5), layout="constrained")
     axes = figure.add_subplot()
     steps = [line["step"] for line in lines]
+    floor = 1e-12  # a logarithmic axis has no zero
     # Okabe and Ito's palette: told apart by colour-blind readers.
     for name, colour in (
         ("content", "#0072B2"),
@@ -133,7 +135,9 @@ def plot_losses(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         ("tv", "#009E73"),
         ("total", "#000000"),
     ):
-        values = [max(float(line[name]), 1e-12) for line in lines]
+        values = [max(float(line[name]), floor) for line in lines]
+        if max(values) <= floor:  # a term of weight 0 would stretch the axis over twelve decades
+            continue
         axes.plot(steps, values, color=colour, alpha=0.2, linewidth=0.8)
         axes.plot(steps, smooth(values), color=colour, linewidth=1.6, label=name)
     axes.set(xlabel="step", ylabel="weighted loss", yscale="log")

@@ -82,6 +82,18 @@ class PaddedConv(nn.Module):
         return out
 
 
+def enlarge(x: Tensor) -> Tensor:
+    """Nearest-neighbour x2 of ``(B, C, H, W)``, by repeating and not by indexing.
+
+    Compiled for a CPU, the gradient of ``F.interpolate`` scatters and takes half of the network's backward
+    pass; the gradient of a repetition is a sum over four neighbours.
+    """
+    b, c, h, w = x.shape
+    last = x.permute(0, 2, 3, 1)  # repeated with channels innermost, so that channels_last stays so
+    big = last[:, :, None, :, None].expand(b, h, 2, w, 2, c).reshape(b, 2 * h, 2 * w, c)
+    return big.permute(0, 3, 1, 2)
+
+
 def tied_kernel(weight: Tensor) -> Tensor:
     r"""The 4x4 kernel of a stride-2 fractionally-strided convolution equal to nearest x2 and a 3x3.
 
@@ -123,7 +135,7 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C_in, H, W)`` to ``(B, C_out, 2H, 2W)``."""
         if self.kind == "tied":
-            x = reflection_pad(F.interpolate(x, scale_factor=2, mode="nearest"), 1, 1, 1, 1)
+            x = reflection_pad(enlarge(x), 1, 1, 1, 1)
         elif self.kind == "free":
             x = F.pad(x, (1, 1, 1, 1), mode="replicate")
         out: Tensor = self.conv(x)

@@ -7,7 +7,9 @@ The weights are Oxford's (Simonyan and Zisserman 2014), CC BY 4.0.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Mapping
+from contextlib import redirect_stdout
 from difflib import get_close_matches
 from hashlib import sha256
 from pathlib import Path
@@ -16,7 +18,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fast_nst.errors import InputError
+from fast_nst.errors import InputError, first_line
 from fast_nst.images import MAX_LEVEL
 
 __all__ = ["ARCHITECTURES", "VGGFeatures", "WeightsError", "layer_names", "load_vgg"]
@@ -165,8 +167,9 @@ def _tensors_of(path: Path) -> Mapping[str, Tensor]:
             f"no VGG weights at {path}; give --vgg-weights the path of an existing file"
         ) from None
     except Exception as error:  # safetensors, zipfile and pickle raise a dozen kinds between them
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise WeightsError(f"{path} cannot be read as VGG weights (.safetensors or .pth): {reason}") from None
+        raise WeightsError(
+            f"{path} cannot be read as VGG weights (.safetensors or .pth): {first_line(error)}"
+        ) from None
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a dictionary of VGG weights")
     return loaded
@@ -179,23 +182,30 @@ def _key_of(arch: str, layer: str) -> str:
 
 def _load_strictly(network: VGGFeatures, tensors: Mapping[str, Tensor], source: str) -> None:
     """Fill every convolution of the network, or say which one the file lacks."""
+    # The body ends with the deepest layer asked for, in whatever order they were named.
+    deepest = next(reversed([name for name, _ in network.body.named_children()]), "")
     for name, module in network.body.named_children():
         if not isinstance(module, nn.Conv2d):
             continue
         for part, parameter in module.named_parameters():
             key = f"{_key_of(network.arch, name)}.{part}"
             if key not in tensors:
-                deepest = network.layers[-1] if network.layers else name
                 raise WeightsError(
                     f"{source} lacks {name} of {network.arch} ({key}), which {deepest} needs; "
                     f"give a file that goes that deep, or ask for layers before {name}"
                 )
-            if tensors[key].shape != parameter.shape:
+            tensor = tensors[key]
+            if not isinstance(tensor, Tensor) or tensor.shape != parameter.shape:
+                found = tuple(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
                 raise WeightsError(
-                    f"{source}: {name} ({key}) has shape {tuple(tensors[key].shape)}, {network.arch} needs "
+                    f"{source}: {name} ({key}) has shape {found}, {network.arch} needs "
                     f"{tuple(parameter.shape)}; is it another network's file?"
                 )
-            parameter.data.copy_(tensors[key])
+            if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
+                raise WeightsError(
+                    f"{source}: {name} ({key}) is not made of finite floats; the file is damaged or quantised"
+                )
+            parameter.data.copy_(tensor)
 
 
 def _download(arch: str, weights: str) -> tuple[Mapping[str, Tensor], str]:
@@ -204,19 +214,27 @@ def _download(arch: str, weights: str) -> tuple[Mapping[str, Tensor], str]:
     if file is None:
         have = sorted(w for a, w in _DOWNLOADS if a == arch)
         raise WeightsError(f"there are no {weights} weights of {arch}; there are {', '.join(have)}")
-    cache = Path(torch.hub.get_dir()) / "checkpoints"
+    cached = Path(torch.hub.get_dir()) / "checkpoints" / file
+    was_there = cached.exists()
     try:
-        # weights_only: the loader's own default still unpickles whatever the file says.
-        tensors = torch.hub.load_state_dict_from_url(
-            WEIGHTS_URL + file, map_location="cpu", progress=False, check_hash=True, weights_only=True
-        )
-    except Exception as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        with redirect_stdout(sys.stderr):  # the loader announces the download on stdout, which is for data
+            # weights_only: the loader's own default still unpickles whatever the file says.
+            tensors = torch.hub.load_state_dict_from_url(
+                WEIGHTS_URL + file,
+                map_location="cpu",
+                progress=sys.stderr.isatty(),
+                check_hash=True,
+                weights_only=True,
+            )
+    except Exception as error:  # whatever the network, the disk, zipfile and pickle raise
+        reason = first_line(error)
+        if was_there:
+            raise WeightsError(f"{cached} cannot be read ({reason}); delete it to download it again") from None
         raise WeightsError(
             f"could not download the {arch} weights ({reason}); get {WEIGHTS_URL}{file} elsewhere and "
-            f"put it at {cache / file}, or give any copy with --vgg-weights FILE"
+            f"put it at {cached}, or give any copy with --vgg-weights FILE"
         ) from None
-    return tensors, file
+    return tensors, str(cached)
 
 
 def load_vgg(

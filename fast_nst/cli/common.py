@@ -1,52 +1,110 @@
-"""What the commands share: parsing into a config, one-line errors, exit codes, words on stderr."""
+"""What the commands share: one-line errors, exit codes, signals, data on stdout and words on stderr."""
 
 from __future__ import annotations
 
 import os
+import signal
 import sys
-import tomllib
+import threading
 import traceback
-from collections.abc import Callable, Sequence
-from dataclasses import MISSING, fields
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, TypeVar
+from types import FrameType
 
-from fast_nst.config import from_dict
 from fast_nst.errors import InputError
 
-__all__ = ["DONE", "FAILED", "INTERRUPTED", "USAGE", "guarded", "one_line", "parse", "say"]
+__all__ = [
+    "DONE",
+    "FAILED",
+    "INTERRUPTED",
+    "TERMINATED",
+    "USAGE",
+    "Terminated",
+    "guarded",
+    "one_line",
+    "program",
+    "put",
+    "say",
+]
 
-T = TypeVar("T")
-DONE, FAILED, USAGE, INTERRUPTED = 0, 1, 2, 130
+DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+
+
+class Terminated(BaseException):
+    """SIGTERM, as an exception, so that what is half written is taken away on the way out."""
 
 
 def say(words: str) -> None:
-    """One line for a person, on stderr; stdout is for data."""
+    """Words for a person, on stderr; stdout is for data."""
     print(words, file=sys.stderr, flush=True)
+
+
+def put(line: str) -> None:
+    """A line of data on stdout. File names pass byte for byte, also those that are no text in any encoding."""
+    sys.stdout.flush()
+    sys.stdout.buffer.write(os.fsencode(line + "\n"))
+    sys.stdout.buffer.flush()
+
+
+def program(command: str) -> str:
+    """What the user typed to get here: ``stylize.py`` or ``fast-nst stylize``."""
+    script = Path(sys.argv[0]).name
+    return script if script == f"{command}.py" else f"fast-nst {command}"
 
 
 def guarded(command: Callable[[list[str]], int], arguments: Sequence[str] | None = None) -> int:
     """Run a command; whatever its user can cause ends as one line and an exit code, not as a traceback."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        return command(given)
+        with _sigterm_raises():
+            return command(given)
     except InputError as error:
-        return _fail(str(error), given, USAGE)
+        return _fail(one_line(error), given, USAGE)
     except KeyboardInterrupt:
         return _fail("interrupted", given, INTERRUPTED)
+    except Terminated:
+        return _fail("terminated", given, TERMINATED)
     except BrokenPipeError:
-        # Whoever read our stdout has gone; a second error while Python flushes it would say nothing new.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return FAILED
+        return FAILED  # whoever read our stdout has gone, and needs no telling
     except OSError as error:
         return _fail(one_line(error), given, FAILED)
+    except SystemExit as end:  # the parser has said what is wrong, or printed the help
+        return end.code if isinstance(end.code, int) else DONE
+    finally:
+        _settle_stdout()
+
+
+@contextmanager
+def _sigterm_raises() -> Iterator[None]:
+    def handle(_: int, __: FrameType | None) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():  # others cannot set handlers
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _settle_stdout() -> None:
+    """Drop what stdout could not take: flushed once more at exit, it would fail again, with a traceback."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def one_line(error: BaseException) -> str:
     """What went wrong; for the system's errors, with the file's name in front."""
+    text = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    return str(error) or type(error).__name__
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    # File names may hold line ends, escape sequences of terminals, or bytes that are no text.
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _fail(reason: str, given: Sequence[str], code: int) -> int:
@@ -54,56 +112,3 @@ def _fail(reason: str, given: Sequence[str], code: int) -> int:
         traceback.print_exc()
     say(f"error: {reason}")
     return code
-
-
-def parse(config: type[T], arguments: Sequence[str], *, prog: str, description: str, **extra: Any) -> T:
-    """Arguments as a config: defaults, then the TOML file of ``--config``, then the flags.
-
-    Raises:
-        InputError: a TOML file that is missing or wrong, or a value out of range.
-        SystemExit: 2 for an unknown flag or a missing argument, after a message; 0 for ``--help``.
-    """
-    import tyro
-
-    rest, file = _without_config(list(arguments))
-    defaults = _defaults(config, file) if file else None
-    parsed: T = tyro.cli(
-        config,
-        args=rest,
-        prog=prog,
-        description=description,
-        default=defaults,
-        config=(tyro.conf.OmitArgPrefixes,),
-        **extra,
-    )
-    return parsed
-
-
-def _without_config(arguments: list[str]) -> tuple[list[str], Path | None]:
-    """``--config FILE`` or ``--config=FILE`` taken out."""
-    for i, word in enumerate(arguments):
-        if word.startswith("--config="):
-            return arguments[:i] + arguments[i + 1 :], Path(word.removeprefix("--config="))
-        if word == "--config":
-            if i + 1 == len(arguments):
-                raise InputError("--config needs a file: --config run.toml")
-            return arguments[:i] + arguments[i + 2 :], Path(arguments[i + 1])
-    return arguments, None
-
-
-def _defaults(config: type[T], file: Path) -> T:
-    """A config from a TOML file; what it leaves out and has no default stays required on the command line."""
-    import tyro
-
-    try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read --config {file}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise InputError(f"--config {file} is not TOML: {error}") from None
-    required = [f.name for f in fields(config) if f.default is f.default_factory is MISSING]  # type: ignore[arg-type]
-    missing = [name for name in required if name not in values]
-    stand_in = from_dict(config, {**values, **dict.fromkeys(missing, "")})
-    for name in missing:
-        object.__setattr__(stand_in, name, tyro.MISSING)
-    return stand_in

@@ -28,51 +28,79 @@ class Job:
 
 
 def plan(sources: Sequence[str], style: str, config: StylizeConfig) -> list[Job]:
-    """The jobs of a command line, in order.
+    """The jobs of a command line, in order; a picture named twice is one job.
 
     Args:
         sources: files, folders, glob patterns, or ``-``.
         style: the style's name, for the names of outputs.
 
     Raises:
-        InputError: a source that is not there, a folder without pictures, or several results for one file.
+        InputError: a source that is not there, a folder without pictures, several results for one file, or
+            a result in place of an input.
     """
-    found = [pair for source in sources for pair in _expand(source)]
-    one = len(found) == 1 and not (os.path.isdir(sources[0]))
-    jobs = [Job(source, _target(source, inside, style, config, one=one)) for source, inside in found]
-    seen: dict[str, str] = {}
-    for job in jobs:
-        if job.target != STANDARD and _same(job.source, job.target):
-            raise InputError(f"{job.source} would be written over itself; give another --out")
-        if job.target in seen:
-            raise InputError(f"{seen[job.target]} and {job.source} would both be written to {job.target}")
-        seen[job.target] = job.source
+    found: dict[str, tuple[str, Path | None]] = {}
+    for source in sources:
+        for name, inside in _expand(source, config.out):
+            found.setdefault(name if name == STANDARD else os.path.abspath(name), (name, inside))
+    pictures = list(found.values())
+    one = len(pictures) == 1 and not os.path.isdir(sources[0])
+    _check_out(config, one=one, count=len(pictures))
+    jobs = [Job(source, _target(source, inside, style, config, one=one)) for source, inside in pictures]
+    _check_targets(jobs, config)
     return jobs
 
 
-def _expand(source: str) -> Iterator[tuple[str, Path | None]]:
+def _expand(source: str, out: str | None) -> Iterator[tuple[str, Path | None]]:
     """A source's pictures, each with its place inside its folder where a folder was given."""
+    path = Path(source)
     if source == STANDARD:
         yield STANDARD, None
-        return
-    path = Path(source)
-    if path.is_dir():
-        pictures = find_pictures(path)
+    elif not source:
+        raise InputError("a source is empty; is a variable of the shell not set?")
+    elif path.is_dir():
+        pictures = [picture for picture in find_pictures(path) if not _is_result(picture, path, out)]
         if not pictures:
-            raise InputError(
-                f"no pictures in the folder {source}; the endings of pictures are .jpg, .png and so on"
-            )
+            raise InputError(f"no pictures in the folder {source}; their names end in .jpg, .png and so on")
         for picture in pictures:
-            # Beside the folder itself, so that results of several folders do not mix.
             yield str(picture), picture.relative_to(path)
     elif path.exists() or not glob.has_magic(source):
         yield source, None  # a missing file is that picture's failure and stops no other
     else:
         matches = sorted(name for name in glob.glob(source, recursive=True) if Path(name).is_file())
         if not matches:
-            raise InputError(f"no file matches {source!r}")
+            raise InputError(f"no file matches {source}")
         for name in matches:
             yield name, None
+
+
+def _is_result(picture: Path, folder: Path, out: str | None) -> bool:
+    """Whether it lies in the output folder, itself inside the input folder: the harvest of an earlier run."""
+    if out is None or out == STANDARD:
+        return False
+    results = Path(out).resolve()
+    return folder.resolve() in results.parents and results in picture.resolve().parents
+
+
+def _check_out(config: StylizeConfig, *, one: bool, count: int) -> None:
+    out = config.out
+    if config.format is not None and not can_write("." + config.format.removeprefix(".")):
+        raise InputError(f"cannot write --format {config.format}; give png, jpg, webp, tiff, avif, bmp or ppm")
+    if out is None or out == STANDARD:
+        return
+    if not out:
+        raise InputError("--out is empty; give a file, a folder, or - for stdout")
+    if _is_folder(out):
+        return
+    ending = Path(out).suffix
+    if one and config.format is None and not can_write(ending):
+        found = f"cannot write {ending!r}" if ending else "has no ending"
+        raise InputError(f"--out {out}: {found}; give a name such as out.png, or a folder with a / at its end")
+    if not one and can_write(ending):
+        raise InputError(f"--out {out} names one file, for {count} pictures; give a folder, such as {out}/")
+
+
+def _is_folder(out: str) -> bool:
+    return out.endswith(("/", os.sep)) or os.path.isdir(out)
 
 
 def _target(source: str, inside: Path | None, style: str, config: StylizeConfig, *, one: bool) -> str:
@@ -80,16 +108,16 @@ def _target(source: str, inside: Path | None, style: str, config: StylizeConfig,
     out = config.out
     if out == STANDARD or (out is None and source == STANDARD):
         if not one:
-            raise InputError("--out - takes one picture; give a folder for several")
+            raise InputError("stdout takes one picture; give --out FOLDER for several")
         return STANDARD
-    if out is not None and one and not (out.endswith(("/", os.sep)) or os.path.isdir(out)):
+    if out is not None and one and not _is_folder(out):
         return out
     name = inside or Path(Path(source).name if source != STANDARD else "stdin.png")
     name = name.with_suffix(_ending(name, config.format))
     if out is not None:
         return str(Path(out) / name)
     if inside is not None:
-        folder = Path(source[: -len(str(inside)) or None]).resolve().name
+        folder = Path(source[: -len(str(inside))]).resolve().name
         return str(Path(f"{folder}_{style}") / name)
     return str(name.with_name(f"{name.stem}_{style}{name.suffix}"))
 
@@ -97,13 +125,33 @@ def _target(source: str, inside: Path | None, style: str, config: StylizeConfig,
 def _ending(name: Path, format: str | None) -> str:
     """The input's ending where that can be written, else PNG, which loses nothing."""
     if format is not None:
-        return f".{format.lower().lstrip('.')}"
+        return f".{format.lower().removeprefix('.')}"
     return name.suffix if can_write(name.suffix) else ".png"
 
 
-def _same(source: str, target: str) -> bool:
-    """Whether both name one file, also through links."""
+def _check_targets(jobs: Sequence[Job], config: StylizeConfig) -> None:
+    """No two results in one file, and none in place of a picture that is read, also through links."""
+    inputs = {key: job.source for job in jobs if (key := _identity(job.source)) is not None}
+    taken: dict[str, str] = {}
+    for job in jobs:
+        if job.target == STANDARD:
+            continue
+        place = os.path.realpath(job.target)
+        if place in taken:
+            pair = f"{taken[place]} and {job.source}"
+            raise InputError(f"{pair} would both be written to {job.target}; give them one at a time")
+        taken[place] = job.source
+        source = inputs.get(_identity(job.target))
+        if source == job.source:
+            raise InputError(f"{source} would be written over itself; give another --out")
+        if source is not None and not config.skip_existing:
+            raise InputError(f"{source}, an input, would be overwritten by {job.source}'s result; give --out")
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """What two names of one file have in common; None if there is none."""
     try:
-        return source != STANDARD and os.path.samefile(source, target)
+        found = os.stat(path)
     except OSError:
-        return False
+        return None
+    return found.st_dev, found.st_ino

@@ -171,7 +171,7 @@ class Trainer:
                 self.photos,
                 batch_size=c.batch_size,
                 image_size=c.image_size,
-                # photo_size=c.photo_size,
+                photo_size=c.photo_size,
                 seed=c.seed,
                 start_step=self.step,
                 workers=c.workers,

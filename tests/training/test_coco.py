@@ -39,7 +39,7 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.data, self.etag, self.kind = make_zip(), '"one"', "application/zip"
         self.ranges, self.breaks, self.status, self.lie, self.length = True, 0, 200, 0, True
-        self.silent = False
+        self.silent = self.careless = False
         self.asked: list[str | None] = []
 
     @property
@@ -60,11 +60,13 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(1)
             return
         if server.status >= 400:
-            return self.send_error(server.status)
-        fresh = self.headers.get("If-Range") in (None, server.etag)
+            self.send_error(server.status)
+            return
+        fresh = server.careless or self.headers.get("If-Range") in (None, server.etag)
         start = int(wanted[6:-1]) if wanted and server.ranges and fresh else 0
         if start >= len(server.data):
-            return self.send_error(416)
+            self.send_error(416)
+            return
         body = server.data[start:]
         self.send_response(206 if start else 200)
         self.send_header("Content-Type", server.kind)
@@ -167,12 +169,14 @@ def test_a_file_that_changed_on_the_server_is_started_again(server, target):
     assert target.read_bytes() == server.data
 
 
-@pytest.mark.parametrize("size", ["same", "shorter"])
-def test_a_changed_file_is_noticed_even_if_the_server_is_careless(server, target, size):
+@pytest.mark.parametrize("change", ["another tag", "another size"])
+def test_a_changed_file_is_noticed_even_if_the_server_sends_the_range(server, target, change):
     interrupted(server, target)
-    server.data = make_zip(seed=1, members=3 if size == "same" else 1)
-    note = target.parent / "train2017.zip.part.json"
-    note.write_text(note.read_text().replace("one", "W/zero"))  # weak, so not sent as If-Range
+    server.careless = True
+    if change == "another tag":
+        server.data, server.etag = make_zip(seed=1), '"two"'
+    else:
+        server.data = make_zip(seed=1, members=4)
     download(server.url, target)
     assert target.read_bytes() == server.data
 
@@ -208,7 +212,7 @@ def test_a_server_that_does_not_say_the_size_is_enough(server, target):
 @pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/zip"])
 def test_an_error_page_is_refused_and_not_kept(server, target, kind):
     server.data, server.kind = b"<!DOCTYPE html><html>please log in</html>", kind
-    with pytest.raises(DownloadError, match=r"gives a web page instead|is not a zip \(it starts with b'<!DOC"):
+    with pytest.raises(DownloadError, match=r"gives a web page instead|is not a zip \(it starts with b'<"):
         download(server.url, target)
     assert files(target) == []
 
@@ -226,14 +230,14 @@ def test_a_damaged_zip_is_removed(server, target, where):
     data = bytearray(server.data)
     data[1000 if where == "a member" else -300] ^= 1
     server.data = bytes(data) if where == "a member" else bytes(data[:-30])
-    with pytest.raises(DownloadError, match="arrived damaged .* and was removed; run it again"):
+    with pytest.raises(DownloadError, match=r"arrived damaged .* and was removed; run it again"):
         download(server.url, target)
     assert files(target) == []
 
 
 def test_too_little_room_is_found_before_anything_is_written(server, target, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**7))
-    with pytest.raises(DownloadError, match=r"needs 0.07 GB in .*data, 0.01 GB are free; make room, or set FAST"):
+    with pytest.raises(DownloadError, match=r"needs 0.07 GB in .*data, 0.01 GB are free; make room"):
         download(server.url, target)
     assert files(target) == []
 
@@ -243,7 +247,7 @@ def test_a_disk_that_fills_up_keeps_what_arrived(server, target, monkeypatch):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "fsync", full)
-    with pytest.raises(DownloadError, match="cannot be saved as .*: the disk is full; what arrived is kept"):
+    with pytest.raises(DownloadError, match=r"cannot be saved as .*: the disk is full; what arrived is kept"):
         download(server.url, target)
     assert files(target) == ["train2017.zip.part", "train2017.zip.part.json"]
 
@@ -341,7 +345,8 @@ def test_the_largest_set_is_taken_wherever_it_lies(home):
 def test_the_advice_names_the_places_and_a_command(home, monkeypatch):
     text = coco.how_to_get_it()
     target = home / ".cache/fast_nst/train2017.zip"
-    assert f"curl --create-dirs -C - -o {target} http://images.cocodataset.org/zips/train2017.zip (19 GB" in text
+    command = f"curl --create-dirs -C - -o {target} http://images.cocodataset.org/zips/train2017.zip"
+    assert f"{command} (19 GB" in text
     assert "FAST_NST_DATA" in text
     assert "data/coco" in text
     monkeypatch.setenv("FAST_NST_DATA", "/big disk")

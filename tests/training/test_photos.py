@@ -55,8 +55,8 @@ def folder(tmp_path: Path) -> Path:
 
 
 def take(folder: Path, steps: int, **options: object) -> list[photos.Batch]:
-    settings: dict[str, object] = {"batch_size": 4, "image_size": SIZE, "seed": 7, "workers": 0, "cache_bytes": 0}
-    with PhotoBatches(open_photos(folder), **(settings | options)) as batches:  # type: ignore[arg-type]
+    settings: dict[str, object] = {"batch_size": 4, "image_size": SIZE, "seed": 7, "workers": 0}
+    with PhotoBatches(open_photos(folder), **({"cache_bytes": 0} | settings | options)) as batches:  # type: ignore[arg-type]
         return list(islice(batches, steps))
 
 
@@ -220,7 +220,8 @@ def test_a_set_that_fits_is_decoded_once(folder, monkeypatch):
 
 
 def test_a_set_that_does_not_fit_is_not_kept(folder):
-    with PhotoBatches(open_photos(folder), batch_size=4, image_size=SIZE, seed=1, cache_bytes=100_000) as batches:
+    source = open_photos(folder)
+    with PhotoBatches(source, batch_size=4, image_size=SIZE, seed=1, cache_bytes=100_000) as batches:
         list(islice(batches, 12))
         assert not batches._reader.cache
 
@@ -256,9 +257,10 @@ def test_an_interrupted_wait_loses_no_step(folder, monkeypatch):
     whole = take(folder, 3)
     with PhotoBatches(open_photos(folder), batch_size=4, image_size=SIZE, seed=7) as batches:
         first = next(batches)
-        with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        with monkeypatch.context() as patched:
             patched.setattr(batches, "_note", interrupt)
-            next(batches)
+            with pytest.raises(KeyboardInterrupt):
+                next(batches)
         assert batches.step == 1
         assert digest([first, *islice(batches, 2)]) == digest(whole)
 
@@ -290,19 +292,17 @@ def test_a_read_that_hangs_is_tried_again_in_another_thread(folder, workers):
     ) as batches:
         assert digest(list(islice(batches, 8))) == plain
         source.release.set()
-    wait_for(lambda: our_threads() == [])
+        wait_for(lambda: len(our_threads()) == workers)  # those given up end when they get their answer
+    assert our_threads() == []
 
 
 def test_a_read_that_always_hangs_ends_the_run_and_is_named(folder):
     source = Slow(folder, hangs=99)
-    with (
-        PhotoBatches(source, batch_size=4, image_size=SIZE, seed=7, timeout=0.05) as batches,
-        pytest.raises(DatasetError, match=rf"slow: {source.names[5]} was not read within 0.05 s, 4 times in a row"),
-    ):
-        try:
+    text = f"slow: {source.names[5]} was not read within 0.05 s, 4 times in a row"
+    with PhotoBatches(source, batch_size=4, image_size=SIZE, seed=7, timeout=0.05) as batches:
+        with pytest.raises(DatasetError, match=text):
             list(islice(batches, 8))
-        finally:
-            source.release.set()
+        source.release.set()
     wait_for(lambda: our_threads() == [])
 
 
@@ -328,7 +328,7 @@ def header_of_a_png(width: int, height: int) -> bytes:
 
 
 def spoil(folder: Path) -> dict[str, str]:
-    """Adds files that are bad in twelve ways, and some that only look it; a part of the reason for each bad one."""
+    """Adds files that are bad in twelve ways, and some that only look it; words of each one's reason."""
     good = (folder / "sub" / "00.jpg").read_bytes()
     (folder / "b-zero.jpg").touch()
     (folder / "b-cut.jpg").write_bytes(good[: len(good) // 2])
@@ -443,7 +443,7 @@ def test_no_bad_file_is_tolerated_if_none_is_allowed(folder):
 def test_a_folder_with_only_bad_pictures_ends_the_run(tmp_path, max_bad, workers):
     for i in range(9):
         (tmp_path / f"{i}.jpg").touch()
-    with pytest.raises(DatasetError, match="photographs in .* cannot be read"):
+    with pytest.raises(DatasetError, match=r"photographs in .* cannot be read"):
         take(tmp_path, 9, max_bad=max_bad, workers=workers)
     assert our_threads() == []
 
@@ -542,7 +542,7 @@ def test_data_sets_that_are_none_are_refused_in_one_line_with_the_cure(tmp_path,
     (tmp_path / "a.jpg").write_text("no zip")
     os.mkfifo(tmp_path / "pipe")
     for dataset, message in {
-        "missing": "there is no missing; --dataset takes a folder of photographs, a zip of them, or the word coco",
+        "missing": "there is no missing; --dataset takes a folder of photographs, a zip of them, or the",
         "empty": "empty holds no pictures, nor do its sub-folders; it takes .*jpg",
         "around": "around holds no pictures.*name the zip itself: around/train.zip",
         "around/train.zip": "around/train.zip holds no pictures",
@@ -590,5 +590,5 @@ def test_there_are_no_more_centre_crops_than_photographs(folder):
 
 def test_centre_crops_of_nothing_but_bad_pictures_are_refused(tmp_path):
     (tmp_path / "a.jpg").touch()
-    with pytest.raises(DatasetError, match="none of the 1 pictures in .* can be read"):
+    with pytest.raises(DatasetError, match=r"none of the 1 pictures in .* can be read"):
         center_crops(open_photos(tmp_path), 4, SIZE)

@@ -1,0 +1,169 @@
+"""The work of ``stylize.py``: jobs in, results out. The command prints them."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fast_nst.cli.common import one_line
+from fast_nst.cli.jobs import STANDARD, Job
+from fast_nst.config import StylizeConfig
+from fast_nst.errors import InputError
+from fast_nst.images import Picture, fit, keeps_alpha, read_picture, write_picture
+from fast_nst.inference.stylizer import Stylizer
+
+__all__ = ["Result", "paint"]
+
+
+@dataclass
+class Result:
+    """What became of one job."""
+
+    job: Job
+    width: int = 0
+    """of the result, pixels"""
+    height: int = 0
+    words: list[str] = field(default_factory=list)
+    """what a person should know of it"""
+    error: str | None = None
+    skipped: bool = False
+    ms: dict[str, float] = field(default_factory=dict)
+    """time spent to ``read``, ``run`` (a picture's share of its batch) and ``write``"""
+    picture: Picture | None = None
+    """what was read; None if it could not or need not be"""
+
+    @contextmanager
+    def _part(self, name: str) -> Iterator[None]:
+        """Time one part of the work; what the user can cause becomes `error`."""
+        started = time.perf_counter()
+        try:
+            yield
+        except BrokenPipeError:  # nobody is left to tell
+            raise
+        except (InputError, OSError) as error:
+            self.error = one_line(error)
+        self.ms[name] = round(1e3 * (time.perf_counter() - started), 1)
+
+
+def paint(jobs: Sequence[Job], stylizer: Stylizer, config: StylizeConfig) -> Iterator[Result]:
+    """Every job's result in order; pictures of equal size that follow each other share a batch."""
+    batch: list[Result] = []
+    for result in _read_ahead(jobs, config):
+        full = len(batch) == config.batch_size
+        if batch and (full or _size(result) != _size(batch[0])):
+            yield from _finish(batch, stylizer, config)
+            batch = []
+        if result.picture is None:
+            yield result
+        else:
+            batch.append(result)
+    if batch:
+        yield from _finish(batch, stylizer, config)
+
+
+def _size(result: Result) -> tuple[int, int] | None:
+    return (result.height, result.width) if result.picture is not None else None
+
+
+def _read_ahead(jobs: Sequence[Job], config: StylizeConfig) -> Iterator[Result]:
+    """The pictures in order, each read in a thread while the one before it is stylised."""
+    if len(jobs) == 1 or any(job.source == STANDARD for job in jobs):
+        yield from (_read(job, config) for job in jobs)  # a thread that waits for stdin cannot be stopped
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="fast-nst pictures") as reader:
+        coming: Future[Result] | None = None
+        for job in jobs:
+            following = reader.submit(_read, job, config)
+            if coming is not None:
+                yield coming.result()
+            coming = following
+        if coming is not None:
+            yield coming.result()
+
+
+def _read(job: Job, config: StylizeConfig) -> Result:
+    """The job's picture at the size asked for, if there is a place for its result."""
+    result = Result(job)
+    with result._part("read"):
+        if job.target != STANDARD and os.path.lexists(job.target):
+            if config.skip_existing:
+                result.skipped = True
+                return result
+            if not config.overwrite:
+                raise InputError(f"{job.target} exists; give --overwrite or --skip-existing")
+        _check_folder(Path(job.target))
+        source = sys.stdin.buffer if job.source == STANDARD else job.source
+        picture = read_picture(source, max_pixels=config.max_pixels)
+        _check_size(job, picture, config)
+        result.picture = fit(picture, config.size)
+        result.height, result.width = result.picture.height, result.picture.width
+    return result
+
+
+def _check_folder(target: Path) -> None:
+    """Find out now, and not after the work, that the result has no place."""
+    if str(target) == STANDARD:
+        return
+    folder = next(parent for parent in target.absolute().parents if os.path.lexists(parent))
+    if not folder.is_dir():
+        raise InputError(f"{target}: {folder} is not a folder; give another --out")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{target}: no permission to write in {folder}; give another --out")
+
+
+def _check_size(job: Job, picture: Picture, config: StylizeConfig) -> None:
+    """Hold ``--size`` to the limit of the input: it can ask for as much memory as a large file."""
+    if config.size is None:
+        return
+    short, long = sorted((picture.height, picture.width))
+    pixels = config.size * max(1, config.size * short // long)
+    if pixels > config.max_pixels:
+        raise InputError(
+            f"{job.source}: --size {config.size} would make {pixels:,} pixels of it, over the limit of "
+            f"{config.max_pixels:,}; --max-pixels {pixels} would allow it"
+        )
+
+
+def _finish(batch: Sequence[Result], stylizer: Stylizer, config: StylizeConfig) -> Iterator[Result]:
+    """Stylise and write one batch."""
+    painted: list[Picture] = []
+    error: str | None = None
+    started = time.perf_counter()
+    try:
+        painted = stylizer.pictures([result.picture for result in batch if result.picture is not None])
+    except InputError as reason:
+        error = one_line(reason)
+    spent = round(1e3 * (time.perf_counter() - started) / len(batch), 1)
+    for i, result in enumerate(batch):
+        result.picture, result.ms["run"] = None, spent
+        if error is not None:
+            result.error = f"{result.job.source}: {error}"
+        else:
+            _write(result, painted[i], config)
+        yield result
+
+
+def _write(result: Result, picture: Picture, config: StylizeConfig) -> None:
+    target, format = result.job.target, config.format
+    with result._part("write"):
+        if target == STANDARD:
+            format = format or "png"
+            encoded = io.BytesIO()
+            write_picture(encoded, picture, format=format, quality=config.quality)
+            sys.stdout.buffer.write(encoded.getvalue())
+            sys.stdout.buffer.flush()
+        else:
+            place = Path(target)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            write_picture(
+                place, picture, format=format, quality=config.quality, overwrite=config.overwrite
+            )
+        if picture.alpha is not None and not keeps_alpha(format or target):
+            result.words.append("transparency laid on white, which this format cannot hold")

@@ -1,0 +1,142 @@
+"""Flags from the dataclasses of ``config.py``: defaults, then the file of ``--config``, then the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+import typing
+from collections.abc import Sequence
+from pathlib import Path
+from types import UnionType
+from typing import Annotated, Any, TypeVar
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from fast_nst.config import from_dict
+from fast_nst.errors import InputError
+
+__all__ = ["parse", "parse_with_sources"]
+
+T = TypeVar("T")
+_registry = ConstructorRegistry()
+
+
+def parse(config: type[T], arguments: Sequence[str], *, prog: str, description: str) -> T:
+    """Arguments as a config.
+
+    Raises:
+        InputError: a ``--config`` file that is missing or wrong, or a value out of range.
+        SystemExit: 2 for an unknown flag or a missing argument, after a message; 0 for ``--help``.
+    """
+    command = _command(config)
+    return _settings(config, _run(command, config, arguments, prog, description))
+
+
+def parse_with_sources(
+    config: type[T], arguments: Sequence[str], *, prog: str, description: str, help: str
+) -> tuple[list[str], T]:
+    """As `parse`, with any number of positional sources beside the flags; those after ``--`` may begin with -."""
+    flags, after = list(arguments), list[str]()
+    if "--" in flags:
+        cut = flags.index("--")
+        flags, after = flags[:cut], flags[cut + 1 :]
+    # The parser would take them for flags; with a ./ in front they name the same files.
+    after = [f"./{name}" if name.startswith("-") and name != "-" else name for name in after]
+    told = tyro.conf.arg(metavar="SOURCE", help=help, help_behavior_hint="")
+    source = ("sources", Annotated[tuple[str, ...], tyro.conf.Positional, told], ())
+    parsed = _run(_command(config, source), config, [*flags, *after], prog, description)
+    return list(parsed.sources), _settings(config, parsed)
+
+
+def _command(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
+    """The config with the flags that belong to the command and not to the job."""
+    hints = typing.get_type_hints(config, include_extras=True)
+    untold = tyro.conf.arg(help_behavior_hint="")  # their help says what happens without them
+    fields: list[Any] = [
+        (f.name, Annotated[hints[f.name], untold], f)
+        for f in dataclasses.fields(config)
+        if f.default is None
+    ]
+    file = tyro.conf.arg(help="settings from a TOML file, or a run's config.json", help_behavior_hint="")
+    fields += [*extra, ("config", Annotated[Path | None, file], None)]
+    fields += [("debug", Annotated[bool, tyro.conf.arg(help="show the traceback of an error")], False)]
+    # Values are checked when the config itself is made, so that the error is ours, in one line.
+    unchecked = {"__post_init__": lambda self: None}
+    return dataclasses.make_dataclass(
+        config.__name__, fields, bases=(config,), namespace=unchecked, frozen=True
+    )
+
+
+def _run(
+    command: type[Any], config: type[Any], arguments: Sequence[str], prog: str, description: str
+) -> Any:
+    file = _config_file(arguments)
+    return tyro.cli(
+        command,
+        args=arguments,
+        prog=prog,
+        description=description,
+        default=tyro.MISSING_NONPROP if file is None else command(**_from_file(config, file)),
+        registry=_registry,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def _settings(config: type[T], parsed: Any) -> T:
+    return config(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(config)})  # type: ignore[arg-type]
+
+
+def _config_file(arguments: Sequence[str]) -> Path | None:
+    """The value of ``--config``: wanted before the rest is parsed, since it holds the defaults."""
+    for word, following in zip(arguments, [*arguments[1:], None], strict=True):
+        if word.startswith("--config="):
+            return Path(word.removeprefix("--config="))
+        if word == "--config":
+            if following is None:
+                raise InputError("--config needs a file: --config run.toml")
+            return Path(following)
+    return None
+
+
+def _from_file(config: type[Any], file: Path) -> dict[str, Any]:
+    """A file's values; what it leaves out and has no default stays required on the command line."""
+    try:
+        text = file.read_text(encoding="utf-8")
+        values = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise InputError(f"cannot read --config {file}: {error.strerror}") from None
+    except ValueError as error:
+        kind = "JSON" if file.suffix == ".json" else "TOML"
+        raise InputError(f"--config {file} is not {kind}: {error}") from None
+    if not isinstance(values, dict):
+        raise InputError(f"--config {file} must hold settings by name, not a {type(values).__name__}")
+    missing = [
+        f.name
+        for f in dataclasses.fields(config)
+        if f.default is f.default_factory is dataclasses.MISSING and f.name not in values
+    ]
+    try:
+        known = from_dict(config, {**values, **dict.fromkeys(missing, "")})
+    except InputError as error:
+        raise InputError(f"--config {file}: {error}") from None
+    found = {f.name: getattr(known, f.name) for f in dataclasses.fields(config)}
+    return found | dict.fromkeys(missing, tyro.MISSING)
+
+
+@_registry.primitive_rule
+def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """``int | None`` reads as an INT that may be left out, not as {None}|INT."""
+    union = typing.get_origin(info.type) in (UnionType, typing.Union)
+    inner = [kind for kind in typing.get_args(info.type) if kind is not type(None)]
+    if not union or len(inner) != 1:
+        return None
+    spec = ConstructorRegistry.get_primitive_spec(PrimitiveTypeInfo.make(inner[0], info.markers))
+    if not isinstance(spec, PrimitiveConstructorSpec):
+        return None
+    return dataclasses.replace(
+        spec,
+        is_instance=lambda value: value is None or spec.is_instance(value),
+        str_from_instance=lambda value: [] if value is None else spec.str_from_instance(value),
+    )
