@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from difflib import get_close_matches
 from hashlib import sha256
+from itertools import chain
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -64,29 +65,40 @@ class WeightsError(InputError):
 
 def layer_names(arch: str) -> list[str]:
     """Every layer of a VGG in order: ``conv1_1``, ``relu1_1``, …, ``pool5``."""
-    return [name for name, _ in _layers(arch, "max")]
-
-
-def _layers(arch: str, pooling: Pooling) -> list[tuple[str, nn.Module]]:
     if arch not in _BLOCKS:
         raise InputError(f"unknown loss network {arch!r}; there are {' and '.join(_BLOCKS)}")
-    layers: list[tuple[str, nn.Module]] = []
-    channels = 3
+    names: list[str] = []
     for block, widths in enumerate(_BLOCKS[arch], start=1):
-        for i, width in enumerate(widths, start=1):
-            layers.append((f"conv{block}_{i}", nn.Conv2d(channels, width, 3, padding=1)))
+        for i in range(1, len(widths) + 1):
+            names += [f"conv{block}_{i}", f"relu{block}_{i}"]
+        names.append(f"pool{block}")
+    return names
+
+
+def _build(arch: str, depth: int, pooling: Pooling) -> nn.Sequential:
+    """The first ``depth`` layers."""
+    body, channels = nn.Sequential(), 3
+    widths = chain.from_iterable(_BLOCKS[arch])
+    for name in layer_names(arch)[:depth]:
+        module: nn.Module
+        if name.startswith("conv"):
+            module = nn.Conv2d(channels, channels := next(widths), 3, padding=1)
+        elif name.startswith("relu"):
             # Out of place: an in-place ReLU would overwrite a `conv` activation someone asked for.
-            layers.append((f"relu{block}_{i}", nn.ReLU()))
-            channels = width
-        layers.append((f"pool{block}", nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2)))
-    return layers
+            module = nn.ReLU()
+        else:
+            module = nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2)
+        body.add_module(name, module)
+    return body
 
 
 def _check_layers(arch: str, wanted: Iterable[str]) -> list[str]:
     known = layer_names(arch)
     for name in wanted:
         if name not in known:
-            near = get_close_matches(name, known, n=1)
+            near = get_close_matches(name, known, n=9)
+            # Of similar names one of the same block: relu2_2 rather than relu5_3 for relu2_3.
+            near.sort(key=lambda other: other[:5] != name[:5])
             hint = f"did you mean {near[0]!r}?" if near else f"known: {', '.join(known)}"
             raise InputError(f"{arch} has no layer {name!r}; {hint}")
     return known
@@ -120,9 +132,7 @@ class VGGFeatures(nn.Module):
         self.layers = tuple(dict.fromkeys(layers))
         known = _check_layers(arch, self.layers)
         depth = max((known.index(name) for name in self.layers), default=-1) + 1
-        self.body = nn.Sequential()
-        for name, module in _layers(arch, pooling)[:depth]:
-            self.body.add_module(name, module)
+        self.body = _build(arch, depth, pooling)
         # Not persistent: they are constants of the weights, not state to be saved.
         chosen = _STATISTICS[statistics]
         self.register_buffer("mean", torch.tensor(chosen.mean).view(3, 1, 1), persistent=False)
@@ -229,7 +239,9 @@ def _download(arch: str, weights: str) -> tuple[Mapping[str, Tensor], str]:
     except Exception as error:  # whatever the network, the disk, zipfile and pickle raise
         reason = first_line(error)
         if was_there:
-            raise WeightsError(f"{cached} cannot be read ({reason}); delete it to download it again") from None
+            raise WeightsError(
+                f"{cached} cannot be read ({reason}); delete it to download it again"
+            ) from None
         raise WeightsError(
             f"could not download the {arch} weights ({reason}); get {WEIGHTS_URL}{file} elsewhere and "
             f"put it at {cached}, or give any copy with --vgg-weights FILE"

@@ -41,7 +41,7 @@ def say(words: str) -> None:
 
 
 def put(line: str) -> None:
-    """A line of data on stdout. File names pass byte for byte, also those that are no text in any encoding."""
+    """A line of data on stdout. File names pass byte for byte, also those that are text in no encoding."""
     sys.stdout.flush()
     sys.stdout.buffer.write(os.fsencode(line + "\n"))
     sys.stdout.buffer.flush()

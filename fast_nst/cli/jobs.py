@@ -40,29 +40,30 @@ def plan(sources: Sequence[str], style: str, config: StylizeConfig) -> list[Job]
     """
     found: dict[str, tuple[str, Path | None]] = {}
     for source in sources:
-        for name, inside in _expand(source, config.out):
-            found.setdefault(name if name == STANDARD else os.path.abspath(name), (name, inside))
+        for name, place in _expand(source, style, config.out):
+            found.setdefault(name if name == STANDARD else os.path.abspath(name), (name, place))
     pictures = list(found.values())
     one = len(pictures) == 1 and not os.path.isdir(sources[0])
     _check_out(config, one=one, count=len(pictures))
-    jobs = [Job(source, _target(source, inside, style, config, one=one)) for source, inside in pictures]
+    jobs = [Job(source, _target(source, place, style, config, one=one)) for source, place in pictures]
     _check_targets(jobs, config)
     return jobs
 
 
-def _expand(source: str, out: str | None) -> Iterator[tuple[str, Path | None]]:
-    """A source's pictures, each with its place inside its folder where a folder was given."""
+def _expand(source: str, style: str, out: str | None) -> Iterator[tuple[str, Path | None]]:
+    """A source's pictures; each of a folder with the place of its result, sub-folders kept."""
     path = Path(source)
     if source == STANDARD:
         yield STANDARD, None
     elif not source:
         raise InputError("a source is empty; is a variable of the shell not set?")
     elif path.is_dir():
-        pictures = [picture for picture in find_pictures(path) if not _is_result(picture, path, out)]
+        results = Path(out or f"{path.resolve().name}_{style}")
+        pictures = [picture for picture in find_pictures(path) if not _is_result(picture, path, results)]
         if not pictures:
             raise InputError(f"no pictures in the folder {source}; their names end in .jpg, .png and so on")
         for picture in pictures:
-            yield str(picture), picture.relative_to(path)
+            yield str(picture), results / picture.relative_to(path)
     elif path.exists() or not glob.has_magic(source):
         yield source, None  # a missing file is that picture's failure and stops no other
     else:
@@ -73,18 +74,18 @@ def _expand(source: str, out: str | None) -> Iterator[tuple[str, Path | None]]:
             yield name, None
 
 
-def _is_result(picture: Path, folder: Path, out: str | None) -> bool:
+def _is_result(picture: Path, folder: Path, results: Path) -> bool:
     """Whether it lies in the output folder, itself inside the input folder: the harvest of an earlier run."""
-    if out is None or out == STANDARD:
-        return False
-    results = Path(out).resolve()
+    results = results.resolve()
     return folder.resolve() in results.parents and results in picture.resolve().parents
 
 
 def _check_out(config: StylizeConfig, *, one: bool, count: int) -> None:
     out = config.out
     if config.format is not None and not can_write("." + config.format.removeprefix(".")):
-        raise InputError(f"cannot write --format {config.format}; give png, jpg, webp, tiff, avif, bmp or ppm")
+        raise InputError(
+            f"cannot write --format {config.format}; give png, jpg, webp, tiff, avif, bmp or ppm"
+        )
     if out is None or out == STANDARD:
         return
     if not out:
@@ -94,7 +95,9 @@ def _check_out(config: StylizeConfig, *, one: bool, count: int) -> None:
     ending = Path(out).suffix
     if one and config.format is None and not can_write(ending):
         found = f"cannot write {ending!r}" if ending else "has no ending"
-        raise InputError(f"--out {out}: {found}; give a name such as out.png, or a folder with a / at its end")
+        raise InputError(
+            f"--out {out}: {found}; give a name such as out.png, or a folder with a / at its end"
+        )
     if not one and can_write(ending):
         raise InputError(f"--out {out} names one file, for {count} pictures; give a folder, such as {out}/")
 
@@ -103,7 +106,7 @@ def _is_folder(out: str) -> bool:
     return out.endswith(("/", os.sep)) or os.path.isdir(out)
 
 
-def _target(source: str, inside: Path | None, style: str, config: StylizeConfig, *, one: bool) -> str:
+def _target(source: str, place: Path | None, style: str, config: StylizeConfig, *, one: bool) -> str:
     """Where a result goes: see `StylizeConfig.out`."""
     out = config.out
     if out == STANDARD or (out is None and source == STANDARD):
@@ -112,14 +115,13 @@ def _target(source: str, inside: Path | None, style: str, config: StylizeConfig,
         return STANDARD
     if out is not None and one and not _is_folder(out):
         return out
-    name = inside or Path(Path(source).name if source != STANDARD else "stdin.png")
-    name = name.with_suffix(_ending(name, config.format))
+    if place is not None:
+        return str(place.with_suffix(_ending(place, config.format)))
+    name = Path(Path(source).name if source != STANDARD else "stdin.png")
+    ending = _ending(name, config.format)
     if out is not None:
-        return str(Path(out) / name)
-    if inside is not None:
-        folder = Path(source[: -len(str(inside))]).resolve().name
-        return str(Path(f"{folder}_{style}") / name)
-    return str(name.with_name(f"{name.stem}_{style}{name.suffix}"))
+        return str(Path(out) / name.with_suffix(ending))
+    return str(name.with_name(f"{name.stem}_{style}{ending}"))
 
 
 def _ending(name: Path, format: str | None) -> str:
@@ -141,7 +143,8 @@ def _check_targets(jobs: Sequence[Job], config: StylizeConfig) -> None:
             pair = f"{taken[place]} and {job.source}"
             raise InputError(f"{pair} would both be written to {job.target}; give them one at a time")
         taken[place] = job.source
-        source = inputs.get(_identity(job.target))
+        there = _identity(job.target)
+        source = inputs.get(there) if there is not None else None
         if source == job.source:
             raise InputError(f"{source} would be written over itself; give another --out")
         if source is not None and not config.skip_existing:

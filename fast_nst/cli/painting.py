@@ -12,6 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import torch
+
 from fast_nst.cli.common import one_line
 from fast_nst.cli.jobs import STANDARD, Job
 from fast_nst.config import StylizeConfig
@@ -40,7 +42,7 @@ class Result:
     """what was read; None if it could not or need not be"""
 
     @contextmanager
-    def _part(self, name: str) -> Iterator[None]:
+    def part(self, name: str) -> Iterator[None]:
         """Time one part of the work; what the user can cause becomes `error`."""
         started = time.perf_counter()
         try:
@@ -91,7 +93,7 @@ def _read_ahead(jobs: Sequence[Job], config: StylizeConfig) -> Iterator[Result]:
 def _read(job: Job, config: StylizeConfig) -> Result:
     """The job's picture at the size asked for, if there is a place for its result."""
     result = Result(job)
-    with result._part("read"):
+    with result.part("read"):
         if job.target != STANDARD and os.path.lexists(job.target):
             if config.skip_existing:
                 result.skipped = True
@@ -140,6 +142,10 @@ def _finish(batch: Sequence[Result], stylizer: Stylizer, config: StylizeConfig) 
         painted = stylizer.pictures([result.picture for result in batch if result.picture is not None])
     except InputError as reason:
         error = one_line(reason)
+    except (MemoryError, RuntimeError) as reason:
+        if not _out_of_memory(reason):
+            raise
+        error = f"not enough memory for {_pixels(batch[0])}; give a smaller --size or --batch-size"
     spent = round(1e3 * (time.perf_counter() - started) / len(batch), 1)
     for i, result in enumerate(batch):
         result.picture, result.ms["run"] = None, spent
@@ -150,20 +156,36 @@ def _finish(batch: Sequence[Result], stylizer: Stylizer, config: StylizeConfig) 
         yield result
 
 
+def _pixels(result: Result) -> str:
+    return f"{result.width} x {result.height} pixels"
+
+
+def _out_of_memory(error: Exception) -> bool:
+    kinds = (MemoryError, torch.OutOfMemoryError)
+    return isinstance(error, kinds) or "can't allocate memory" in str(error)  # the CPU's has no type
+
+
 def _write(result: Result, picture: Picture, config: StylizeConfig) -> None:
     target, format = result.job.target, config.format
-    with result._part("write"):
+    with result.part("write"):
         if target == STANDARD:
             format = format or "png"
             encoded = io.BytesIO()
             write_picture(encoded, picture, format=format, quality=config.quality)
-            sys.stdout.buffer.write(encoded.getvalue())
-            sys.stdout.buffer.flush()
+            _pour(encoded.getvalue())
         else:
             place = Path(target)
             place.parent.mkdir(parents=True, exist_ok=True)
-            write_picture(
-                place, picture, format=format, quality=config.quality, overwrite=config.overwrite
-            )
+            write_picture(place, picture, format=format, quality=config.quality, overwrite=config.overwrite)
         if picture.alpha is not None and not keeps_alpha(format or target):
             result.words.append("transparency laid on white, which this format cannot hold")
+
+
+def _pour(data: bytes) -> None:
+    try:
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise InputError(f"stdout: {error.strerror}") from None

@@ -1,4 +1,4 @@
-"""Flags from the dataclasses of ``config.py``: defaults, then the file of ``--config``, then the command line."""
+"""Flags from the dataclasses of ``config.py``: defaults, then the file of ``--config``, then those typed."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def parse(config: type[T], arguments: Sequence[str], *, prog: str, description: 
 def parse_with_sources(
     config: type[T], arguments: Sequence[str], *, prog: str, description: str, help: str
 ) -> tuple[list[str], T]:
-    """As `parse`, with any number of positional sources beside the flags; those after ``--`` may begin with -."""
+    """As `parse`, with sources beside the flags, as many as there are; after ``--`` they may begin with -."""
     flags, after = list(arguments), list[str]()
     if "--" in flags:
         cut = flags.index("--")
@@ -55,9 +55,7 @@ def _command(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
     hints = typing.get_type_hints(config, include_extras=True)
     untold = tyro.conf.arg(help_behavior_hint="")  # their help says what happens without them
     fields: list[Any] = [
-        (f.name, Annotated[hints[f.name], untold], f)
-        for f in dataclasses.fields(config)
-        if f.default is None
+        (f.name, Annotated[hints[f.name], untold], f) for f in dataclasses.fields(config) if f.default is None
     ]
     file = tyro.conf.arg(help="settings from a TOML file, or a run's config.json", help_behavior_hint="")
     fields += [*extra, ("config", Annotated[Path | None, file], None)]
@@ -69,9 +67,7 @@ def _command(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
     )
 
 
-def _run(
-    command: type[Any], config: type[Any], arguments: Sequence[str], prog: str, description: str
-) -> Any:
+def _run(command: type[Any], config: type[Any], arguments: Sequence[str], prog: str, description: str) -> Any:
     file = _config_file(arguments)
     return tyro.cli(
         command,

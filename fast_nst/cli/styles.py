@@ -6,7 +6,8 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from fast_nst.cli.common import DONE, guarded, parse
+from fast_nst.cli.common import DONE, guarded, put, say
+from fast_nst.cli.parsing import parse
 
 __all__ = ["main"]
 
@@ -17,8 +18,6 @@ class StylesConfig:
 
     json: bool = False
     """print one JSON record a style, with its recipe"""
-    debug: bool = False
-    """show the traceback of an error"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -30,11 +29,14 @@ def _styles(arguments: list[str]) -> int:
     config = parse(StylesConfig, arguments, prog="fast-nst styles", description="List the bundled styles.")
     from fast_nst.checkpoint import bundled_styles, read_tensors
 
-    for name, path in bundled_styles().items():
+    styles = bundled_styles()
+    if not styles:
+        say("no styles are bundled with this copy; train.py makes one")
+    for name, path in styles.items():
         _, about = read_tensors(path)
         if config.json:
-            print(json.dumps({"style": name, "file": str(path), **about}))
+            put(json.dumps({"style": name, "file": str(path), **about}))
         else:
             widths = "-".join(str(width) for width in about["network"]["widths"])
-            print(f"{name:<16} {widths:<10} {about['steps']:>6} steps  {path.stat().st_size / 1e6:.1f} MB")
+            put(f"{name:<16} {widths:<10} {about['steps']:>6} steps  {path.stat().st_size / 1e6:.1f} MB")
     return DONE

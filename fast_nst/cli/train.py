@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import signal
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from fast_nst.cli.common import DONE, guarded, parse, say
+from fast_nst.cli.common import DONE, USAGE, Terminated, guarded, program, put, say
+from fast_nst.cli.progress import Progress
 from fast_nst.config import TrainConfig
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from fast_nst.report import StepReport
     from fast_nst.training.trainer import Trainer
 
 __all__ = ["main"]
+
+SIGNALLED = 128  # what a shell adds to the number of the signal that ended a command
 
 DESCRIPTION = """Train a style network from one painting.
 
@@ -35,10 +35,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _train(arguments: list[str]) -> int:
+    prog = program("train")
+    description = DESCRIPTION.replace("train.py", prog)
     if not arguments:
-        say(DESCRIPTION + "\ntrain.py --help lists every option.")
-        return 2
-    config = parse(TrainConfig, arguments, prog="train.py", description=DESCRIPTION)
+        say(f"{description}\n{prog} --help lists every option.")
+        return USAGE
+    from fast_nst.cli.parsing import parse
+
+    config = parse(TrainConfig, arguments, prog=prog, description=description)
     from fast_nst.training.trainer import Trainer
 
     trainer = Trainer(config)
@@ -46,15 +50,16 @@ def _train(arguments: list[str]) -> int:
         f"training {trainer.out.stem} on {len(trainer.photos.names)} photographs, {trainer.device.type} "
         f"{trainer.precision}, from step {trainer.step} to {config.steps}; previews and log in {trainer.run}"
     )
-    with _signals(trainer) as caught, _progress(config.steps, trainer.step) as show:
+    with _signals(trainer) as caught, Progress(config.steps, "step", done=trainer.step) as progress:
         for report in trainer:
-            show(report)
+            losses = {name: f"{getattr(report, name):.4f}" for name in ("content", "style", "tv")}
+            progress.show(report.step, str(report), losses)
     for name, reason in trainer.bad.items():
         say(f"left out: {name}: {reason}")
     if caught:
         say(f"stopped at step {trainer.step}; go on with the same command and --resume")
-    print(trainer.out)
-    return 128 + caught[0] if caught else DONE
+    put(str(trainer.out))
+    return SIGNALLED + caught[0] if caught else DONE
 
 
 @contextmanager
@@ -64,10 +69,10 @@ def _signals(trainer: Trainer) -> Iterator[list[int]]:
 
     def handle(number: int, _: FrameType | None) -> None:
         if caught:
-            raise KeyboardInterrupt
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
         caught.append(number)
         trainer.stop()
-        say("\nstopping after this step and saving; once more to stop at once")
+        say("stopping after this step and saving; once more to stop at once")
 
     before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -75,37 +80,3 @@ def _signals(trainer: Trainer) -> Iterator[list[int]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-@contextmanager
-def _progress(steps: int, start: int) -> Iterator[_Show]:
-    show = _Show(steps, start)
-    try:
-        yield show
-    finally:
-        show.close()
-
-
-class _Show:
-    """A progress bar on a terminal; elsewhere a line at the start and then every ten seconds."""
-
-    def __init__(self, steps: int, start: int) -> None:
-        from tqdm import tqdm
-
-        self.bar = None
-        if sys.stderr.isatty():
-            self.bar = tqdm(total=steps, initial=start, unit="step", dynamic_ncols=True)
-        self.last = 0.0
-
-    def __call__(self, report: StepReport) -> None:
-        if self.bar is not None:
-            losses = {k: f"{getattr(report, k):.4f}" for k in ("content", "style", "tv")}
-            self.bar.set_postfix(losses, refresh=False)
-            self.bar.update(report.step - self.bar.n)
-        elif time.monotonic() - self.last >= 10 or report.step == report.steps:
-            self.last = time.monotonic()
-            say(str(report))
-
-    def close(self) -> None:
-        if self.bar is not None:
-            self.bar.close()

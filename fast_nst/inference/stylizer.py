@@ -49,7 +49,7 @@ class Stylizer:
         """
         return cls(load_checkpoint(find_style(style)), device=device, precision=precision)
 
-    @torch.inference_mode()
+    @torch.no_grad()  # and not inference_mode, whose tensors nobody may change in place
     def __call__(self, images: Tensor) -> Tensor:
         """Stylise.
 
@@ -57,9 +57,12 @@ class Stylizer:
             images: ``(3, H, W)`` or ``(B, 3, H, W)``, RGB, [0, 1], any H and W from 1 upwards.
 
         Returns:
-            The same shape, fp32 in [0, 1], on the CPU if the images were there.
+            The same shape, fp32 in [0, 1], on the device the images came from.
+
+        Raises:
+            InputError: another shape, or integers.
         """
-        if images.ndim not in (3, 4) or images.shape[-3] != 3:
+        if images.ndim not in (3, 4) or images.shape[-3] != 3 or images.numel() == 0:
             raise InputError(f"expected (3, H, W) or (B, 3, H, W) images, got shape {tuple(images.shape)}")
         if not images.is_floating_point():
             raise InputError(f"expected float images in [0, 1], got {images.dtype}; from_uint8 converts")
@@ -70,9 +73,14 @@ class Stylizer:
         return out if images.ndim == 4 else out[0]
 
     def pictures(self, pictures: Sequence[Picture]) -> list[Picture]:
-        """Stylise pictures of equal size in one batch; alpha is carried over untouched."""
-        batch = torch.stack([from_uint8(picture.rgb) for picture in pictures])
+        """Stylise pictures of equal size in one batch; alpha is carried over untouched.
+
+        Raises:
+            InputError: the arithmetic overflowed, as fp16 can.
+        """
+        painted = self(torch.stack([from_uint8(picture.rgb) for picture in pictures]))
+        if painted.isnan().any():
+            raise InputError(f"the result is not a number in {self.precision}; give --precision fp32")
         return [
-            Picture(to_uint8(image), picture.alpha)
-            for image, picture in zip(self(batch), pictures, strict=True)
+            Picture(to_uint8(image), picture.alpha) for image, picture in zip(painted, pictures, strict=True)
         ]

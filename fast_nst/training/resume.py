@@ -7,7 +7,7 @@ goes on from a state file is the run that was never interrupted, bit for bit on 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,8 @@ class TrainingState:
     """the run's `TrainConfig` as a dictionary"""
     data: str
     """fingerprint of the photographs"""
+    bad: dict[str, str] = field(default_factory=dict)
+    """photographs that could not be read, with the reason"""
 
 
 def save_state(path: Path, network: nn.Module, optimizer: Optimizer, state: TrainingState) -> None:

@@ -25,7 +25,9 @@ from fast_nst.errors import InputError
 from fast_nst.images import MAX_LEVEL, load_image
 from fast_nst.losses import LossTerms, PerceptualLoss
 from fast_nst.report import RunLog, StepReport
-from fast_nst.training.photos import PhotoBatches, open_photos
+from fast_nst.training.batches import PhotoBatches
+from fast_nst.training.coco import Progress
+from fast_nst.training.photos import open_photos
 from fast_nst.training.previews import Previews
 from fast_nst.training.resume import TrainingState, load_state, save_state
 from fast_nst.transform_net import TransformNet
@@ -62,6 +64,7 @@ class Trainer:
 
     Args:
         config: everything tunable.
+        on_download: told the bytes received and the bytes in all while COCO is downloaded.
 
     The run folder gets the state (every ``save_every`` steps), metrics.jsonl, TensorBoard events, previews
     and loss.png; the checkpoint is written at the end, and by `save` at any moment between two steps.
@@ -70,7 +73,7 @@ class Trainer:
         InputError: a setting, file or folder that cannot be used, found before the first step.
     """
 
-    def __init__(self, config: TrainConfig) -> None:
+    def __init__(self, config: TrainConfig, *, on_download: Progress | None = None) -> None:
         name = config.style.stem.replace("_", "-")
         self.out = config.out or Path(f"{name}.safetensors")
         self.run = config.run or Path("runs") / name
@@ -79,16 +82,19 @@ class Trainer:
         self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
         self.painting = load_image(config.style, short_side=config.style_size)
-        self.photos = open_photos(config.dataset, max_images=config.max_images)
+        self.photos = open_photos(
+            config.dataset, max_images=config.max_images, download=config.download, progress=on_download
+        )
         self.objective = self._objective()
         self.network = self._network()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, fused=True)
         self.step = 0
         self.elapsed = 0.0
+        self.bad: dict[str, str] = {}
+        """name and reason of every photograph that could not be read so far"""
+        self._stop = False
         if config.resume:
             self._resume()
-        self._stop = False
-        self.bad: dict[str, str] = {}
 
     def _check_paths(self) -> None:
         """Refuse to overwrite, and find out now rather than after an hour that nothing can be written."""
@@ -141,7 +147,7 @@ class Trainer:
             raise InputError(
                 f"the photographs of {self.config.dataset} have changed since {self.run} was saved"
             )
-        self.step, self.elapsed = state.step, state.elapsed
+        self.step, self.elapsed, self.bad = state.step, state.elapsed, state.bad
 
     @staticmethod
     def _fixed(config: dict[str, Any]) -> dict[str, Any]:
@@ -176,6 +182,7 @@ class Trainer:
                 start_step=self.step,
                 workers=c.workers,
                 max_bad=c.max_bad,
+                bad=self.bad,
             ) as batches:
                 self.bad = batches.bad
                 if self.step == 0:
@@ -259,7 +266,7 @@ class Trainer:
     def save_state(self) -> None:
         """Write the training state to the run folder."""
         config = to_dict(replace(self.config, resume=False))
-        state = TrainingState(self.step, self.elapsed, config, self.photos.fingerprint)
+        state = TrainingState(self.step, self.elapsed, config, self.photos.fingerprint, self.bad)
         save_state(self.run / STATE, self.network, self.optimizer, state)
 
     def save(self) -> None:

@@ -23,17 +23,11 @@ from PIL import Image
 
 from fast_nst.errors import InputError
 from fast_nst.images import ImageReadError
+from fast_nst.training import batches as batches_module
 from fast_nst.training import photos
-from fast_nst.training.photos import (
-    DatasetError,
-    PhotoBatches,
-    batch_indices,
-    center_crops,
-    crop_of,
-    load_photo,
-    open_photos,
-    sample_order,
-)
+from fast_nst.training.batches import THREAD_NAME, Batch, PhotoBatches
+from fast_nst.training.photos import DatasetError, center_crops, load_photo, open_photos
+from fast_nst.training.sampling import batch_indices, crop_of, sample_order
 
 SIZE = 32
 
@@ -54,19 +48,19 @@ def folder(tmp_path: Path) -> Path:
     return root
 
 
-def take(folder: Path, steps: int, **options: object) -> list[photos.Batch]:
+def take(folder: Path, steps: int, **options: object) -> list[Batch]:
     settings: dict[str, object] = {"batch_size": 4, "image_size": SIZE, "seed": 7, "workers": 0}
     with PhotoBatches(open_photos(folder), **({"cache_bytes": 0} | settings | options)) as batches:  # type: ignore[arg-type]
         return list(islice(batches, steps))
 
 
-def digest(batches: list[photos.Batch]) -> str:
+def digest(batches: list[Batch]) -> str:
     data = b"".join(bytes(f"{b.step}{b.names}", "utf-8") + b.images.numpy().tobytes() for b in batches)
     return hashlib.sha256(data).hexdigest()
 
 
 def our_threads() -> list[threading.Thread]:
-    return [thread for thread in threading.enumerate() if thread.name == photos.THREAD_NAME]
+    return [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
 
 
 # --------------------------------------------------------------------------------------------------- sampling
@@ -214,7 +208,7 @@ def test_the_size_photographs_are_reduced_to_can_be_chosen(tmp_path):
 
 def test_a_set_that_fits_is_decoded_once(folder, monkeypatch):
     decoded = []
-    monkeypatch.setattr(photos, "load_photo", lambda *args: decoded.append(args[1]) or load_photo(*args))
+    monkeypatch.setattr(batches_module, "load_photo", lambda *args: decoded.append(args[1]) or load_photo(*args))
     take(folder, 30, workers=1, cache_bytes=10**8)  # two threads may happen on one photograph at a time
     assert sorted(decoded) == list(range(23))
 
@@ -246,7 +240,7 @@ def test_no_thread_outlives_batches_that_nobody_holds(folder):
 
 def test_no_more_is_prepared_than_asked_for(folder, monkeypatch):
     decoded = []
-    monkeypatch.setattr(photos, "load_photo", lambda *args: decoded.append(args[1]) or load_photo(*args))
+    monkeypatch.setattr(batches_module, "load_photo", lambda *args: decoded.append(args[1]) or load_photo(*args))
     with PhotoBatches(open_photos(folder), batch_size=4, image_size=SIZE, seed=1, ahead=2) as batches:
         next(batches)
         time.sleep(0.1)
@@ -287,9 +281,7 @@ class Slow:
 def test_a_read_that_hangs_is_tried_again_in_another_thread(folder, workers):
     plain = digest(take(folder, 8))
     source = Slow(folder, hangs=3)
-    with PhotoBatches(
-        source, batch_size=4, image_size=SIZE, seed=7, workers=workers, timeout=0.2
-    ) as batches:
+    with PhotoBatches(source, batch_size=4, image_size=SIZE, seed=7, workers=workers, timeout=0.2) as batches:
         assert digest(list(islice(batches, 8))) == plain
         source.release.set()
         wait_for(lambda: len(our_threads()) == workers)  # those given up end when they get their answer
@@ -314,7 +306,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_a_defect_of_ours_is_not_taken_for_a_bad_picture(folder, monkeypatch):
-    monkeypatch.setattr(photos, "crop_of", lambda *_: 1 / 0)
+    monkeypatch.setattr(batches_module, "crop_of", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         take(folder, 1, workers=2)
 

@@ -1,0 +1,325 @@
+"""Batches of random crops, prepared ahead by threads, the same ones every time.
+
+Crops are ``(B, 3, S, S)`` uint8, RGB; the trainer scales them on its device, a quarter of the bytes to send.
+A photograph that cannot be read is replaced by the next one that can, and listed.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import os
+import queue
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fast_nst.errors import InputError
+from fast_nst.images import ImageReadError
+from fast_nst.training.photos import DatasetError, PhotoSource, cut, load_photo
+from fast_nst.training.sampling import Sample, batch_indices, crop_of
+
+__all__ = ["Batch", "PhotoBatches"]
+
+_log = logging.getLogger("fast_nst")
+
+Array = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one step trains on.
+
+    Attributes:
+        step: counted from 0, over the whole run.
+        images: ``(B, 3, S, S)`` uint8, contiguous: this rank's share of the global batch.
+        indices, names: the photographs they were cut from, after replacement of bad ones.
+    """
+
+    step: int
+    images: Tensor
+    indices: list[int]
+    names: list[str]
+
+
+@dataclass(frozen=True, eq=False)
+class _Shot:
+    """A crop, its photograph, and what was found unreadable on the way to it. No crop: all was."""
+
+    crop: Array | None
+    index: int
+    skipped: Mapping[int, str]
+
+
+@dataclass
+class _Reader:
+    """Cuts samples out of photographs; used by all threads at once."""
+
+    source: PhotoSource
+    image_size: int
+    photo_size: int | None
+    seed: int
+    max_skips: int  # more in a row than the run may have in all: no use in looking further
+    cache_bytes: int
+    bad: dict[int, str] = field(default_factory=dict)  # so that a bad file is read once, not once an epoch
+    cache: dict[int, Array] = field(default_factory=dict)
+    held: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def shoot(self, sample: Sample) -> _Shot:
+        count = len(self.source.names)
+        skipped: dict[int, str] = {}
+        for index in ((sample.index + n) % count for n in range(count)):
+            if index not in self.bad:
+                try:
+                    photo = self.photo(index)
+                    height, width = photo.shape[:2]
+                    crop = crop_of(self.seed, sample.epoch, index, height, width, self.image_size)
+                    return _Shot(cut(photo, crop, self.image_size), index, skipped)
+                except ImageReadError as error:
+                    self.bad[index] = error.reason
+            skipped[index] = self.bad[index]
+            if len(skipped) > self.max_skips:
+                break
+        return _Shot(None, sample.index, skipped)
+
+    def photo(self, index: int) -> Array:
+        photo = self.cache.get(index)
+        if photo is None:
+            photo = load_photo(self.source, index, self.image_size, self.photo_size)
+            if self.cache_bytes:
+                self._keep(index, photo)
+        return photo
+
+    def _keep(self, index: int, photo: Array) -> None:
+        """Cache it, unless the whole set will not fit: a part would only take memory from the disk cache."""
+        with self.lock:
+            if index in self.cache or not self.cache_bytes:
+                return
+            self.cache[index] = photo
+            self.held += photo.nbytes
+            # Judged by the mean of those seen, and not by the first few, one of which may be a panorama.
+            expected = self.held * len(self.source.names) / len(self.cache)
+            if self.held > self.cache_bytes or (len(self.cache) >= 16 and expected > self.cache_bytes):
+                self.cache_bytes = self.held = 0
+                self.cache.clear()
+
+
+class _Task:
+    """One sample being cut by some thread."""
+
+    def __init__(self, work: Callable[[], _Shot]) -> None:
+        self.work, self.done, self.abandoned = work, Future[_Shot](), False
+
+    def run(self) -> None:
+        try:
+            self.done.set_result(self.work())
+        except BaseException as error:  # raised again in the thread that waits for the result
+            self.done.set_exception(error)
+
+
+THREAD_NAME = "fast-nst photos"
+
+
+class _Crew:
+    """Threads that run tasks in order. An executor of the library could not give up a thread that hangs."""
+
+    def __init__(self, size: int) -> None:
+        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._threads = [self._hire() for _ in range(size)]
+
+    def _hire(self, first: _Task | None = None) -> threading.Thread:
+        # A daemon, or a read that never returns would keep the whole program from ending.
+        thread = threading.Thread(target=_serve, args=(self._tasks, first), name=THREAD_NAME, daemon=True)
+        thread.start()
+        return thread
+
+    def submit(self, task: _Task) -> _Task:
+        self._tasks.put(task)
+        return task
+
+    def retry(self, task: _Task) -> _Task:
+        """Give up the thread the task hangs in, and run it in a new one at once."""
+        task.abandoned = True
+        again = _Task(task.work)
+        self._threads.append(self._hire(again))
+        return again
+
+    def close(self) -> None:
+        try:
+            while True:
+                self._tasks.get_nowait()
+        except queue.Empty:
+            for _ in self._threads:
+                self._tasks.put(None)
+        for thread in self._threads:
+            thread.join(timeout=2)  # what hangs for longer is left behind
+
+
+def _serve(tasks: queue.SimpleQueue[_Task | None], task: _Task | None) -> None:
+    """A thread's life. It holds the queue only: a forgotten `PhotoBatches` is collected, which ends it."""
+    task = task or tasks.get()
+    while task is not None:
+        task.run()
+        if task.abandoned:
+            return  # somebody else has taken its place
+        task = tasks.get()
+
+
+class PhotoBatches(Iterator[Batch]):
+    """Batches without end, prepared ahead by threads.
+
+    Threads, since decoding releases the interpreter's lock: no shared memory, no fork, nothing to be killed.
+
+    Args:
+        batch_size: of all ranks together; each takes an equal, contiguous share.
+        image_size, photo_size: side of the crops, and short side of what they are cut from (`load_photo`).
+        start_step: the step the first batch belongs to; any step costs the same.
+        workers: threads. 0 reads where the batch is asked for, and then `timeout` has no effect.
+        cache_bytes: memory for reduced photographs, used if all fit; "auto" is a quarter of what is free.
+        max_bad: end with a `DatasetError` once more than this fraction of the files is bad.
+        bad: of an earlier part of the same run, so that its list goes on.
+        timeout: seconds a photograph may take before it is tried in another thread, three times over.
+        ahead: batches prepared in advance.
+
+    Attributes:
+        step: of the next batch.
+        bad: name and reason of every file skipped so far. It depends on the steps taken only, not on threads.
+    """
+
+    RETRIES = 3
+
+    def __init__(
+        self,
+        source: PhotoSource,
+        *,
+        batch_size: int,
+        image_size: int,
+        photo_size: int | None = None,
+        seed: int,
+        start_step: int = 0,
+        workers: int = 2,
+        cache_bytes: int | Literal["auto"] = "auto",
+        rank: int = 0,
+        world_size: int = 1,
+        max_bad: float = 0.01,
+        bad: Mapping[str, str] | None = None,
+        timeout: float = 120,
+        ahead: int = 4,
+    ) -> None:
+        if batch_size % world_size:
+            near = max(1, round(batch_size / world_size)) * world_size
+            raise InputError(f"--batch-size {batch_size} cannot be split among {world_size}; take {near}")
+        if photo_size is not None and photo_size < image_size:
+            raise InputError(f"--photo-size {photo_size} is less than the crops' --image-size {image_size}")
+        count = len(source.names)
+        known = {i: bad[name] for i, name in enumerate(source.names) if name in bad} if bad else {}
+        self.source, self.step = source, start_step
+        self.bad = {source.names[i]: reason for i, reason in known.items()}
+        self._batch_size, self._seed, self._timeout, self._ahead = batch_size, seed, timeout, ahead
+        self._share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
+        # Rounded up, so that one bad file in a small folder does not end the run; 0 tolerates none.
+        self._limit = math.ceil(round(max_bad * count, 6))
+        budget = _free_memory() // 4 // world_size if cache_bytes == "auto" else cache_bytes
+        self._reader = _Reader(source, image_size, photo_size, seed, self._limit, budget, known)
+        self._pending: deque[list[_Task]] = deque()
+        self._crew = _Crew(workers) if workers else None
+        self._closer = weakref.finalize(self, self._crew.close) if self._crew else None
+        self._closed = False
+
+    def __next__(self) -> Batch:
+        if self._closed:
+            raise StopIteration
+        while len(self._pending) < (self._ahead if self._crew else 1):
+            self._pending.append(self._prepare(self.step + len(self._pending)))
+        tasks = self._pending[0]  # taken off at the end, so that Ctrl-C while waiting loses no step
+        crops, indices = [], []
+        for place in range(len(tasks)):
+            shot = self._result(tasks, place)
+            self._note(shot)
+            assert shot.crop is not None  # else there were too many bad ones
+            crops.append(shot.crop)
+            indices.append(shot.index)
+        self._pending.popleft()
+        self.step += 1
+        names = [self.source.names[index] for index in indices]
+        return Batch(self.step - 1, torch.from_numpy(np.stack(crops)), indices, names)
+
+    def _samples(self, step: int) -> list[Sample]:
+        return batch_indices(self._seed, step, self._batch_size, len(self.source.names))[self._share]
+
+    def _prepare(self, step: int) -> list[_Task]:
+        tasks = [_Task(functools.partial(self._reader.shoot, sample)) for sample in self._samples(step)]
+        return [self._crew.submit(task) for task in tasks] if self._crew else tasks
+
+    def _result(self, tasks: list[_Task], place: int) -> _Shot:
+        """Wait for one task. They start in this order, so the one waited for has started or soon will."""
+        if self._crew is None:
+            if not tasks[place].done.done():
+                tasks[place].run()
+            return tasks[place].done.result()
+        for attempt in range(self.RETRIES + 1):
+            try:
+                return tasks[place].done.result(self._timeout)
+            except TimeoutError:
+                if tasks[place].done.done():  # raised by the task itself, not by waiting for it
+                    raise
+                if attempt < self.RETRIES:
+                    tasks[place] = self._crew.retry(tasks[place])
+        name = self.source.names[self._samples(self.step)[place].index]
+        raise DatasetError(
+            f"{self.source.where}: {name} was not read within {self._timeout:g} s, "
+            f"{self.RETRIES + 1} times in a row; is the disk or the network there?"
+        )
+
+    def _note(self, shot: _Shot) -> None:
+        self.bad |= {self.source.names[index]: reason for index, reason in shot.skipped.items()}
+        if len(self.bad) > self._limit or shot.crop is None:
+            first = ", ".join(f"{name} ({reason})" for name, reason in list(self.bad.items())[:3])
+            more = ", …" if len(self.bad) > 3 else ""
+            raise DatasetError(
+                f"{len(self.bad)} of {len(self.source.names)} photographs in {self.source.where} "
+                f"cannot be read, allowed are {self._limit}: {first}{more}; "
+                "repair or remove them, or raise --max-bad"
+            )
+
+    def close(self) -> None:
+        """End the threads and free the cache; then the iteration ends."""
+        self._closed = True
+        if self._closer:
+            self._closer()
+        self._pending.clear()
+        self._reader.cache.clear()
+
+    def __enter__(self) -> PhotoBatches:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _free_memory() -> int:
+    """Bytes that can be had without swapping, in this container; 0 if the system does not say."""
+    try:
+        meminfo = Path("/proc/meminfo").read_text().split()
+        free = int(meminfo[meminfo.index("MemAvailable:") + 1]) * 1024
+    except (OSError, ValueError):
+        try:
+            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, OSError, ValueError):
+            return 0
+    try:
+        return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return free

@@ -1,0 +1,59 @@
+"""Which photographs a step trains on and which part of each: pure functions of the seed.
+
+The order of an epoch depends on (seed, epoch), a crop and its mirroring on (seed, epoch, photograph). So the
+number of threads, the cache, and the step a run starts from change nothing, and resuming costs nothing.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+__all__ = ["Crop", "Sample", "batch_indices", "crop_of", "sample_order"]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One photograph of one epoch."""
+
+    epoch: int
+    index: int
+
+
+class Crop(NamedTuple):
+    """Where a crop begins, and whether it is mirrored."""
+
+    top: int
+    left: int
+    flip: bool
+
+
+def _words(seed: int, key: tuple[int, ...], count: int) -> NDArray[np.uint64]:
+    """Random 64-bit words. Raw ones: numpy promises to keep their stream, but not that of `Generator`."""
+    philox = np.random.Philox(np.random.SeedSequence(seed, spawn_key=key))
+    words: NDArray[np.uint64] = philox.random_raw(count)
+    return words
+
+
+@functools.lru_cache(maxsize=4)  # the epoch a run is in, and the next, for two runs in one process
+def sample_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
+    """The photographs of an epoch, each once: a permutation of ``range(count)``. Read-only."""
+    order = np.argsort(_words(seed, (0, epoch), count), kind="stable")
+    order.flags.writeable = False
+    return order
+
+
+def batch_indices(seed: int, step: int, batch_size: int, count: int) -> list[Sample]:
+    """What the global step (from 0) trains on. The stream runs through all epochs without dropping a tail."""
+    places = (divmod(step * batch_size + i, count) for i in range(batch_size))
+    return [Sample(epoch, int(sample_order(seed, epoch, count)[place])) for epoch, place in places]
+
+
+def crop_of(seed: int, epoch: int, index: int, height: int, width: int, size: int) -> Crop:
+    """A square of `size` somewhere in a photograph of ``height`` x ``width``, mirrored every other time."""
+    down, right, flip = (int(word) for word in _words(seed, (1, epoch, index), 3))
+    return Crop(down % (height - size + 1), right % (width - size + 1), flip >> 63 == 1)

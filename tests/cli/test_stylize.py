@@ -1,0 +1,597 @@
+"""``stylize.py``: what it writes, what it says, and how it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import pty
+import resource
+import select
+import signal
+import stat
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import ExifTags, Image
+
+from fast_nst.cli import stylize as command
+from fast_nst.config import StylizeConfig
+from fast_nst.images import MAX_PIXELS
+from fast_nst.inference.stylizer import Stylizer
+from fast_nst.transform_net import TransformNet
+
+SCRIPT = Path(__file__).parents[2] / "stylize.py"
+
+
+@pytest.fixture
+def stylize(said, style):
+    """``stylize ARGUMENTS`` with the test's style."""
+    return lambda *arguments: said(command.main, [*arguments, "--style", style])
+
+
+def tree(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+
+
+def script(*arguments: str, **options: object) -> subprocess.CompletedProcess[bytes]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    words = [sys.executable, str(SCRIPT), *arguments]
+    return subprocess.run(words, capture_output=True, timeout=100, env=environment, **options)
+
+
+def pixels(path: Path | str) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image)
+
+
+def test_without_arguments_it_explains_itself_in_a_few_lines(said):
+    answer = said(command.main, [])
+    assert answer.code == 2 and answer.out == []
+    assert 3 <= len(answer.err) <= 12
+    assert any("--style" in line and ".jpg" in line for line in answer.err)
+
+
+@pytest.mark.parametrize("name", ["stylize.py", "train.py"])
+def test_help_comes_quickly_and_without_torch(name):
+    code = (
+        "import runpy, sys\n"
+        f"sys.argv = [{name!r}, '--help']\n"
+        "try: runpy.run_path(sys.argv[0], run_name='__main__')\n"
+        "except SystemExit as end: assert end.code == 0\n"
+        "assert 'torch' not in sys.modules"
+    )
+    before = os.times().children_user  # processor time: the machine may be busy
+    answer = subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True)
+    assert answer.returncode == 0 and answer.stderr == ""
+    assert answer.stdout.startswith(f"usage: {name}") and "--config" in answer.stdout
+    assert "{None}" not in answer.stdout and "default: None" not in answer.stdout
+    assert os.times().children_user - before < 1
+
+
+def test_no_picture_is_a_usage_error(stylize):
+    answer = stylize()
+    assert answer.code == 2 and answer.errors == answer.err
+    assert "no picture" in answer.err[0]
+
+
+def test_a_picture_is_painted_into_the_current_folder(stylize, picture, here):
+    picture("in/photo.jpg", 11, 14)
+    answer = stylize("in/photo.jpg")
+    assert answer.code == 0
+    assert answer.out == ["photo_dots.jpg"]
+    assert answer.err == ["dots, cpu fp32"]
+    assert pixels("photo_dots.jpg").shape == (11, 14, 3)
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (1, 30), (7, 5), (32, 33)])
+def test_a_result_has_the_size_of_its_picture(stylize, picture, height, width):
+    picture("a.png", height, width)
+    assert stylize("a.png").code == 0
+    assert pixels("a_dots.png").shape == (height, width, 3)
+
+
+def test_a_result_is_what_the_library_makes(stylize, picture, style):
+    path = picture("a.png", 9, 12)
+    stylize(str(path))
+    image = torch.from_numpy(pixels(path).copy()).permute(2, 0, 1).float() / 255
+    expected = (Stylizer.load(style)(image) * 255).round().byte().permute(1, 2, 0).numpy()
+    np.testing.assert_array_equal(pixels("a_dots.png"), expected)
+
+
+@pytest.mark.parametrize(
+    ("out", "written"),
+    [
+        ("b.png", "b.png"),
+        ("b.webp", "b.webp"),
+        ("new/folder/b.png", "new/folder/b.png"),
+        ("there", "there/a.png"),
+        ("new/", "new/a.png"),
+    ],
+)
+def test_out_names_a_file_or_a_folder(stylize, picture, here, out, written):
+    picture("a.png")
+    (here / "there").mkdir()
+    answer = stylize("a.png", "--out", out)
+    assert answer.out == [written]
+    assert (here / written).is_file()
+
+
+@pytest.mark.parametrize(
+    ("source", "result"), [("a.gif", "a_dots.png"), ("A.JPG", "A_dots.JPG"), ("a", "a_dots.png")]
+)
+def test_an_ending_that_cannot_be_written_becomes_png(stylize, picture, source, result):
+    picture(source, format="GIF" if source == "a.gif" else "PNG")
+    assert stylize(source).out == [result]
+
+
+def test_the_format_can_be_chosen(stylize, picture):
+    picture("a.png")
+    assert stylize("a.png", "--format", "jpg").out == ["a_dots.jpg"]
+    assert stylize("a.png", "--out", "painting", "--format", "PNG").out == ["painting"]
+    with Image.open("a_dots.jpg") as jpeg, Image.open("painting") as png:
+        assert (jpeg.format, png.format) == ("JPEG", "PNG")
+
+
+def test_several_pictures_and_patterns_are_painted_in_order(stylize, picture):
+    for name in ("b.png", "c1.png", "c2.png", "d.txt"):
+        picture(name, format="PNG")
+    answer = stylize("b.png", "c*.png", "--out", "results/")
+    assert answer.out == ["results/b.png", "results/c1.png", "results/c2.png"]
+
+
+def test_a_picture_named_twice_is_painted_once(stylize, picture):
+    picture("a.png")
+    assert stylize("a.png", "./a.png", "*.png").out == ["a_dots.png"]
+
+
+def test_brackets_in_a_name_are_no_pattern_if_there_is_such_a_file(stylize, picture):
+    picture("a[1].png")
+    assert stylize("a[1].png").out == ["a[1]_dots.png"]
+
+
+@pytest.mark.parametrize(("arguments", "root"), [([], "holiday_dots"), (["--out", "x/y"], "x/y")])
+def test_a_folder_keeps_its_sub_folders(stylize, picture, here, arguments, root):
+    for name in ("holiday/a.png", "holiday/sun/a.png", "holiday/sun/deep/b.jpg"):
+        picture(name)
+    (here / "holiday/notes.txt").write_text("no picture")
+    answer = stylize("holiday/", *arguments)
+    assert answer.out == [f"{root}/a.png", f"{root}/sun/a.png", f"{root}/sun/deep/b.jpg"]
+    assert all(Path(line).is_file() for line in answer.out)
+
+
+@pytest.mark.parametrize("arguments", [[], ["--out", "painted"], ["--out", "painted/"]])
+def test_results_inside_the_folder_are_not_painted_again(stylize, picture, arguments):
+    picture("a.png")
+    first = stylize(".", *arguments)
+    assert stylize(".", *arguments, "--overwrite").out == first.out
+
+
+@pytest.mark.parametrize(
+    "name", ["Zürich 夕焼け.png", "two words.png", "line\nend.png", "-dash.png", "--config", "é'\"$(x).png"]
+)
+def test_any_file_name_will_do(said, picture, here, style, name):
+    picture(name, format="PNG")
+    answer = said(command.main, ["--json", "--style", style, "--out", "results/", "--", name])
+    assert answer.code == 0, answer.err
+    (record,) = map(json.loads, answer.out)
+    assert Path(record["input"]) == Path(name)
+    assert (here / "results" / name).with_suffix(".png").is_file()
+
+
+def test_a_name_that_is_no_text_passes_byte_for_byte(picture, here, style):
+    os.rename(picture("a.png"), os.fsencode(here) + b"/\xff\xfe.png")
+    answer = script(b"\xff\xfe.png", b"gone\xff\n.png", "--style", style, cwd=here)
+    assert answer.stdout == b"\xff\xfe_dots.png\n"
+    assert b"\xff\xfe_dots.png" in os.listdir(os.fsencode(here))
+    assert answer.returncode == 1 and answer.stderr.count(b"\n") == 3  # style, the missing one, the count
+
+
+def test_an_existing_result_is_refused_with_both_ways_out(stylize, picture, here):
+    picture("a.png")
+    (here / "a_dots.png").write_text("precious")
+    answer = stylize("a.png")
+    assert answer.code == 1 and answer.out == []
+    assert answer.errors == ["error: a_dots.png exists; give --overwrite or --skip-existing"]
+    assert (here / "a_dots.png").read_text() == "precious"
+
+
+def test_existing_results_are_replaced_or_skipped_on_request(stylize, picture, here):
+    picture("a.png")
+    picture("b.png")
+    (here / "a_dots.png").write_text("old")
+    answer = stylize("a.png", "b.png", "--skip-existing")
+    assert (answer.code, answer.out) == (0, ["b_dots.png"])
+    assert (here / "a_dots.png").read_text() == "old"
+    assert stylize("a.png", "--overwrite").code == 0
+    assert pixels("a_dots.png").shape == (11, 14, 3)
+    assert stylize("a.png", "--overwrite", "--skip-existing").code == 2
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["x/a.png", "y/a.png", "--out", "z/"], ["a.gif", "a.png", "--out", "z/"], ["x", "y", "--out", "z"]],
+)
+def test_two_pictures_for_one_result_are_refused(stylize, picture, here, arguments):
+    for name in ("x/a.png", "y/a.png", "a.gif", "a.png"):
+        picture(name)
+    before = tree(here)
+    answer = stylize(*sources, "--out", "z/")
+    assert answer.code == 2 and len(answer.err) == 1
+    assert "would both be written to z/a.png" in answer.err[0]
+    assert tree(here) == before
+
+
+@pytest.mark.parametrize("out", ["a.png", "./a.png", "x/../a.png", "link.png", "linked/a.png", "hard.png"])
+@pytest.mark.parametrize("flag", ["--overwrite", "--no-overwrite"])
+def test_a_picture_is_never_written_over_itself(stylize, picture, here, out, flag):
+    path = picture("a.png")
+    (here / "x").mkdir()
+    os.symlink("a.png", "link.png")
+    os.symlink(".", "linked")
+    os.link("a.png", "hard.png")
+    before, names = path.read_bytes(), tree(here)
+    answer = stylize("a.png", "--out", out, flag)
+    assert answer.code == 2 and "over itself" in answer.err[0] and "--out" in answer.err[0]
+    assert path.read_bytes() == before and tree(here) == names
+
+
+@pytest.mark.parametrize("out", ["holiday", "holiday/", "linked"])
+def test_a_folder_is_never_written_over_itself(stylize, picture, out):
+    path = picture("holiday/a.png")
+    os.symlink("holiday", "linked")
+    before = path.read_bytes()
+    assert stylize("holiday", "--out", out, "--overwrite").code == 2
+    assert path.read_bytes() == before
+
+
+def test_a_result_never_takes_the_place_of_another_input(stylize, picture):
+    picture("a.png")
+    other = picture("a_dots.png")
+    before = other.read_bytes()
+    answer = stylize("a.png", "a_dots.png", "--overwrite")
+    assert answer.code == 2 and "a_dots.png, an input" in answer.err[0]
+    assert other.read_bytes() == before
+    assert stylize("a.png", "a_dots.png", "--skip-existing").out == ["a_dots_dots.png"]
+
+
+def test_one_file_cannot_take_several_pictures(stylize, picture):
+    picture("a.png")
+    picture("b.png")
+    answer = stylize("a.png", "b.png", "--out", "c.png")
+    assert answer.code == 2 and "c.png names one file, for 2 pictures" in answer.err[0]
+    answer = stylize("a.png", "b.png", "--out", "-")
+    assert answer.code == 2 and "stdout takes one picture" in answer.err[0]
+
+
+@pytest.mark.parametrize(("size", "shape"), [("7", (5, 7, 3)), ("28", (22, 28, 3))])
+def test_size_is_that_of_the_longer_side(stylize, picture, size, shape):
+    picture("a.png", 11, 14)
+    stylize("a.png", "--size", size)
+    assert pixels("a_dots.png").shape == shape
+
+
+def test_batches_paint_what_single_pictures_give(stylize, picture, here):
+    for i, shape in enumerate([(9, 9), (9, 9), (9, 9), (8, 12), (8, 12), (9, 9)]):
+        picture(f"in/{'x' * (i + 1)}.png", *shape)
+    one, three = stylize("in", "--out", "one"), stylize("in", "--out", "three", "--batch-size", "3")
+    assert len(one.out) == len(three.out) == 6
+    for a, b in zip(one.out, three.out, strict=True):
+        assert np.abs(pixels(a).astype(int) - pixels(b)).max() <= 1
+
+
+def test_pictures_of_a_batch_do_not_change_places(stylize, picture):
+    names = ["a.png", "bb.png", "ccc.png"]
+    for name in names:
+        picture(name, 8, 8)
+    stylize(*names, "--out", "together/", "--batch-size", "3")
+    for name in names:
+        stylize(name, "--out", f"alone/{name}")
+        difference = pixels(f"together/{name}").astype(int) - pixels(f"alone/{name}")
+        assert np.abs(difference).max() <= 1
+
+
+def test_alpha_is_kept_in_png(stylize, picture):
+    path = picture("a.png", mode="RGBA")
+    answer = stylize("a.png")
+    assert answer.err == ["dots, cpu fp32"]
+    np.testing.assert_array_equal(pixels("a_dots.png")[..., 3], pixels(path)[..., 3])
+
+
+def test_alpha_that_jpeg_cannot_keep_is_told(stylize, picture):
+    picture("a.png", mode="RGBA")
+    answer = stylize("a.png", "--out", "b.jpg")
+    assert (answer.code, answer.out) == (0, ["b.jpg"])
+    assert answer.err[1:] == ["a.png: transparency laid on white, which this format cannot hold"]
+    assert pixels("b.jpg").shape[2] == 3
+
+
+def test_a_picture_turned_by_its_camera_comes_out_upright(stylize, here, style):
+    upright = np.random.default_rng(0).integers(0, 256, (10, 16, 3), dtype=np.uint8)
+    exif = Image.Exif()
+    exif[ExifTags.Base.Orientation] = 6  # the sensor's left is the top
+    Image.fromarray(np.rot90(upright)).save("turned.png", exif=exif)
+    Image.fromarray(upright).save("upright.png")
+    stylize("turned.png", "upright.png")
+    np.testing.assert_array_equal(pixels("turned_dots.png"), pixels("upright_dots.png"))
+    with Image.open("turned_dots.png") as result:
+        assert not result.getexif()
+
+
+def test_json_is_one_record_a_picture_and_nothing_else(stylize, picture, here):
+    picture("in/a.png", 9, 12)
+    (here / "in/b.jpg").write_text("no picture")
+    picture("in/c.png", 5, 6, mode="RGBA")
+    picture("out/c.jpg")
+    answer = stylize("in", "--out", "out", "--format", "jpg", "--json", "--skip-existing", "--size", "24")
+    good, bad, skipped = map(json.loads, answer.out)
+    assert answer.code == 1 and answer.err[-1] == "1 of 3 pictures failed"
+    assert (good["input"], good["output"], good["ok"], good["error"]) == ("in/a.png", "out/a.jpg", True, None)
+    assert (good["width"], good["height"], good["skipped"]) == (24, 18, False)
+    assert set(good["ms"]) == {"read", "run", "write"} and all(ms >= 0 for ms in good["ms"].values())
+    assert (bad["input"], bad["output"], bad["ok"]) == ("in/b.jpg", None, False)
+    assert f"error: {bad['error']}" in answer.err
+    assert (skipped["ok"], skipped["skipped"], skipped["output"]) == (True, True, "out/c.jpg")
+
+
+def test_a_picture_goes_from_stdin_to_stdout_through_real_pipes(picture, here, style):
+    path = picture("a.jpg", 9, 12)
+    shell = f"cat a.jpg | {sys.executable} {SCRIPT} - --style {style} --format png | cat > b.png"
+    subprocess.run(["bash", "-c", f"set -o pipefail; {shell}"], cwd=here, check=True, stderr=subprocess.PIPE)
+    assert pixels("b.png").shape == pixels(path).shape
+
+
+def stdin_of(data: bytes, *, terminal: bool = False) -> SimpleNamespace:
+    return SimpleNamespace(buffer=io.BytesIO(data), isatty=lambda: terminal)
+
+
+def test_stdin_can_go_to_a_file_and_files_to_stdout(picture, monkeypatch, capfdbinary, style):
+    data = picture("a.png").read_bytes()
+    monkeypatch.setattr(sys, "stdin", stdin_of(data))
+    assert command.main(["-", "--style", style, "--out", "x/"]) == 0
+    monkeypatch.setattr(sys, "stdin", stdin_of(data))
+    assert command.main(["-", "--style", style, "--out", "b.png"]) == 0
+    assert capfdbinary.readouterr().out == b"x/stdin.png\nb.png\n"
+    assert command.main(["a.png", "--style", style, "--out", "-", "--format", "png"]) == 0
+    assert capfdbinary.readouterr().out == Path("b.png").read_bytes() == Path("x/stdin.png").read_bytes()
+
+
+def test_what_comes_through_stdin_is_called_stdin(stylize, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", stdin_of(b""))
+    answer = stylize("-", "--out", "b.png")
+    assert answer.code == 1 and "the file is empty" in answer.errors[0] and not Path("b.png").exists()
+
+
+def test_nothing_is_read_from_or_poured_into_a_terminal(stylize, picture, monkeypatch):
+    picture("a.png")
+    monkeypatch.setattr(sys, "stdin", stdin_of(b"", terminal=True))
+    answer = stylize("-")
+    assert answer.code == 2 and "stdin is a terminal" in answer.err[0]
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    answer = stylize("a.png", "--out", "-")
+    assert answer.code == 2 and "stdout is a terminal" in answer.err[0]
+
+
+def test_records_and_a_picture_cannot_share_stdout(stylize, picture):
+    picture("a.png")
+    answer = stylize("a.png", "--out", "-", "--json")
+    assert answer.code == 2 and answer.out == [] and "--out FILE" in answer.err[0]
+
+
+def test_a_reader_that_leaves_is_no_news(picture, here, style):
+    for i in range(3):
+        picture(f"in/{'x' * (i + 1)}.png")
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as pipe:
+        words = [sys.executable, str(SCRIPT), "in", "--style", style, "--json"]
+        answer = subprocess.run(words, cwd=here, stdout=pipe, stderr=subprocess.PIPE)
+    assert answer.returncode == 1
+    assert answer.stderr.decode().splitlines() == ["dots, cpu fp32"]
+
+
+def bomb() -> bytes:
+    """A PNG of 12,000 x 10,000 in 14 KB."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 12_000, 10_000, 1, 0, 0, 0, 0)
+    rows = zlib.compress(bytes(1501 * 10_000), 9)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def make_faulty(here: Path, picture) -> None:
+    (here / "text.jpg").write_text("Dear diary")
+    whole = picture("whole.jpg", 60, 80).read_bytes()
+    (here / "cut.jpg").write_bytes(whole[: len(whole) // 2])
+    (here / "bomb.png").write_bytes(bomb())
+    (here / "empty").mkdir()
+    (here / "file").write_text("a regular file")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "told"),
+    [
+        (["gone.jpg"], 1, ["gone.jpg", "no such file"]),
+        (["text.jpg"], 1, ["text.jpg", "holds text"]),
+        (["cut.jpg"], 1, ["cut.jpg", "truncated"]),
+        (["bomb.png"], 1, ["bomb.png", "12000 x 10000", "100,000,000", "--max-pixels 120000000"]),
+        (["whole.jpg", "--size", "99999"], 1, ["whole.jpg", "--size 99999", "--max-pixels"]),
+        (["empty"], 2, ["no pictures in the folder empty", ".jpg"]),
+        (["*.webp"], 2, ["no file matches *.webp"]),
+        ([""], 2, ["empty"]),
+        (["whole.jpg", "--out", ""], 2, ["--out is empty"]),
+        (["whole.jpg", "--out", "a.xyz"], 2, ["a.xyz", "out.png"]),
+        (["whole.jpg", "--out", "painting"], 2, ["painting", "has no ending"]),
+        (["whole.jpg", "--format", "xyz"], 2, ["xyz", "png"]),
+        (["whole.jpg", "--out", "file/a.png"], 1, ["file/a.png", "not a folder"]),
+        (["whole.jpg", "--out", "/proc/none/a.png"], 1, ["/proc/none"]),
+        (["whole.jpg", "--size", "0"], 2, ["--size must be at least 1, got 0"]),
+        (["whole.jpg", "--device", "gpu"], 2, ["'gpu'", "cuda"]),
+        (["whole.jpg", "--style", "gone.safetensors"], 2, ["gone.safetensors"]),
+        (["whole.jpg", "--style", "text.jpg"], 2, ["text.jpg"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_bad_input_is_one_clear_line_and_nothing_is_written(
+    said, style, picture, here, arguments, code, told
+):
+    make_faulty(here, picture)
+    before = tree(here)
+    answer = said(command.main, ["--style", style, *arguments])
+    assert answer.code == code
+    assert answer.out == []
+    assert len(answer.errors) == 1
+    assert [line for line in answer.err if line not in answer.errors] in ([], ["dots, cpu fp32"])
+    assert all(word in answer.errors[0] for word in told), answer.errors[0]
+    assert tree(here) == before
+
+
+def test_the_pixel_limit_has_one_default_and_can_be_raised(stylize, picture):
+    assert StylizeConfig().max_pixels == MAX_PIXELS
+    picture("a.png", 10, 10)
+    assert stylize("a.png", "--max-pixels", "99").code == 1
+    assert stylize("a.png", "--max-pixels", "100").code == 0
+
+
+def test_an_unknown_style_gets_the_nearest_name(said, picture, monkeypatch, style):
+    monkeypatch.setattr("fast_nst.checkpoint.bundled_styles", lambda: {"starry-night": Path(style)})
+    picture("a.png")
+    answer = said(command.main, ["a.png", "--style", "stary-nigth"])
+    assert answer.code == 2 and len(answer.err) == 1
+    assert "unknown style 'stary-nigth'; did you mean 'starry-night'?" in answer.err[0]
+
+
+def test_an_unknown_flag_gets_the_nearest_name(stylize, picture, here):
+    picture("a.png")
+    before = tree(here)
+    answer = stylize("a.png", "--overwrit")
+    assert answer.code == 2 and answer.out == []
+    assert any("--overwrit" in line for line in answer.err) and any(
+        "--overwrite" in line for line in answer.err
+    )
+    assert tree(here) == before
+
+
+def test_one_bad_file_does_not_stop_the_others(stylize, picture, here):
+    picture("in/a.png")
+    (here / "in/b.png").write_bytes(b"\x89PNG\r\n\x1a\n broken")
+    picture("in/c.png")
+    answer = stylize("in")
+    assert answer.code == 1
+    assert answer.out == ["in_dots/a.png", "in_dots/c.png"]
+    assert len(answer.errors) == 1 and answer.errors[0].startswith("error: in/b.png: ")
+    assert answer.err[-1] == "1 of 3 pictures failed"
+
+
+def test_a_picture_too_large_for_the_memory_does_not_stop_the_others(stylize, picture, monkeypatch):
+    picture("a.png", 10, 10)
+    picture("b.png", 20, 20)
+    forward = TransformNet.forward
+
+    def small_machine(network: TransformNet, images: torch.Tensor) -> torch.Tensor:
+        if images.shape[-1] > 10:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte")
+        return forward(network, images)
+
+    monkeypatch.setattr(TransformNet, "forward", small_machine)
+    answer = stylize("a.png", "b.png")
+    assert answer.code == 1 and answer.out == ["a_dots.png"]
+    assert "b.png: not enough memory for 20 x 20 pixels" in answer.errors[0] and "--size" in answer.errors[0]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_read_only_folder_is_named(stylize, picture, here):
+    picture("a.png")
+    (here / "locked").mkdir()
+    (here / "locked").chmod(stat.S_IRUSR | stat.S_IXUSR)
+    answer = stylize("a.png", "--out", "locked/")
+    assert answer.code == 1 and "locked" in answer.errors[0] and tree(here) == ["a.png", "locked"]
+
+
+def test_a_folder_without_permission_is_found_before_the_work(stylize, picture, monkeypatch):
+    picture("a.png")
+    monkeypatch.setattr(os, "access", lambda path, mode: False)
+    monkeypatch.setattr(Stylizer, "pictures", None)
+    answer = stylize("a.png", "--out", "x/b.png")
+    assert answer.code == 1 and answer.errors[0].startswith("error: x/b.png: no permission to write in ")
+
+
+def test_a_full_disk_leaves_nothing_half_written(picture, here, style):
+    picture("in/a.png", 64, 64)
+    (here / "b.png").write_text("old")
+
+    def small_files() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then the write fails, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    before = tree(here)
+    for arguments in (["--out", "c.png"], ["--out", "b.png", "--overwrite"]):
+        answer = script("in/a.png", "--style", style, *arguments, cwd=here, preexec_fn=small_files)
+        lines = answer.stderr.decode().splitlines()
+        assert answer.returncode == 1 and len(lines) == 2 and "the disk is full" in lines[1]
+        assert tree(here) == before and (here / "b.png").read_text() == "old"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
+@pytest.mark.parametrize("arguments", [["--out", "-"], ["--json"]])
+def test_a_full_disk_behind_stdout_is_one_line(picture, here, style, arguments):
+    picture("a.png")
+    with open("/dev/full", "wb") as full:
+        words = [sys.executable, str(SCRIPT), "a.png", "--style", style, *arguments]
+        answer = subprocess.run(words, cwd=here, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert answer.returncode == 1
+    assert len(answer.stderr.splitlines()) == 2 and "No space left" in answer.stderr
+
+
+def test_debug_adds_the_traceback(stylize):
+    assert "Traceback (most recent call last):" in stylize("empty-folder*", "--debug").err
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_in_mid_folder_leaves_no_half_written_file(picture, here, style, number, code):
+    for i in range(400):
+        picture(f"in/{i:03}.png", 200, 200)
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), "in", "--style", style],
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    process.stdout.readline()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert err.splitlines()[1:] == ["error: interrupted" if number == signal.SIGINT else "error: terminated"]
+    results = sorted((here / "in_dots").iterdir())
+    assert 0 < len(results) < 400 and out.count("\n") + 1 <= len(results) <= out.count("\n") + 2
+    assert all(pixels(path).shape == (200, 200, 3) for path in results)
+
+
+def test_a_terminal_gets_a_progress_bar_and_stdout_stays_clean(picture, here, style):
+    for name in ("a.png", "bb.png"):
+        picture(name)
+    terminal, side = pty.openpty()
+    words = [sys.executable, str(SCRIPT), "a.png", "bb.png", "--style", style]
+    answer = subprocess.run(words, cwd=here, stdout=subprocess.PIPE, stderr=side, stdin=subprocess.DEVNULL)
+    os.close(side)
+    shown = b""
+    while select.select([terminal], [], [], 0.2)[0]:
+        try:
+            shown += os.read(terminal, 65536)
+        except OSError:
+            break
+    os.close(terminal)
+    assert answer.stdout == b"a_dots.png\nbb_dots.png\n"
+    assert b"2/2" in shown and b"picture" in shown
