@@ -15,6 +15,7 @@ from fast_nst.images import can_write, find_pictures
 __all__ = ["STANDARD", "Job", "plan"]
 
 STANDARD = "-"  # stdin as a source, stdout as an output
+DEMO = "demo"  # a source for a first try: a photograph that comes with a package we need anyway
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,8 @@ def _expand(source: str, style: str, out: str | None) -> Iterator[tuple[str, Pat
             raise InputError(f"no pictures in the folder {source}; their names end in .jpg, .png and so on")
         for picture in pictures:
             yield str(picture), results / picture.relative_to(path)
+    elif source == DEMO and not path.exists():
+        yield str(_demo_photograph()), None
     elif path.exists() or not glob.has_magic(source):
         yield source, None  # a missing file is that picture's failure and stops no other
     else:
@@ -72,6 +75,13 @@ def _expand(source: str, style: str, out: str | None) -> Iterator[tuple[str, Pat
             raise InputError(f"no file matches {source}")
         for name in matches:
             yield name, None
+
+
+def _demo_photograph() -> Path:
+    """Rear Admiral Grace Hopper, photographed by James S. Davis: public domain, bundled with matplotlib."""
+    import matplotlib
+
+    return Path(matplotlib.get_data_path()) / "sample_data" / "grace_hopper.jpg"
 
 
 def _is_result(picture: Path, folder: Path, results: Path) -> bool:
