@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from fast_nst.errors import InputError
 from fast_nst.images import MAX_LEVEL, load_image
 from fast_nst.losses import LossTerms, PerceptualLoss
 from fast_nst.report import RunLog, StepReport
-from fast_nst.training.batches import PhotoBatches
+from fast_nst.training.batches import Batch, PhotoBatches
 from fast_nst.training.coco import Progress
 from fast_nst.training.photos import open_photos
 from fast_nst.training.previews import Previews
@@ -50,10 +52,11 @@ def learning_rate_at(config: TrainConfig, step: int, elapsed: float = 0.0) -> fl
     Args:
         elapsed: seconds so far; with ``--minutes`` the run ends with whichever limit comes first.
     """
-    warm = min(1.0, (step + 1) / config.warmup) if config.warmup else 1.0
+    stage = config.stage_at(step)
+    warm = min(1.0, (step - stage.first + 1) / config.warmup) if config.warmup else 1.0
     if config.decay == "constant":
         return config.learning_rate * warm
-    done = step / config.steps
+    done = (step - stage.first) / (stage.end - stage.first)
     if config.minutes is not None:
         done = max(done, elapsed / (60 * config.minutes))
     return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
@@ -172,12 +175,45 @@ class Trainer:
         (self.run / "config.json").write_text(json.dumps(to_dict(c), indent=2) + "\n")
         run_step = self._step_function()
         mark, mark_step = time.perf_counter(), self.step
-        try:
+        if self.step == 0:
+            previews.save(0)
+        with closing(log), closing(self._batches()) as batches:
+            for batch in batches:
+                started = time.perf_counter()
+                rate = learning_rate_at(c, self.step, self.elapsed)
+                terms = run_step(self._images(batch.images), rate)
+                self.step += 1
+                report_due = self.step % c.report_every == 0 or self.step == c.steps
+                # Reading a loss waits for the device, so only here.
+                values = [term.item() for term in terms] if report_due else []
+                self.elapsed += time.perf_counter() - started
+                if report_due:
+                    self._check(values, batch.names)
+                    now = time.perf_counter()
+                    speed = (self.step - mark_step) * c.batch_size / (now - mark)
+                    report = self._report(values, rate, speed)
+                    log.write(report)
+                    yield report
+                    mark, mark_step = now, self.step
+                if self.step % c.save_every == 0:
+                    self.save_state()
+                if previews.due(self.step):
+                    log.picture("preview", previews.save(self.step), self.step)
+                if self.finished or self._stop:
+                    break
+            self.save()
+
+    def _batches(self) -> Generator[Batch]:
+        """The photographs of every step still to be taken, stage after stage."""
+        c = self.config
+        while not (self.finished or self._stop):
+            stage = c.stage_at(self.step)
             with PhotoBatches(
                 self.photos,
                 batch_size=c.batch_size,
-                image_size=c.image_size,
-                photo_size=c.photo_size,
+                image_size=stage.image_size,
+                # The same photographs in both stages: small crops are details, not small pictures.
+                photo_size=c.photo_size or round(c.image_size * 9 / 8),
                 seed=c.seed,
                 start_step=self.step,
                 workers=c.workers,
@@ -185,34 +221,7 @@ class Trainer:
                 bad=self.bad,
             ) as batches:
                 self.bad = batches.bad
-                if self.step == 0:
-                    previews.save(0)
-                for batch in batches:
-                    if self.finished or self._stop:
-                        break
-                    started = time.perf_counter()
-                    rate = learning_rate_at(c, self.step, self.elapsed)
-                    terms = run_step(self._images(batch.images), rate)
-                    self.step += 1
-                    report_due = self.step % c.report_every == 0 or self.step == c.steps
-                    values = [term.item() for term in terms] if report_due else []
-                    self.elapsed += time.perf_counter() - started
-                    if report_due:
-                        self._check(values, batch.names)
-                        now = time.perf_counter()
-                        report = self._report(
-                            values, rate, (self.step - mark_step) * c.batch_size / (now - mark)
-                        )
-                        log.write(report)
-                        yield report
-                        mark, mark_step = now, self.step
-                    if self.step % c.save_every == 0:
-                        self.save_state()
-                    if previews.due(self.step):
-                        log.picture("preview", previews.save(self.step), self.step)
-            self.save()
-        finally:
-            log.close()
+                yield from islice(batches, stage.end - self.step)
 
     def _images(self, batch: Tensor) -> Tensor:
         """uint8 crops as the network takes them; to the device first, a quarter of the bytes."""
@@ -226,7 +235,9 @@ class Trainer:
             with autocast(self.device, self.precision):
                 return self.objective(self.network(images), self.objective.content_target(images))
 
-        forward: Callable[[Tensor], LossTerms] = torch.compile(losses) if self._compiles() else losses
+        forward: Callable[[Tensor], LossTerms] = (
+            torch.compile(losses, dynamic=False) if self._compiles() else losses
+        )
 
         def step(images: Tensor, rate: float) -> LossTerms:
             for group in self.optimizer.param_groups:

@@ -57,7 +57,7 @@ def picture(here: Path) -> Callable[..., Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         bands = len(Image.new(mode, (1, 1)).getbands())
         pixels = np.random.default_rng(len(name)).integers(0, 256, (height, width, bands), dtype=np.uint8)
-        Image.fromarray(pixels.squeeze()).save(path, **options)
+        Image.fromarray(pixels).save(path, **options)
         return path
 
     return write

@@ -13,6 +13,7 @@ import stat
 import struct
 import subprocess
 import sys
+import termios
 import zlib
 from pathlib import Path
 from types import SimpleNamespace
@@ -216,10 +217,9 @@ def test_existing_results_are_replaced_or_skipped_on_request(stylize, picture, h
 
 
 @pytest.mark.parametrize(
-    "arguments",
-    [["x/a.png", "y/a.png", "--out", "z/"], ["a.gif", "a.png", "--out", "z/"], ["x", "y", "--out", "z"]],
+    "sources", [["x/a.png", "y/a.png"], ["a.gif", "a.png"], ["x", "y"]], ids=" and ".join
 )
-def test_two_pictures_for_one_result_are_refused(stylize, picture, here, arguments):
+def test_two_pictures_for_one_result_are_refused(stylize, picture, here, sources):
     for name in ("x/a.png", "y/a.png", "a.gif", "a.png"):
         picture(name)
     before = tree(here)
@@ -271,7 +271,7 @@ def test_one_file_cannot_take_several_pictures(stylize, picture):
     assert answer.code == 2 and "stdout takes one picture" in answer.err[0]
 
 
-@pytest.mark.parametrize(("size", "shape"), [("7", (5, 7, 3)), ("28", (22, 28, 3))])
+@pytest.mark.parametrize(("size", "shape"), [("7", (6, 7, 3)), ("28", (22, 28, 3))])
 def test_size_is_that_of_the_longer_side(stylize, picture, size, shape):
     picture("a.png", 11, 14)
     stylize("a.png", "--size", size)
@@ -583,6 +583,7 @@ def test_a_terminal_gets_a_progress_bar_and_stdout_stays_clean(picture, here, st
     for name in ("a.png", "bb.png"):
         picture(name)
     terminal, side = pty.openpty()
+    termios.tcsetwinsize(side, (24, 80))
     words = [sys.executable, str(SCRIPT), "a.png", "bb.png", "--style", style]
     answer = subprocess.run(words, cwd=here, stdout=subprocess.PIPE, stderr=side, stdin=subprocess.DEVNULL)
     os.close(side)
