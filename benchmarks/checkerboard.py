@@ -2,9 +2,9 @@
 
     python benchmarks/checkerboard.py [STYLE ...]
 
-Each of 24 gradients, 256 x 256, with camera noise of 2 grey levels, is stylised; rows and columns of the result
-are Fourier-transformed under a Hann window. Printed is the energy at periods of 2 and 4 pixels over the median
-of the neighbouring frequencies: 1 is no grid at all. Median and maximum over the gradients.
+Each of 24 gradients, 256 x 256, with camera noise of 2 grey levels, is stylised; rows and columns of
+the result are Fourier-transformed under a Hann window. Printed is the energy at periods of 2 and 4 over the
+median of the neighbouring frequencies: 1 is no grid at all. Median and maximum over the gradients.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def grid(picture: Tensor, period: int) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("styles", nargs="*", help="names or files [default: all bundled]")
     parser.add_argument("--count", type=int, default=24)
     arguments = parser.parse_args()

@@ -82,9 +82,7 @@ def measure(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("styles", nargs="*", help="names or files [default: all bundled]")
     parser.add_argument("--photos", type=Path, required=True)
     parser.add_argument("--pattern", default="coco_*.jpg", help="which files of the folder")

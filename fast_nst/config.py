@@ -7,15 +7,12 @@ The text under a field is its help. Nothing here imports torch, so ``--help`` is
 from __future__ import annotations
 
 import dataclasses
-import types
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 from fast_nst.errors import InputError
+from fast_nst.plain import from_dict, to_dict, to_toml
 
 __all__ = [
     "PRESETS",
@@ -25,9 +22,9 @@ __all__ = [
     "TrainConfig",
     "from_dict",
     "to_dict",
+    "to_toml",
 ]
 
-T = typing.TypeVar("T")
 LossNetwork = Literal["vgg16", "vgg19"]
 Preset = Literal["default", "small", "tiny", "paper"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
@@ -61,10 +58,11 @@ class NetworkConfig:
     """half the range of the scaled tanh, in units of the picture's range"""
 
     def __post_init__(self) -> None:
-        if len(self.widths) != 3 or min(self.widths) < 1:
-            raise InputError(f"widths are three positive numbers of channels, got {self.widths}")
-        if self.blocks < 0:
-            raise InputError(f"blocks cannot be negative, got {self.blocks}")
+        # The upper limits are far beyond use: a damaged file is to be refused before it fills the memory.
+        if len(self.widths) != 3 or not 1 <= min(self.widths) <= max(self.widths) <= 4096:
+            raise InputError(f"widths are three numbers of channels from 1 to 4096, got {self.widths}")
+        if not 0 <= self.blocks <= 100:
+            raise InputError(f"blocks must lie between 0 and 100, got {self.blocks}")
         if not 0 < self.tanh_scale < float("inf"):
             raise InputError(f"tanh_scale must be a finite number above 0, got {self.tanh_scale}")
 
@@ -112,12 +110,18 @@ class LossConfig:
         return self.style_layers or STYLE_LAYERS[arch]
 
 
-class Stage(typing.NamedTuple):
+# Peak learning rate of the full-size stage after a stage on small crops, as a share of --learning-rate.
+FINE_TUNING_RATE = 0.3
+
+
+class Stage(NamedTuple):
     """Steps of a run that take crops of one size; the learning rate rises and falls once in each."""
 
     first: int
     end: int
     image_size: int
+    rate: float
+    """peak learning rate"""
 
 
 @dataclass(frozen=True)
@@ -232,14 +236,17 @@ class TrainConfig:
             raise InputError(
                 f"--start-steps must lie between 1 and --steps {self.steps}, got {self.start_steps}"
             )
-        if self.start_size and (self.start_size < 32 or self.start_size % 4):
-            raise InputError(f"--start-size must be a multiple of 4 of at least 32, got {self.start_size}")
+        if self.start_size and (self.start_size % 4 or not 32 <= self.start_size < self.image_size):
+            limits = f"at least 32 and below --image-size {self.image_size}"
+            raise InputError(f"--start-size must be a multiple of 4, {limits}, got {self.start_size}")
 
     def stage_at(self, step: int) -> Stage:
         """The stage that a step (from 0) belongs to."""
         if step < self.start_steps:
-            return Stage(0, self.start_steps, self.start_size)
-        return Stage(self.start_steps, self.steps, self.image_size)
+            return Stage(0, self.start_steps, self.start_size, self.learning_rate)
+        # A trained network is not hit with the rate that suits a random one: at 1e-3 a run blew up here.
+        rate = self.learning_rate * (FINE_TUNING_RATE if self.start_steps else 1)
+        return Stage(self.start_steps, self.steps, self.image_size, rate)
 
     @property
     def network(self) -> NetworkConfig:
@@ -292,63 +299,3 @@ class StylizeConfig:
 
 def _flag(name: str) -> str:
     return "--" + name.replace("_", "-")
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """A config as plain JSON and TOML values: paths as strings, tuples as lists, what is None left out."""
-    out: dict[str, Any] = {}
-    for f in dataclasses.fields(config):
-        value = getattr(config, f.name)
-        if dataclasses.is_dataclass(value):
-            out[f.name] = to_dict(value)
-        elif isinstance(value, tuple):
-            out[f.name] = list(value)
-        elif value is not None:
-            out[f.name] = str(value) if isinstance(value, Path) else value
-    return out
-
-
-def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
-    """The inverse of `to_dict`; unknown keys are refused with the nearest known one.
-
-    Raises:
-        InputError: an unknown key, a value of the wrong kind or out of range.
-    """
-    if not isinstance(values, Mapping):
-        raise InputError(f"{cls.__name__} must be a table of options, got {values!r}")
-    known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    hints = typing.get_type_hints(cls)
-    given: dict[str, Any] = {}
-    for key, value in values.items():
-        if key not in known:
-            near = get_close_matches(key, known, n=1)
-            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
-            raise InputError(f"{cls.__name__} has no option {key!r}; {hint}")
-        given[key] = _coerce(value, hints[key], f"{cls.__name__}.{key}")
-    required = [n for n, f in known.items() if f.default is f.default_factory is dataclasses.MISSING]
-    if missing := [name for name in required if name not in given]:
-        raise InputError(f"{cls.__name__} needs {' and '.join(missing)}")
-    return cls(**given)
-
-
-def _coerce(value: Any, hint: Any, where: str) -> Any:
-    """A JSON or TOML value as the field's type."""
-    origin, args = typing.get_origin(hint), typing.get_args(hint)
-    if origin in (types.UnionType, typing.Union):
-        inner = next(a for a in args if a is not type(None))
-        return None if value is None else _coerce(value, inner, where)
-    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
-        return from_dict(typing.cast(type, hint), value)
-    if origin is Literal:
-        if value not in args:
-            raise InputError(f"{where} must be one of {', '.join(map(str, args))}, got {value!r}")
-        return value
-    if origin is tuple and isinstance(value, list | tuple):
-        return tuple(_coerce(v, args[0], where) for v in value)
-    if hint is Path and isinstance(value, str | Path):
-        return Path(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    raise InputError(f"{where} must be of type {getattr(hint, '__name__', hint)}, got {value!r}")

@@ -19,9 +19,10 @@ def choose_device(name: str = "auto") -> torch.device:
     Raises:
         InputError: a device this machine lacks, or a word that names none.
     """
-    found = torch.accelerator.current_accelerator()
+    # check_available: a build for CUDA names cuda on every machine, also on one without a GPU.
+    found = torch.accelerator.current_accelerator(check_available=True)
     if name == "auto":
-        return found if found is not None and torch.accelerator.is_available() else torch.device("cpu")
+        return found or torch.device("cpu")
     try:
         device = torch.device(name)
     except RuntimeError:
@@ -32,7 +33,7 @@ def choose_device(name: str = "auto") -> torch.device:
         have = f"cpu and {found.type}" if found is not None else "only cpu"
         raise InputError(f"no {device.type} device here; this machine has {have}: give --device cpu or auto")
     if device.type != "cpu" and (device.index or 0) >= (count := torch.accelerator.device_count()):
-        raise InputError(f"no device {name!r} here; this machine has {count} {device.type} device(s), from 0")
+        raise InputError(f"no device {name!r} here; this machine has {count} of them, counted from 0")
     return device
 
 

@@ -238,6 +238,10 @@ def widen(tensors: dict, about: dict) -> None:
     about["network"]["widths"] = [2, 3, 10**9]  # more than any memory holds
 
 
+def broaden(tensors: dict, about: dict) -> None:
+    about["network"]["widths"] = [2, 3, 4096]  # half a gigabyte for each convolution, if they were made
+
+
 def misname(tensors: dict, about: dict) -> None:
     about["network"]["upsampel"] = "tied"
 
@@ -257,7 +261,11 @@ def forget(tensors: dict, about: dict) -> None:
         (add, "has an unknown tensor body.conv9.weight"),
         (reshape, "body.conv2_norm.bias has shape (7,), its network needs (3,)"),
         (spoil, "body.conv2_norm.bias is not finite; the training that wrote it went wrong"),
-        (widen, "its network needs"),
+        (
+            widen,
+            "describes a network this version does not know: widths are three numbers of channels from 1 to",
+        ),
+        (broaden, "its network needs (4096,"),
         (misname, "has no option 'upsampel'; did you mean 'upsample'?"),
         (flatten, "must be a table of options"),
         (forget, "holds a training state, not a style"),

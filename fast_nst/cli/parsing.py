@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import tomllib
 import typing
 from collections.abc import Sequence
@@ -57,7 +56,10 @@ def _command(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
     fields: list[Any] = [
         (f.name, Annotated[hints[f.name], untold], f) for f in dataclasses.fields(config) if f.default is None
     ]
-    file = tyro.conf.arg(help="settings from a TOML file, or a run's config.json", help_behavior_hint="")
+    file = tyro.conf.arg(
+        help="settings from a TOML file, such as a run's config.toml; flags override it",
+        help_behavior_hint="",
+    )
     fields += [*extra, ("config", Annotated[Path | None, file], None)]
     fields += [("debug", Annotated[bool, tyro.conf.arg(help="show the traceback of an error")], False)]
     # Values are checked when the config itself is made, so that the error is ours, in one line.
@@ -86,28 +88,24 @@ def _settings(config: type[T], parsed: Any) -> T:
 
 def _config_file(arguments: Sequence[str]) -> Path | None:
     """The value of ``--config``: wanted before the rest is parsed, since it holds the defaults."""
-    for word, following in zip(arguments, [*arguments[1:], None], strict=True):
+    for i, word in enumerate(arguments):
         if word.startswith("--config="):
             return Path(word.removeprefix("--config="))
         if word == "--config":
-            if following is None:
+            if i + 1 == len(arguments):
                 raise InputError("--config needs a file: --config run.toml")
-            return Path(following)
+            return Path(arguments[i + 1])
     return None
 
 
 def _from_file(config: type[Any], file: Path) -> dict[str, Any]:
     """A file's values; what it leaves out and has no default stays required on the command line."""
     try:
-        text = file.read_text(encoding="utf-8")
-        values = json.loads(text) if file.suffix == ".json" else tomllib.loads(text)
+        values = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"cannot read --config {file}: {error.strerror}") from None
     except ValueError as error:
-        kind = "JSON" if file.suffix == ".json" else "TOML"
-        raise InputError(f"--config {file} is not {kind}: {error}") from None
-    if not isinstance(values, dict):
-        raise InputError(f"--config {file} must hold settings by name, not a {type(values).__name__}")
+        raise InputError(f"--config {file} is not TOML: {error}") from None
     missing = [
         f.name
         for f in dataclasses.fields(config)

@@ -20,7 +20,7 @@ class Progress:
     """Shows ``total`` things being done, of which ``done`` are done already. One thing needs no bar.
 
     Args:
-        unit: what is counted, in the singular.
+        unit: what is counted, in the singular; large numbers of ``B`` are shown as MB or GB.
     """
 
     def __init__(self, total: int, unit: str, *, done: int = 0) -> None:
@@ -29,7 +29,8 @@ class Progress:
         if total > 1 and sys.stderr.isatty():
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, initial=done, unit=unit, dynamic_ncols=True)
+            scaled = unit == "B"
+            self._bar = tqdm(total=total, initial=done, unit=unit, unit_scale=scaled, dynamic_ncols=True)
 
     def show(self, done: int, line: str, details: Mapping[str, str] | None = None) -> None:
         """So many are done now: the bar moves, its details beside it; without a bar, perhaps the line."""

@@ -33,20 +33,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _stylize(arguments: list[str]) -> int:
-    prog = program("stylize")
-    description = DESCRIPTION.replace("stylize.py", prog)
     if not arguments:
-        styles = "fast-nst styles" if prog != "stylize.py" else "python -m fast_nst styles"
-        say(f"{description}\n{styles} lists the bundled styles, {prog} --help every option.")
+        prog = program("stylize")
+        styles = "python -m fast_nst styles" if prog == "stylize.py" else "fast-nst styles"
+        say(f"{_description(prog)}\n{styles} lists the bundled styles, {prog} --help every option.")
         return USAGE
-    from fast_nst.cli.parsing import parse_with_sources
-
-    told = "files, folders, patterns in quotes, or - for stdin"
-    sources, config = parse_with_sources(
-        StylizeConfig, arguments, prog=prog, description=description, help=told
-    )
-    if not sources:
-        raise InputError(f"no picture was given; {prog} PHOTO --style NAME")
+    sources, config = _parse(arguments)
     from fast_nst.checkpoint import find_style, load_checkpoint
     from fast_nst.cli.jobs import plan
     from fast_nst.cli.painting import paint
@@ -67,6 +59,22 @@ def _stylize(arguments: list[str]) -> int:
     if len(jobs) > 1 and failed:
         say(f"{failed} of {len(jobs)} pictures failed")
     return FAILED if failed else DONE
+
+
+def _description(prog: str) -> str:
+    return DESCRIPTION.replace("stylize.py", prog)
+
+
+def _parse(arguments: list[str]) -> tuple[list[str], StylizeConfig]:
+    from fast_nst.cli.parsing import parse_with_sources
+
+    prog, told = program("stylize"), "files, folders, patterns in quotes, or - for stdin"
+    sources, config = parse_with_sources(
+        StylizeConfig, arguments, prog=prog, description=_description(prog), help=told
+    )
+    if not sources:
+        raise InputError(f"no picture was given; {prog} PHOTO --style NAME")
+    return sources, config
 
 
 def _check_streams(jobs: Sequence[Job], config: StylizeConfig) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -45,7 +45,7 @@ def _train(arguments: list[str]) -> int:
     config = parse(TrainConfig, arguments, prog=prog, description=description)
     from fast_nst.training.trainer import Trainer
 
-    trainer = Trainer(config)
+    trainer = Trainer(config, on_download=_download_shown())
     say(
         f"training {trainer.out.stem} on {len(trainer.photos.names)} photographs, {trainer.device.type} "
         f"{trainer.precision}, from step {trainer.step} to {config.steps}; previews and log in {trainer.run}"
@@ -60,6 +60,19 @@ def _train(arguments: list[str]) -> int:
         say(f"stopped at step {trainer.step}; go on with the same command and --resume")
     put(str(trainer.out))
     return SIGNALLED + caught[0] if caught else DONE
+
+
+def _download_shown() -> Callable[[int, int | None], None]:
+    """Shows the bytes received, of how many if that is known, once there are any."""
+    shown: list[Progress] = []
+
+    def show(done: int, total: int | None) -> None:
+        if not shown:
+            shown.append(Progress(total or done, "B", done=done))
+        of = f" of {total / 1e9:.2f}" if total else ""
+        shown[0].show(done, f"downloaded {done / 1e9:.2f}{of} GB")
+
+    return show
 
 
 @contextmanager

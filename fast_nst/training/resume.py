@@ -34,6 +34,8 @@ class TrainingState:
     """fingerprint of the photographs"""
     bad: dict[str, str] = field(default_factory=dict)
     """photographs that could not be read, with the reason"""
+    gradient_norm: float = 0.0
+    """running mean of the gradient's norm"""
 
 
 def save_state(path: Path, network: nn.Module, optimizer: Optimizer, state: TrainingState) -> None:
@@ -76,12 +78,11 @@ def load_state(path: Path, network: nn.Module, optimizer: Optimizer) -> Training
     if "training" not in about:
         raise CheckpointError(f"{path} holds a style, not a training state")
     weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
-    try:
-        network.load_state_dict(weights)
-    except RuntimeError:
-        raise CheckpointError(
-            f"{path} belongs to another network; give the --preset it was trained with"
-        ) from None
+    wanted = network.state_dict()
+    # Compared first: a loading that fails half-way has changed half of the weights.
+    if {n: t.shape for n, t in weights.items()} != {n: t.shape for n, t in wanted.items()}:
+        raise CheckpointError(f"{path} belongs to another network; give the --preset it was trained with")
+    network.load_state_dict(weights)
     for name, parameter in network.named_parameters():
         prefix = f"adam.{name}."
         found = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}

@@ -6,7 +6,6 @@ for report in Trainer(TrainConfig(style=Path("starry.jpg"), dataset="photos/")):
 
 from __future__ import annotations
 
-import json
 import math
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -21,13 +20,14 @@ import torch
 from torch import Tensor
 
 from fast_nst.checkpoint import load_checkpoint, save_checkpoint
-from fast_nst.config import TrainConfig, to_dict
+from fast_nst.config import TrainConfig, to_dict, to_toml
 from fast_nst.device import autocast, choose_device, choose_precision, has_compiler
 from fast_nst.errors import InputError
 from fast_nst.images import MAX_LEVEL, load_image
 from fast_nst.losses import LossTerms, PerceptualLoss
 from fast_nst.report import RunLog, StepReport
 from fast_nst.training.batches import Batch, PhotoBatches
+from fast_nst.training.clipping import GradientLimit
 from fast_nst.training.coco import Progress
 from fast_nst.training.photos import open_photos
 from fast_nst.training.previews import Previews
@@ -55,11 +55,11 @@ def learning_rate_at(config: TrainConfig, step: int, elapsed: float = 0.0) -> fl
     stage = config.stage_at(step)
     warm = min(1.0, (step - stage.first + 1) / config.warmup) if config.warmup else 1.0
     if config.decay == "constant":
-        return config.learning_rate * warm
+        return stage.rate * warm
     done = (step - stage.first) / (stage.end - stage.first)
     if config.minutes is not None:
         done = max(done, elapsed / (60 * config.minutes))
-    return config.learning_rate * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+    return stage.rate * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 class Trainer:
@@ -91,6 +91,7 @@ class Trainer:
         self.objective = self._objective()
         self.network = self._network()
         self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, fused=True)
+        self.limit = GradientLimit(self.network.parameters())
         self.step = 0
         self.elapsed = 0.0
         self.bad: dict[str, str] = {}
@@ -151,6 +152,7 @@ class Trainer:
                 f"the photographs of {self.config.dataset} have changed since {self.run} was saved"
             )
         self.step, self.elapsed, self.bad = state.step, state.elapsed, state.bad
+        self.limit.mean.fill_(state.gradient_norm)
 
     @staticmethod
     def _fixed(config: dict[str, Any]) -> dict[str, Any]:
@@ -172,7 +174,7 @@ class Trainer:
         c = self.config
         log = RunLog(self.run, keep_through=self.step)
         previews = Previews(self)
-        (self.run / "config.json").write_text(json.dumps(to_dict(c), indent=2) + "\n")
+        self._write_config()
         run_step = self._step_function()
         mark, mark_step = time.perf_counter(), self.step
         if self.step == 0:
@@ -202,6 +204,11 @@ class Trainer:
                 if self.finished or self._stop:
                     break
             self.save()
+
+    def _write_config(self) -> None:
+        """config.toml, which makes the run again: ``train.py --config runs/NAME/config.toml``."""
+        text = to_toml(replace(self.config, resume=False, overwrite=False))
+        (self.run / "config.toml").write_text(text, encoding="utf-8")
 
     def _batches(self) -> Generator[Batch]:
         """The photographs of every step still to be taken, stage after stage."""
@@ -233,11 +240,13 @@ class Trainer:
 
         def losses(images: Tensor) -> LossTerms:
             with autocast(self.device, self.precision):
-                return self.objective(self.network(images), self.objective.content_target(images))
+                terms: LossTerms = self.objective(self.network(images), self.objective.content_target(images))
+                return terms
 
-        forward: Callable[[Tensor], LossTerms] = (
-            torch.compile(losses, dynamic=False) if self._compiles() else losses
-        )
+        forward: Callable[[Tensor], LossTerms] = losses
+        if self._compiles():
+            # Not dynamic: a run sees one or two sizes of crops, and code for any size is slower.
+            forward = torch.compile(losses, dynamic=False)
 
         def step(images: Tensor, rate: float) -> LossTerms:
             for group in self.optimizer.param_groups:
@@ -245,6 +254,7 @@ class Trainer:
             terms = forward(images)
             self.optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(terms.total)
+            self.limit()
             self.optimizer.step()
             return LossTerms(*(term.detach() for term in terms))
 
@@ -277,7 +287,8 @@ class Trainer:
     def save_state(self) -> None:
         """Write the training state to the run folder."""
         config = to_dict(replace(self.config, resume=False))
-        state = TrainingState(self.step, self.elapsed, config, self.photos.fingerprint, self.bad)
+        norm = self.limit.mean.item()
+        state = TrainingState(self.step, self.elapsed, config, self.photos.fingerprint, self.bad, norm)
         save_state(self.run / STATE, self.network, self.optimizer, state)
 
     def save(self) -> None:

@@ -55,7 +55,8 @@ def pixels(path: Path | str) -> np.ndarray:
 
 def test_without_arguments_it_explains_itself_in_a_few_lines(said):
     answer = said(command.main, [])
-    assert answer.code == 2 and answer.out == []
+    assert answer.code == 2
+    assert answer.out == []
     assert 3 <= len(answer.err) <= 12
     assert any("--style" in line and ".jpg" in line for line in answer.err)
 
@@ -71,15 +72,19 @@ def test_help_comes_quickly_and_without_torch(name):
     )
     before = os.times().children_user  # processor time: the machine may be busy
     answer = subprocess.run([sys.executable, "-c", code], cwd=SCRIPT.parent, capture_output=True, text=True)
-    assert answer.returncode == 0 and answer.stderr == ""
-    assert answer.stdout.startswith(f"usage: {name}") and "--config" in answer.stdout
-    assert "{None}" not in answer.stdout and "default: None" not in answer.stdout
+    assert answer.returncode == 0
+    assert answer.stderr == ""
+    assert answer.stdout.startswith(f"usage: {name}")
+    assert "--config" in answer.stdout
+    assert "{None}" not in answer.stdout
+    assert "default: None" not in answer.stdout
     assert os.times().children_user - before < 1
 
 
 def test_no_picture_is_a_usage_error(stylize):
     answer = stylize()
-    assert answer.code == 2 and answer.errors == answer.err
+    assert answer.code == 2
+    assert answer.errors == answer.err
     assert "no picture" in answer.err[0]
 
 
@@ -192,14 +197,16 @@ def test_a_name_that_is_no_text_passes_byte_for_byte(picture, here, style):
     answer = script(b"\xff\xfe.png", b"gone\xff\n.png", "--style", style, cwd=here)
     assert answer.stdout == b"\xff\xfe_dots.png\n"
     assert b"\xff\xfe_dots.png" in os.listdir(os.fsencode(here))
-    assert answer.returncode == 1 and answer.stderr.count(b"\n") == 3  # style, the missing one, the count
+    assert answer.returncode == 1
+    assert answer.stderr.count(b"\n") == 3
 
 
 def test_an_existing_result_is_refused_with_both_ways_out(stylize, picture, here):
     picture("a.png")
     (here / "a_dots.png").write_text("precious")
     answer = stylize("a.png")
-    assert answer.code == 1 and answer.out == []
+    assert answer.code == 1
+    assert answer.out == []
     assert answer.errors == ["error: a_dots.png exists; give --overwrite or --skip-existing"]
     assert (here / "a_dots.png").read_text() == "precious"
 
@@ -224,7 +231,8 @@ def test_two_pictures_for_one_result_are_refused(stylize, picture, here, sources
         picture(name)
     before = tree(here)
     answer = stylize(*sources, "--out", "z/")
-    assert answer.code == 2 and len(answer.err) == 1
+    assert answer.code == 2
+    assert len(answer.err) == 1
     assert "would both be written to z/a.png" in answer.err[0]
     assert tree(here) == before
 
@@ -239,8 +247,11 @@ def test_a_picture_is_never_written_over_itself(stylize, picture, here, out, fla
     os.link("a.png", "hard.png")
     before, names = path.read_bytes(), tree(here)
     answer = stylize("a.png", "--out", out, flag)
-    assert answer.code == 2 and "over itself" in answer.err[0] and "--out" in answer.err[0]
-    assert path.read_bytes() == before and tree(here) == names
+    assert answer.code == 2
+    assert "over itself" in answer.err[0]
+    assert "--out" in answer.err[0]
+    assert path.read_bytes() == before
+    assert tree(here) == names
 
 
 @pytest.mark.parametrize("out", ["holiday", "holiday/", "linked"])
@@ -257,7 +268,8 @@ def test_a_result_never_takes_the_place_of_another_input(stylize, picture):
     other = picture("a_dots.png")
     before = other.read_bytes()
     answer = stylize("a.png", "a_dots.png", "--overwrite")
-    assert answer.code == 2 and "a_dots.png, an input" in answer.err[0]
+    assert answer.code == 2
+    assert "a_dots.png, an input" in answer.err[0]
     assert other.read_bytes() == before
     assert stylize("a.png", "a_dots.png", "--skip-existing").out == ["a_dots_dots.png"]
 
@@ -266,9 +278,11 @@ def test_one_file_cannot_take_several_pictures(stylize, picture):
     picture("a.png")
     picture("b.png")
     answer = stylize("a.png", "b.png", "--out", "c.png")
-    assert answer.code == 2 and "c.png names one file, for 2 pictures" in answer.err[0]
+    assert answer.code == 2
+    assert "c.png names one file, for 2 pictures" in answer.err[0]
     answer = stylize("a.png", "b.png", "--out", "-")
-    assert answer.code == 2 and "stdout takes one picture" in answer.err[0]
+    assert answer.code == 2
+    assert "stdout takes one picture" in answer.err[0]
 
 
 @pytest.mark.parametrize(("size", "shape"), [("7", (6, 7, 3)), ("28", (22, 28, 3))])
@@ -332,10 +346,12 @@ def test_json_is_one_record_a_picture_and_nothing_else(stylize, picture, here):
     picture("out/c.jpg")
     answer = stylize("in", "--out", "out", "--format", "jpg", "--json", "--skip-existing", "--size", "24")
     good, bad, skipped = map(json.loads, answer.out)
-    assert answer.code == 1 and answer.err[-1] == "1 of 3 pictures failed"
+    assert answer.code == 1
+    assert answer.err[-1] == "1 of 3 pictures failed"
     assert (good["input"], good["output"], good["ok"], good["error"]) == ("in/a.png", "out/a.jpg", True, None)
     assert (good["width"], good["height"], good["skipped"]) == (24, 18, False)
-    assert set(good["ms"]) == {"read", "run", "write"} and all(ms >= 0 for ms in good["ms"].values())
+    assert set(good["ms"]) == {"read", "run", "write"}
+    assert all(ms >= 0 for ms in good["ms"].values())
     assert (bad["input"], bad["output"], bad["ok"]) == ("in/b.jpg", None, False)
     assert f"error: {bad['error']}" in answer.err
     assert (skipped["ok"], skipped["skipped"], skipped["output"]) == (True, True, "out/c.jpg")
@@ -366,23 +382,29 @@ def test_stdin_can_go_to_a_file_and_files_to_stdout(picture, monkeypatch, capfdb
 def test_what_comes_through_stdin_is_called_stdin(stylize, monkeypatch):
     monkeypatch.setattr(sys, "stdin", stdin_of(b""))
     answer = stylize("-", "--out", "b.png")
-    assert answer.code == 1 and "the file is empty" in answer.errors[0] and not Path("b.png").exists()
+    assert answer.code == 1
+    assert "the file is empty" in answer.errors[0]
+    assert not Path("b.png").exists()
 
 
 def test_nothing_is_read_from_or_poured_into_a_terminal(stylize, picture, monkeypatch):
     picture("a.png")
     monkeypatch.setattr(sys, "stdin", stdin_of(b"", terminal=True))
     answer = stylize("-")
-    assert answer.code == 2 and "stdin is a terminal" in answer.err[0]
+    assert answer.code == 2
+    assert "stdin is a terminal" in answer.err[0]
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
     answer = stylize("a.png", "--out", "-")
-    assert answer.code == 2 and "stdout is a terminal" in answer.err[0]
+    assert answer.code == 2
+    assert "stdout is a terminal" in answer.err[0]
 
 
 def test_records_and_a_picture_cannot_share_stdout(stylize, picture):
     picture("a.png")
     answer = stylize("a.png", "--out", "-", "--json")
-    assert answer.code == 2 and answer.out == [] and "--out FILE" in answer.err[0]
+    assert answer.code == 2
+    assert answer.out == []
+    assert "--out FILE" in answer.err[0]
 
 
 def test_a_reader_that_leaves_is_no_news(picture, here, style):
@@ -466,7 +488,8 @@ def test_an_unknown_style_gets_the_nearest_name(said, picture, monkeypatch, styl
     monkeypatch.setattr("fast_nst.checkpoint.bundled_styles", lambda: {"starry-night": Path(style)})
     picture("a.png")
     answer = said(command.main, ["a.png", "--style", "stary-nigth"])
-    assert answer.code == 2 and len(answer.err) == 1
+    assert answer.code == 2
+    assert len(answer.err) == 1
     assert "unknown style 'stary-nigth'; did you mean 'starry-night'?" in answer.err[0]
 
 
@@ -474,10 +497,10 @@ def test_an_unknown_flag_gets_the_nearest_name(stylize, picture, here):
     picture("a.png")
     before = tree(here)
     answer = stylize("a.png", "--overwrit")
-    assert answer.code == 2 and answer.out == []
-    assert any("--overwrit" in line for line in answer.err) and any(
-        "--overwrite" in line for line in answer.err
-    )
+    assert answer.code == 2
+    assert answer.out == []
+    assert any("--overwrit" in line for line in answer.err)
+    assert any("--overwrite" in line for line in answer.err)
     assert tree(here) == before
 
 
@@ -488,7 +511,8 @@ def test_one_bad_file_does_not_stop_the_others(stylize, picture, here):
     answer = stylize("in")
     assert answer.code == 1
     assert answer.out == ["in_dots/a.png", "in_dots/c.png"]
-    assert len(answer.errors) == 1 and answer.errors[0].startswith("error: in/b.png: ")
+    assert len(answer.errors) == 1
+    assert answer.errors[0].startswith("error: in/b.png: ")
     assert answer.err[-1] == "1 of 3 pictures failed"
 
 
@@ -504,8 +528,10 @@ def test_a_picture_too_large_for_the_memory_does_not_stop_the_others(stylize, pi
 
     monkeypatch.setattr(TransformNet, "forward", small_machine)
     answer = stylize("a.png", "b.png")
-    assert answer.code == 1 and answer.out == ["a_dots.png"]
-    assert "b.png: not enough memory for 20 x 20 pixels" in answer.errors[0] and "--size" in answer.errors[0]
+    assert answer.code == 1
+    assert answer.out == ["a_dots.png"]
+    assert "b.png: not enough memory for 20 x 20 pixels" in answer.errors[0]
+    assert "--size" in answer.errors[0]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
@@ -514,7 +540,9 @@ def test_a_read_only_folder_is_named(stylize, picture, here):
     (here / "locked").mkdir()
     (here / "locked").chmod(stat.S_IRUSR | stat.S_IXUSR)
     answer = stylize("a.png", "--out", "locked/")
-    assert answer.code == 1 and "locked" in answer.errors[0] and tree(here) == ["a.png", "locked"]
+    assert answer.code == 1
+    assert "locked" in answer.errors[0]
+    assert tree(here) == ["a.png", "locked"]
 
 
 def test_a_folder_without_permission_is_found_before_the_work(stylize, picture, monkeypatch):
@@ -522,7 +550,8 @@ def test_a_folder_without_permission_is_found_before_the_work(stylize, picture, 
     monkeypatch.setattr(os, "access", lambda path, mode: False)
     monkeypatch.setattr(Stylizer, "pictures", None)
     answer = stylize("a.png", "--out", "x/b.png")
-    assert answer.code == 1 and answer.errors[0].startswith("error: x/b.png: no permission to write in ")
+    assert answer.code == 1
+    assert answer.errors[0].startswith("error: x/b.png: no permission to write in ")
 
 
 def test_a_full_disk_leaves_nothing_half_written(picture, here, style):
@@ -537,8 +566,11 @@ def test_a_full_disk_leaves_nothing_half_written(picture, here, style):
     for arguments in (["--out", "c.png"], ["--out", "b.png", "--overwrite"]):
         answer = script("in/a.png", "--style", style, *arguments, cwd=here, preexec_fn=small_files)
         lines = answer.stderr.decode().splitlines()
-        assert answer.returncode == 1 and len(lines) == 2 and "the disk is full" in lines[1]
-        assert tree(here) == before and (here / "b.png").read_text() == "old"
+        assert answer.returncode == 1
+        assert len(lines) == 2
+        assert "the disk is full" in lines[1]
+        assert tree(here) == before
+        assert (here / "b.png").read_text() == "old"
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
@@ -549,7 +581,8 @@ def test_a_full_disk_behind_stdout_is_one_line(picture, here, style, arguments):
         words = [sys.executable, str(SCRIPT), "a.png", "--style", style, *arguments]
         answer = subprocess.run(words, cwd=here, stdout=full, stderr=subprocess.PIPE, text=True)
     assert answer.returncode == 1
-    assert len(answer.stderr.splitlines()) == 2 and "No space left" in answer.stderr
+    assert len(answer.stderr.splitlines()) == 2
+    assert "No space left" in answer.stderr
 
 
 def test_debug_adds_the_traceback(stylize):
@@ -575,7 +608,8 @@ def test_a_signal_in_mid_folder_leaves_no_half_written_file(picture, here, style
     assert process.returncode == code
     assert err.splitlines()[1:] == ["error: interrupted" if number == signal.SIGINT else "error: terminated"]
     results = sorted((here / "in_dots").iterdir())
-    assert 0 < len(results) < 400 and out.count("\n") + 1 <= len(results) <= out.count("\n") + 2
+    assert 0 < len(results) < 400
+    assert out.count("\n") + 1 <= len(results) <= out.count("\n") + 2
     assert all(pixels(path).shape == (200, 200, 3) for path in results)
 
 
@@ -595,4 +629,5 @@ def test_a_terminal_gets_a_progress_bar_and_stdout_stays_clean(picture, here, st
             break
     os.close(terminal)
     assert answer.stdout == b"a_dots.png\nbb_dots.png\n"
-    assert b"2/2" in shown and b"picture" in shown
+    assert b"2/2" in shown
+    assert b"picture" in shown

@@ -1,0 +1,93 @@
+"""Dataclasses as the plain values that JSON and TOML know, and back with every value checked."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import types
+import typing
+from collections.abc import Mapping
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, Literal
+
+from fast_nst.errors import InputError
+
+__all__ = ["from_dict", "to_dict", "to_toml"]
+
+T = typing.TypeVar("T")
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config as plain JSON and TOML values: paths as strings, tuples as lists, what is None left out."""
+    out: dict[str, Any] = {}
+    for f in dataclasses.fields(config):
+        value = getattr(config, f.name)
+        if dataclasses.is_dataclass(value):
+            out[f.name] = to_dict(value)
+        elif isinstance(value, tuple):
+            out[f.name] = list(value)
+        elif value is not None:
+            out[f.name] = str(value) if isinstance(value, Path) else value
+    return out
+
+
+def to_toml(config: Any) -> str:
+    """A config as the text of a TOML file, nested configs as tables."""
+    values = to_dict(config)
+    lines = [f"{name} = {_toml(v)}" for name, v in values.items() if not isinstance(v, dict)]
+    for table, inner in values.items():
+        if isinstance(inner, dict):
+            lines += ["", f"[{table}]", *(f"{name} = {_toml(v)}" for name, v in inner.items())]
+    return "\n".join(lines) + "\n"
+
+
+def _toml(value: Any) -> str:
+    """Strings, numbers, booleans and lists of them are written as in JSON, but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", r"\u007f")
+
+
+def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
+    """The inverse of `to_dict`; unknown keys are refused with the nearest known one.
+
+    Raises:
+        InputError: an unknown key, a value of the wrong kind or out of range.
+    """
+    if not isinstance(values, Mapping):
+        raise InputError(f"{cls.__name__} must be a table of options, got {values!r}")
+    known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+    hints = typing.get_type_hints(cls)
+    given: dict[str, Any] = {}
+    for key, value in values.items():
+        if key not in known:
+            near = get_close_matches(key, known, n=1)
+            hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
+            raise InputError(f"{cls.__name__} has no option {key!r}; {hint}")
+        given[key] = _coerce(value, hints[key], f"{cls.__name__}.{key}")
+    required = [n for n, f in known.items() if f.default is f.default_factory is dataclasses.MISSING]
+    if missing := [name for name in required if name not in given]:
+        raise InputError(f"{cls.__name__} needs {' and '.join(missing)}")
+    return cls(**given)
+
+
+def _coerce(value: Any, hint: Any, where: str) -> Any:
+    """A JSON or TOML value as the field's type."""
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin in (types.UnionType, typing.Union):
+        inner = next(a for a in args if a is not type(None))
+        return None if value is None else _coerce(value, inner, where)
+    if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
+        return from_dict(typing.cast(type, hint), value)
+    if origin is Literal:
+        if value not in args:
+            raise InputError(f"{where} must be one of {', '.join(map(str, args))}, got {value!r}")
+        return value
+    if origin is tuple and isinstance(value, list | tuple):
+        return tuple(_coerce(v, args[0], where) for v in value)
+    if hint is Path and isinstance(value, str | Path):
+        return Path(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise InputError(f"{where} must be of type {getattr(hint, '__name__', hint)}, got {value!r}")

@@ -1,0 +1,355 @@
+"""``train.py``: a whole run on the smallest of networks, what it leaves, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from fast_nst.checkpoint import load_checkpoint
+from fast_nst.cli import stylize, train
+from fast_nst.cli.common import Terminated
+from fast_nst.config import TrainConfig
+from fast_nst.errors import InputError
+from fast_nst.vgg import VGGFeatures, layer_names
+
+SCRIPT = Path(__file__).parents[2] / "train.py"
+QUICK = [
+    "--preset",
+    "tiny",
+    "--vgg-weights",
+    "vgg.safetensors",
+    "--content-layers",
+    "relu1_2",
+    "--style-layers",
+    "relu1_1",
+    "relu1_2",
+    "--image-size",
+    "32",
+    "--style-size",
+    "32",
+    "--batch-size",
+    "2",
+    "--compile",
+    "off",
+    "--precision",
+    "fp32",
+    "--device",
+    "cpu",
+]
+BASE = ["--style", "the_waves.png", "--dataset", "photos", *QUICK]
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A painting, five photographs, and the two lowest convolutions of a VGG-16, all noise."""
+    folder = tmp_path_factory.mktemp("material")
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 40, 48, 3), dtype=np.uint8)
+    Image.fromarray(pixels[0]).save(folder / "the_waves.png")
+    (folder / "photos").mkdir()
+    for i, photo in enumerate(pixels[1:]):
+        Image.fromarray(photo).save(folder / f"photos/{i}.png")
+    torch.manual_seed(0)
+    vgg, names = VGGFeatures("vgg16", ["relu1_2"]), layer_names("vgg16")
+    tensors = {
+        f"features.{names.index(layer)}.{part}": tensor.detach().contiguous()
+        for layer in ("conv1_1", "conv1_2")
+        for part, tensor in vgg.body.get_submodule(layer).named_parameters()
+    }
+    save_file(tensors, folder / "vgg.safetensors")
+    return folder
+
+
+def script(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    pipe = subprocess.PIPE
+    words = [sys.executable, str(SCRIPT), *arguments]
+    return subprocess.Popen(words, cwd=cwd, stdout=pipe, stderr=pipe, text=True, env=environment)
+
+
+@pytest.fixture(scope="module")
+def trained(material: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A finished run of six steps in a folder of its own, and what it said."""
+    folder = tmp_path_factory.mktemp("trained") / "here"
+    shutil.copytree(material, folder)
+    process = script(*BASE, "--steps", "6", "--report-every", "2", cwd=folder)
+    out, err = process.communicate(timeout=100)
+    assert process.returncode == 0, err
+    return SimpleNamespace(folder=folder, run=folder / "runs/the-waves", out=out, err=err.splitlines())
+
+
+@pytest.fixture
+def here(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder, with the material in it."""
+    folder = tmp_path / "here"
+    shutil.copytree(material, folder)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+def same_weights(a: Path, b: Path) -> bool:
+    one, other = (load_checkpoint(path).network.state_dict() for path in (a, b))
+    return all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_without_arguments_it_explains_itself_in_a_few_lines(said):
+    answer = said(train.main, [])
+    assert answer.code == 2
+    assert answer.out == []
+    assert 3 <= len(answer.err) <= 12
+    assert any("--style" in line and "--dataset" in line for line in answer.err)
+
+
+def test_a_run_says_where_its_checkpoint_is_and_little_else(trained):
+    assert trained.out == "the-waves.safetensors\n"
+    (line,) = trained.err
+    assert "5 photographs, cpu fp32, from step 0 to 6" in line
+    assert "runs/the-waves" in line
+
+
+def test_a_run_leaves_its_log_its_curve_its_previews_and_its_settings(trained):
+    lines = [json.loads(line) for line in (trained.run / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines] == [2, 4, 6]
+    for line in lines:
+        assert line["total"] == pytest.approx(line["content"] + line["style"] + line["tv"])
+    assert list(trained.run.glob("events.out.tfevents.*"))
+    for name in ("loss.png", "previews/step_000000.jpg", "previews/step_000006.jpg"):
+        with Image.open(trained.run / name) as image:
+            image.load()
+    settings = tomllib.loads((trained.run / "config.toml").read_text())
+    assert (settings["steps"], settings["preset"]) == (6, "tiny")
+
+
+def test_a_checkpoint_is_used_by_stylize_at_once(trained, said, monkeypatch):
+    monkeypatch.chdir(trained.folder)
+    answer = said(stylize.main, ["photos/0.png", "--style", "the-waves.safetensors", "--overwrite"])
+    assert answer.code == 0
+    assert answer.out == ["0_the-waves.png"]
+    with Image.open("0_the-waves.png") as image:
+        assert image.size == (48, 40)
+
+
+def test_a_checkpoint_knows_its_recipe_but_no_folders(trained):
+    about = load_checkpoint(trained.folder / "the-waves.safetensors").about
+    assert (about["style"], about["steps"], about["photographs"]) == ("the-waves", 6, 5)
+    assert about["recipe"]["loss"]["style_layers"] == ["relu1_1", "relu1_2"]
+    assert str(trained.folder) not in json.dumps(about)
+
+
+def test_a_finished_run_is_not_replaced_by_accident(trained, said, monkeypatch):
+    monkeypatch.chdir(trained.folder)
+    before = (trained.folder / "the-waves.safetensors").read_bytes()
+    answer = said(train.main, [*BASE, "--steps", "6"])
+    assert answer.code == 2
+    (line,) = answer.err
+    assert all(word in line for word in ("the-waves.safetensors exists", "--overwrite", "--resume"))
+    assert (trained.folder / "the-waves.safetensors").read_bytes() == before
+
+
+def test_overwrite_starts_anew_and_gives_the_same_again(trained, said, here):
+    shutil.copytree(trained.run, here / "runs/the-waves")
+    shutil.copy(trained.folder / "the-waves.safetensors", here)
+    assert said(train.main, [*BASE, "--steps", "6", "--report-every", "2", "--overwrite"]).code == 0
+    assert same_weights(here / "the-waves.safetensors", trained.folder / "the-waves.safetensors")
+    assert len((here / "runs/the-waves/metrics.jsonl").read_text().splitlines()) == 3
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    """The next run gets a Ctrl-C while it reports that step."""
+    from fast_nst.report import RunLog
+
+    write = RunLog.write
+
+    def interrupted(log: RunLog, report: object) -> None:
+        write(log, report)
+        if report.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(RunLog, "write", interrupted)
+
+
+def test_three_steps_and_three_more_are_six_bit_for_bit(trained, said, here, monkeypatch):
+    run = [*BASE, "--steps", "6", "--report-every", "1"]
+    with monkeypatch.context() as patch:
+        stop_at(patch, 3)
+        answer = said(train.main, run)
+    assert answer.code == 130
+    assert answer.err[-1] == "stopped at step 3; go on with the same command and --resume"
+    assert not same_weights(here / "the-waves.safetensors", trained.folder / "the-waves.safetensors")
+    answer = said(train.main, [*run, "--resume"])
+    assert answer.code == 0
+    assert "from step 3 to 6" in answer.err[0]
+    assert same_weights(here / "the-waves.safetensors", trained.folder / "the-waves.safetensors")
+    lines = Path("runs/the-waves/metrics.jsonl").read_text().splitlines()
+    steps = [json.loads(line)["step"] for line in lines]
+    assert steps == [1, 2, 3, 4, 5, 6]
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_leaves_a_usable_checkpoint(said, here, number, code):
+    process = script(*BASE, "--steps", "100000", "--report-every", "1", cwd=here)
+    metrics, patience = here / "runs/the-waves/metrics.jsonl", time.monotonic() + 60
+    while time.monotonic() < patience and not (metrics.exists() and metrics.stat().st_size):
+        time.sleep(0.02)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code, err
+    assert out == "the-waves.safetensors\n"
+    assert re.search(r"^stopped at step \d+; go on .* --resume$", err, flags=re.M)
+    assert "Traceback" not in err
+    assert not [name for name in files(here) if "partial" in name or "fresh" in name]
+    assert load_checkpoint("the-waves.safetensors").about["steps"] >= 1
+
+
+def test_a_second_signal_ends_a_run_at_once():
+    stopped = []
+    trainer = SimpleNamespace(stop=lambda: stopped.append(True))
+    for number, end in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)):
+        with train._signals(trainer) as caught:
+            os.kill(os.getpid(), number)
+            assert caught == [number]
+            with pytest.raises(end):
+                os.kill(os.getpid(), number)
+    assert stopped == [True, True]
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        (["--style", "gone.jpg"], ["gone.jpg", "no such file"]),
+        (["--style", "photos"], ["photos", "folder"]),
+        (["--dataset", "gone"], ["there is no gone", "--dataset"]),
+        (["--dataset", "empty"], ["empty", "no pictures"]),
+        (["--vgg-weights", "gone.safetensors"], ["gone.safetensors", "--vgg-weights"]),
+        (["--vgg-weights", "the_waves.png"], ["the_waves.png", "VGG"]),
+        (["--content-layers", "relu2_2"], ["vgg.safetensors", "conv2_1", "relu2_2"]),
+        (["--content-layers", "relu2_9"], ["relu2_9", "did you mean 'relu2_"]),
+        (["--loss-network", "vgg19", "--style-layers", "conv3_4"], ["vgg.safetensors", "conv2_1"]),
+        (["--out", "the-waves.pth"], ["the-waves.pth", ".safetensors"]),
+        (["--out", "the_waves.png/a.safetensors"], ["the_waves.png"]),
+        (["--image-size", "33"], ["--image-size", "33", "32"]),
+        (["--resume"], ["nothing to resume", "--resume"]),
+        (["--device", "gpu"], ["'gpu'", "cuda"]),
+        (["--config", "gone.toml"], ["gone.toml"]),
+    ],
+    ids=lambda value: " ".join(value[:2]),
+)
+def test_bad_input_is_one_clear_line_and_nothing_is_written(said, here, changed, told):
+    (here / "empty").mkdir()
+    before = files(here)
+    answer = said(train.main, [*BASE, *changed])
+    assert answer.code == 2
+    assert answer.out == []
+    (line,) = answer.err
+    assert line.startswith("error: ")
+    assert all(word in line for word in told), line
+    assert files(here) == before
+
+
+def test_a_resumed_run_keeps_its_settings(trained, said, here):
+    shutil.copytree(trained.run, here / "runs/the-waves")
+    answer = said(train.main, [*BASE, "--steps", "8", "--resume", "--seed", "1"])
+    assert answer.code == 2
+    assert "seed was 0, is 1" in answer.err[-1]
+
+
+@pytest.fixture
+def parsed(said, monkeypatch, tmp_path) -> Callable[..., TrainConfig | list[str]]:
+    """The config a command line makes, or the lines that refuse it."""
+    seen: list[TrainConfig] = []
+
+    def refuse(config: TrainConfig, **_: object) -> None:
+        seen.append(config)
+        raise InputError("enough is known")
+
+    def parse(*arguments: str) -> TrainConfig | list[str]:
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr("fast_nst.training.trainer.Trainer", refuse)
+        answer = said(train.main, list(arguments))
+        assert answer.code == 2
+        return seen.pop() if seen else answer.err
+
+    return parse
+
+
+def test_flags_override_the_file_and_the_file_the_defaults(parsed, tmp_path):
+    plain = 'style = "wave.jpg"\nsteps = 7\nseed = 3\npreset = "small"\n'
+    (tmp_path / "run.toml").write_text(f"{plain}[loss]\nstyle_weight = 9\ntv_weight = 2.0\n")
+    for config in (["--config", "run.toml"], ["--config=run.toml"]):
+        found = parsed("--dataset", "photos", *config, "--seed", "4", "--tv-weight", "0")
+        assert isinstance(found, TrainConfig)
+        assert (found.style, found.dataset, found.steps, found.seed) == (Path("wave.jpg"), "photos", 7, 4)
+        assert (found.preset, found.loss.style_weight, found.loss.tv_weight) == ("small", 9.0, 0.0)
+        assert (found.batch_size, found.loss.content_weight) == (4, 1.0)
+
+
+def test_the_settings_of_a_run_can_be_given_to_the_next(parsed, trained):
+    found = parsed("--config", str(trained.run / "config.toml"), "--seed", "5")
+    assert isinstance(found, TrainConfig)
+    assert type(found) is TrainConfig
+    assert (found.steps, found.image_size, found.seed) == (6, 32, 5)
+    assert found.loss.style_layers == ("relu1_1", "relu1_2")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("stepz = 3", "TrainConfig has no option 'stepz'; did you mean 'steps'?"),
+        ("[loss]\nstyle_wieght = 3", "LossConfig has no option 'style_wieght'; did you mean 'style_weight'?"),
+        ("steps = 'many'", "TrainConfig.steps must be of type int, got 'many'"),
+        ("preset = 'large'", "TrainConfig.preset must be one of default, small"),
+        ("steps = 0", "--steps must be at least 1, got 0"),
+        ("steps 3", "run.toml is not TOML"),
+    ],
+)
+def test_a_wrong_file_is_refused_in_one_line_that_names_it(parsed, tmp_path, text, told):
+    (tmp_path / "run.toml").write_text(text)
+    (line,) = parsed("--style", "a.jpg", "--dataset", "b", "--config", "run.toml")
+    assert line.startswith("error: --config run.toml")
+    assert told in line
+
+
+def test_what_neither_the_file_nor_the_flags_give_is_asked_for(parsed, tmp_path):
+    (tmp_path / "run.toml").write_text('style = "wave.jpg"')
+    lines = parsed("--config", "run.toml")
+    assert any("--dataset" in line for line in lines)
+    assert not any("--style" in line for line in lines)
+
+
+def test_switches_are_flags_that_can_be_turned_off(parsed, tmp_path):
+    (tmp_path / "run.toml").write_text("overwrite = true")
+    base = ["--style", "a.jpg", "--dataset", "b"]
+    assert parsed(*base, "--overwrite").overwrite
+    assert parsed(*base, "--config", "run.toml").overwrite
+    assert not parsed(*base, "--config", "run.toml", "--no-overwrite").overwrite
+    assert any("False" in line for line in parsed(*base, "--overwrite", "False"))
+
+
+def test_an_unknown_flag_gets_the_nearest_name(parsed):
+    lines = parsed("--style", "a.jpg", "--dataset", "b", "--style-wieght", "3")
+    assert any("--style-weight" in line for line in lines)
+
+
+def test_a_value_out_of_range_is_one_line(parsed):
+    assert parsed("--style", "a", "--dataset", "b", "--steps", "0") == [
+        "error: --steps must be at least 1, got 0"
+    ]

@@ -1,0 +1,153 @@
+"""The stylizer as a library: any size in, the same size out, in [0, 1]."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fast_nst.checkpoint import Checkpoint, CheckpointError, save_checkpoint
+from fast_nst.config import NetworkConfig
+from fast_nst.errors import InputError
+from fast_nst.images import Picture, from_uint8, to_uint8
+from fast_nst.inference.stylizer import Stylizer
+from fast_nst.transform_net import TransformNet
+
+
+def network(**options: object) -> TransformNet:
+    torch.manual_seed(0)
+    return TransformNet(NetworkConfig(widths=(4, 4, 8), blocks=1, **options)).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="module")
+def stylize() -> Stylizer:
+    return Stylizer(Checkpoint(network(), {"style": "dots"}), device="cpu")
+
+
+def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 41), st.integers(1, 41))
+def test_the_result_has_the_size_of_the_picture_and_its_range(stylize, height, width):
+    out = stylize(torch.rand(3, height, width))
+    assert out.shape == (3, height, width)
+    assert out.dtype == torch.float32
+    assert 0 <= out.min() <= out.max() <= 1
+
+
+def test_overshoot_is_clipped_and_nothing_else_is_changed(stylize):
+    image = torch.rand(2, 3, 24, 20)
+    raw = stylize.network(image)
+    assert raw.min() < 0 or raw.max() > 1
+    torch.testing.assert_close(stylize(image), raw.clamp(0, 1), rtol=0, atol=0)
+
+
+def test_a_batch_is_its_pictures(stylize):
+    images = torch.rand(3, 3, 17, 22)
+    together = stylize(images)
+    assert together.shape == images.shape
+    for image, painted in zip(images, together, strict=True):
+        torch.testing.assert_close(stylize(image), painted, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "prepare",
+    [
+        lambda image: image.double(),
+        lambda image: image.flip(-1),
+        lambda image: image.transpose(-1, -2),
+        lambda image: image.to(memory_format=torch.channels_last),
+        lambda image: image.clone().requires_grad_(),
+    ],
+)
+def test_the_picture_s_layout_dtype_and_gradient_do_not_matter(stylize, prepare):
+    image = prepare(torch.rand(1, 3, 12, 12))
+    plain = image.detach().float().contiguous()
+    out = stylize(image)
+    torch.testing.assert_close(out, stylize(plain), rtol=0, atol=1e-5)
+    assert not out.requires_grad
+
+
+def test_the_picture_is_left_as_it_was(stylize):
+    image = torch.rand(3, 13, 14)
+    before = image.clone()
+    stylize(image)
+    assert torch.equal(image, before)
+
+
+def test_the_result_may_be_changed_in_place(stylize):
+    out = stylize(torch.rand(3, 12, 12))
+    out.mul_(0.5)
+    (out * torch.ones(1, requires_grad=True)).sum().backward()
+
+
+@pytest.mark.parametrize(
+    ("images", "told"),
+    [
+        (torch.zeros(12, 12), r"\(3, H, W\) or \(B, 3, H, W\).*\(12, 12\)"),
+        (torch.zeros(12, 12, 3), r"\(12, 12, 3\)"),
+        (torch.zeros(4, 12, 12), r"\(4, 12, 12\)"),
+        (torch.zeros(1, 1, 3, 12, 12), r"\(1, 1, 3, 12, 12\)"),
+        (torch.zeros(3, 0, 12), r"\(3, 0, 12\)"),
+        (torch.zeros(0, 3, 12, 12), r"\(0, 3, 12, 12\)"),
+        (torch.zeros(3, 12, 12, dtype=torch.uint8), r"torch\.uint8; from_uint8 converts"),
+        (torch.zeros(3, 12, 12, dtype=torch.int64), r"torch\.int64"),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_what_was_found(stylize, images, told):
+    with pytest.raises(InputError, match=told):
+        stylize(images)
+
+
+def test_pictures_carry_their_alpha_over(stylize):
+    alpha = picture(9, 11)[..., 0]
+    clear, opaque = stylize.pictures([Picture(picture(9, 11), alpha), Picture(picture(9, 11, 1))])
+    np.testing.assert_array_equal(clear.alpha, alpha)
+    assert opaque.alpha is None
+    expected = to_uint8(stylize(from_uint8(picture(9, 11, 1)))).astype(int)
+    assert np.abs(opaque.rgb - expected).max() <= 1
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_half_precision_paints_nearly_the_same(precision):
+    image = torch.rand(3, 24, 24)
+    full, half = (Stylizer(Checkpoint(network(), {}), device="cpu", precision=p) for p in ("fp32", precision))
+    out = half(image)
+    assert out.dtype == torch.float32
+    assert (out - full(image)).abs().mean() < 0.02
+
+
+def test_an_overflow_is_told_and_not_painted():
+    broken = network()
+    broken.body.conv4.conv.bias.fill_(torch.nan)
+    with pytest.raises(InputError, match="--precision fp32"):
+        Stylizer(Checkpoint(broken, {}), device="cpu").pictures([Picture(picture(9, 9))])
+
+
+def test_a_style_is_loaded_from_its_file(tmp_path, stylize):
+    save_checkpoint(tmp_path / "dots.safetensors", network(), {"style": "dots"}, half=False)
+    image = torch.rand(3, 16, 16)
+    for style in (tmp_path / "dots.safetensors", str(tmp_path / "dots.safetensors")):
+        loaded = Stylizer.load(style, device="cpu")
+        assert loaded.style == "dots"
+        assert torch.equal(loaded(image), stylize(image))
+    with pytest.raises(CheckpointError, match=r"no checkpoint at .*gone\.safetensors"):
+        Stylizer.load(tmp_path / "gone.safetensors")
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(InputError, match="unknown device 'gpu'"):
+        Stylizer(Checkpoint(network(), {}), device="gpu")
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_a_gpu_paints_what_the_cpu_paints(stylize, precision):
+    images = torch.rand(2, 3, 65, 48)
+    out = Stylizer(Checkpoint(network(), {}), device="cuda", precision=precision)(images)
+    assert out.device == images.device
+    assert (out - stylize(images)).abs().mean() < (1e-3 if precision == "fp32" else 0.02)

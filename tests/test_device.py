@@ -1,0 +1,81 @@
+"""The choice of device and arithmetic."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fast_nst import device
+from fast_nst.device import autocast, choose_device, choose_precision, has_compiler
+from fast_nst.errors import InputError
+
+CPU = torch.device("cpu")
+without_accelerator = pytest.mark.skipif(
+    torch.accelerator.is_available(), reason="this machine has an accelerator"
+)
+
+
+def test_a_named_device_is_taken_as_it_is():
+    assert choose_device("cpu") == CPU
+
+
+def test_auto_takes_the_accelerator_where_there_is_one():
+    expected = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else CPU
+    assert choose_device("auto") == expected
+
+
+@pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "CPU!"])
+def test_a_word_that_names_no_device_is_refused_with_those_that_do(name):
+    with pytest.raises(
+        InputError, match=r"unknown device .*; allowed are auto, cpu, cuda, mps, xpu"
+    ) as caught:
+        choose_device(name)
+    assert repr(name) in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@without_accelerator
+@pytest.mark.parametrize("name", ["cuda", "cuda:1", "mps", "xpu"])
+def test_a_device_this_machine_lacks_is_refused_with_the_cure(name):
+    with pytest.raises(InputError, match="device here; this machine has only cpu: give --device cpu or auto"):
+        choose_device(name)
+
+
+@pytest.mark.gpu
+def test_a_gpu_is_chosen_and_one_too_many_is_refused():
+    assert choose_device("auto").type == "cuda"
+    assert choose_device("cuda:0").index == 0
+    with pytest.raises(InputError, match=r"no device 'cuda:99' here; this machine has \d+ of them"):
+        choose_device("cuda:99")
+
+
+@pytest.mark.parametrize(("has", "expected"), [(True, "bf16"), (False, "fp32")])
+def test_auto_precision_on_a_cpu_follows_its_units(monkeypatch, has, expected):
+    monkeypatch.setattr(device, "cpu_has_bf16", lambda: has)
+    assert choose_precision("auto", CPU) == expected
+    assert choose_precision("fp32", CPU) == "fp32"
+    assert choose_precision("bf16", CPU) == "bf16"
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_autocast_runs_convolutions_in_the_precision_named(precision, dtype):
+    with autocast(CPU, precision):
+        out = torch.nn.Conv2d(3, 2, 3)(torch.rand(1, 3, 8, 8))
+    assert out.dtype == dtype
+
+
+def test_a_compiler_is_found_on_the_path_and_nowhere_else(monkeypatch, tmp_path):
+    monkeypatch.delenv("CXX", raising=False)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert not has_compiler(CPU)
+    (tmp_path / "g++").touch(mode=0o755)
+    assert has_compiler(CPU)
+
+
+def test_the_compiler_that_cxx_names_counts(monkeypatch, tmp_path):
+    (tmp_path / "my-c++").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("CXX", "my-c++")
+    assert has_compiler(CPU)

@@ -1,0 +1,147 @@
+"""From a painting and photographs to a painted picture, by the commands alone."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import ExifTags, Image
+from safetensors.torch import save_file
+
+from fast_nst.checkpoint import load_checkpoint
+from fast_nst.cli import main as command
+from fast_nst.images import load_image
+from fast_nst.losses import gram_matrix
+from fast_nst.transform_net import TransformNet
+from fast_nst.vgg import VGGFeatures, layer_names, load_vgg
+
+SIDE = 32
+NETWORK = [
+    "--vgg-weights",
+    "vgg.safetensors",
+    "--content-layers",
+    "relu1_2",
+    "--style-layers",
+    "relu1_1",
+    "relu1_2",
+]
+QUICK = ["--preset", "tiny", "--image-size", str(SIDE), "--style-size", str(SIDE), "--batch-size", "4"]
+ALIKE = ["--compile", "off", "--precision", "fp32", "--device", "cpu"]
+TRAIN = ["train", "--style", "dots.png", "--dataset", "photos", *NETWORK, *QUICK, *ALIKE]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: a painting of red dots, soft photographs, a loss network of two convolutions."""
+    monkeypatch.chdir(tmp_path)
+    y, x = np.mgrid[0:SIDE, 0:SIDE]
+    dots = np.where((x % 8 < 4) & (y % 8 < 4), 0, 230)
+    painting = np.stack([np.full_like(dots, 220), dots, dots // 2], axis=-1)
+    Image.fromarray(painting.astype(np.uint8)).save("dots.png")
+    (tmp_path / "photos").mkdir()
+    for i in range(4):
+        planes = [40 + 30 * i + 4 * x, 250 - 5 * y - 20 * i, 3 * x + 3 * y + 20]
+        Image.fromarray(np.stack(planes, axis=-1).clip(0, 255).astype(np.uint8)).save(f"photos/{i}.png")
+    torch.manual_seed(0)
+    vgg, names = VGGFeatures("vgg16", ["relu1_2"]), layer_names("vgg16")
+    tensors = {
+        f"features.{names.index(layer)}.{part}": tensor.detach().contiguous()
+        for layer in ("conv1_1", "conv1_2")
+        for part, tensor in vgg.body.get_submodule(layer).named_parameters()
+    }
+    save_file(tensors, "vgg.safetensors")
+    return tmp_path
+
+
+def style_distance(picture: str) -> float:
+    """Mean over the layers of the squared distance of Gram matrices, relative to the painting's."""
+    vgg = load_vgg("vgg16", ["relu1_1", "relu1_2"], file="vgg.safetensors")
+    with torch.no_grad():
+        found, wanted = vgg(load_image(picture)[None]), vgg(load_image("dots.png")[None])
+    distances = []
+    for layer, features in wanted.items():
+        target = gram_matrix(features)
+        distances.append(((gram_matrix(found[layer]) - target).square().sum() / target.square().sum()).item())
+    return sum(distances) / len(distances)
+
+
+def test_a_trained_style_brings_pictures_nearer_to_the_painting(here, capsys):
+    steps = ["--steps", "60", "--learning-rate", "1e-2", "--warmup", "5", "--style-weight", "20"]
+    assert command.main([*TRAIN, *steps]) == 0
+    assert capsys.readouterr().out == "dots.safetensors\n"
+    assert command.main(["stylize", "photos", "--style", "dots.safetensors", "--format", "png"]) == 0
+    results = capsys.readouterr().out.splitlines()
+    assert results == [f"photos_dots/{i}.png" for i in range(4)]
+    for result in results:
+        assert style_distance(result) < 0.5 * style_distance(result.replace("_dots", ""))
+
+
+def test_training_and_inference_feed_the_network_the_same_tensor(here, monkeypatch):
+    """InstanceNorm hides errors of scale from the eye, so this is the only place where they show."""
+    shutil.rmtree("photos")
+    turned = Image.Exif()
+    turned[ExifTags.Base.Orientation] = 6
+    noise = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
+    Path("photos").mkdir()
+    Image.fromarray(noise).save("photos/photo.jpg", exif=turned, quality=80)
+    fed: list[torch.Tensor] = []
+    forward = TransformNet.forward
+
+    def recorded(network: TransformNet, images: torch.Tensor) -> torch.Tensor:
+        fed.extend(images.detach().clone(memory_format=torch.contiguous_format))
+        return forward(network, images)
+
+    monkeypatch.setattr("fast_nst.training.previews.Previews.save", lambda *_: np.zeros((1, 1, 3), np.uint8))
+    monkeypatch.setattr(TransformNet, "forward", recorded)
+    assert command.main([*TRAIN, "--steps", "2"]) == 0
+    trained, fed[:] = list(fed), []
+    assert command.main(["stylize", "photos/photo.jpg", "--style", "dots.safetensors"]) == 0
+    (stylized,) = fed
+    assert len(trained) == 2 * 4
+    assert trained[0].dtype == stylized.dtype == torch.float32
+    for image in trained:  # a crop of the whole photograph, mirrored or not
+        assert torch.equal(image, stylized) or torch.equal(image, stylized.flip(-1))
+    assert 0.9 < stylized.max() <= 1
+    # And both see what a person sees: upright, red first.
+    with Image.open("photos/photo.jpg") as image:
+        seen = np.rot90(np.asarray(image), -1)
+    np.testing.assert_array_equal((stylized.permute(1, 2, 0) * 255).round().byte().numpy(), seen)
+
+
+@pytest.mark.weights
+def test_the_real_loss_network_trains_on_real_photographs(here, shared, capsys):
+    arguments = [
+        "train",
+        *(
+            "--style",
+            str(shared / "data/styles/starry_night.jpg"),
+            "--dataset",
+            str(shared / "data/coco/train2017"),
+        ),
+        *(
+            "--loss-network",
+            "vgg19",
+            "--vgg-weights",
+            str(shared / "weights/vgg19-imagenet-fp16.safetensors"),
+        ),
+        *QUICK,
+        *ALIKE,
+        *("--steps", "2", "--max-images", "8"),
+    ]
+    assert command.main(arguments) == 0
+    assert capsys.readouterr().out == "starry-night.safetensors\n"
+    recipe = load_checkpoint("starry-night.safetensors").about["recipe"]
+    assert (recipe["loss_network"], recipe["dataset"]) == ("vgg19", "train2017")
+
+
+@pytest.mark.weights
+def test_real_weights_that_end_too_early_are_refused_by_name(here, shared, capsys):
+    weights = shared / "weights/vgg16-imagenet-to-conv3_3-fp16.safetensors"
+    arguments = ["train", "--style", "dots.png", "--dataset", "photos", "--vgg-weights", str(weights), *QUICK]
+    assert command.main(arguments) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "lacks conv4_1 of vgg16" in line
+    assert weights.name in line

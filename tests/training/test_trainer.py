@@ -1,0 +1,229 @@
+"""The loop learns, reports, and a resumed run is the uninterrupted one."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+from fast_nst.checkpoint import load_checkpoint, read_tensors
+from fast_nst.config import LossConfig, TrainConfig
+from fast_nst.errors import InputError
+from fast_nst.report import read_metrics
+from fast_nst.training.trainer import Trainer, learning_rate_at
+from fast_nst.vgg import VGGFeatures, layer_names
+
+
+def texture(seed: int, side: int = 48) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((side, side), Image.Resampling.BICUBIC)
+
+
+@pytest.fixture(scope="module")
+def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A painting, five photographs, and random VGG weights as deep as relu2_2."""
+    root = tmp_path_factory.mktemp("material")
+    texture(99).save(root / "painting.png")
+    (root / "photos").mkdir()
+    for i in range(5):
+        texture(i).save(root / "photos" / f"{i}.png")
+    torch.manual_seed(0)
+    vgg = VGGFeatures("vgg16", ["relu2_2"])
+    names = layer_names("vgg16")
+    tensors = {
+        f"features.{names.index(key.split('.')[0])}.{key.split('.')[1]}": value
+        for key, value in vgg.body.state_dict().items()
+    }
+    save_file(tensors, root / "vgg.safetensors")
+    return root
+
+
+@pytest.fixture
+def config(material: Path, tmp_path: Path) -> TrainConfig:
+    return TrainConfig(
+        style=material / "painting.png",
+        dataset=str(material / "photos"),
+        out=tmp_path / "style.safetensors",
+        run=tmp_path / "run",
+        steps=8,
+        batch_size=2,
+        image_size=32,
+        style_size=32,
+        preset="tiny",
+        loss=LossConfig(content_layers=("relu2_2",), style_layers=("relu1_2", "relu2_2")),
+        vgg_weights=material / "vgg.safetensors",
+        warmup=2,
+        report_every=1,
+        precision="fp32",
+        compile="off",
+        device="cpu",
+    )
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    return {name: t for name, t in read_tensors(path)[0].items() if name.startswith(("network", "adam"))}
+
+
+def assert_same(first: dict[str, torch.Tensor], second: dict[str, torch.Tensor]) -> None:
+    assert first.keys() == second.keys()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name]), name
+
+
+def test_forty_steps_lower_the_loss_by_more_than_a_third(config):
+    reports = list(Trainer(replace(config, steps=40)))
+    assert reports[-1].total < 2 / 3 * reports[0].total
+
+
+def test_every_step_is_reported_and_logged_once(config):
+    reports = list(Trainer(config))
+    assert [report.step for report in reports] == list(range(1, 9))
+    assert [line["step"] for line in read_metrics(config.run / "metrics.jsonl")] == list(range(1, 9))
+
+
+def test_the_run_folder_explains_itself(config):
+    list(Trainer(config))
+    names = {path.name for path in config.run.iterdir()}
+    assert {"config.toml", "metrics.jsonl", "loss.png", "last.safetensors", "previews"} <= names
+    assert any(name.startswith("events.out.tfevents") for name in names)
+    assert (config.run / "previews" / "step_000000.jpg").is_file()
+    assert (config.run / "previews" / "step_000008.jpg").is_file()
+
+
+@pytest.mark.parametrize("interrupted_at", [1, 3, 5])
+@pytest.mark.parametrize("stages", [{}, {"start_size": 32, "start_steps": 3, "image_size": 40}])
+def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(config, tmp_path, interrupted_at, stages):
+    config = replace(config, **stages)
+    straight = replace(config, run=tmp_path / "straight", out=tmp_path / "straight.safetensors")
+    losses = [report.total for report in Trainer(straight)]
+
+    first = Trainer(config)
+    parts = []
+    for report in first:
+        parts.append(report.total)
+        if report.step == interrupted_at:
+            first.stop()
+    second = Trainer(replace(config, resume=True, workers=0))
+    assert second.step == interrupted_at
+    parts += [report.total for report in second]
+
+    assert parts == losses
+    assert_same(weights(config.run / "last.safetensors"), weights(straight.run / "last.safetensors"))
+
+
+def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(config, tmp_path):
+    final = []
+    for i, seed in enumerate((0, 0, 1)):
+        run = replace(config, run=tmp_path / f"run{i}", out=tmp_path / f"{i}.safetensors", seed=seed)
+        final.append([report.total for report in Trainer(run)][-1])
+    assert final[0] == final[1] != final[2]
+
+
+def test_stopping_leaves_a_usable_checkpoint(config):
+    trainer = Trainer(config)
+    next(iter(trainer))
+    trainer.save()
+    assert load_checkpoint(config.out).about["steps"] == 1
+
+
+def test_the_checkpoint_says_how_it_was_made_and_names_nobodys_folders(config, material):
+    list(Trainer(config))
+    about = load_checkpoint(config.out).about
+    assert about["steps"] == 8
+    assert about["recipe"]["style"] == "painting.png"
+    assert about["recipe"]["loss"]["style_weight"] == config.loss.style_weight
+    assert about["photographs"] == 5
+    assert str(material) not in str(about)
+
+
+def test_a_run_is_not_overwritten_unasked(config):
+    list(Trainer(config))
+    with pytest.raises(InputError, match=r"--overwrite .* --resume"):
+        Trainer(config)
+    list(Trainer(replace(config, overwrite=True)))
+
+
+def test_resuming_with_other_settings_is_refused_by_name(config):
+    trainer = Trainer(config)
+    next(iter(trainer))
+    trainer.save()
+    with pytest.raises(InputError, match="seed was 0, is 3"):
+        Trainer(replace(config, resume=True, seed=3))
+
+
+def test_resuming_nothing_is_refused(config):
+    with pytest.raises(InputError, match="nothing to resume"):
+        Trainer(replace(config, resume=True))
+
+
+def test_unreadable_photographs_are_left_out_and_listed_also_after_a_resume(config, material, tmp_path):
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    for path in (material / "photos").iterdir():
+        (photos / path.name).write_bytes(path.read_bytes())
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    config = replace(config, dataset=str(photos), max_bad=0.5)
+    first = Trainer(config)
+    for report in first:
+        if report.step == 5:
+            first.stop()
+    assert list(first.bad) == ["broken.jpg"]
+    assert list(Trainer(replace(config, resume=True)).bad) == ["broken.jpg"]
+
+
+def test_a_warm_start_begins_with_the_other_styles_weights(config, tmp_path):
+    list(Trainer(config))
+    other = replace(config, run=tmp_path / "other", out=tmp_path / "other.safetensors", warm_start=config.out)
+    network = Trainer(other).network
+    for name, tensor in load_checkpoint(config.out).network.state_dict().items():
+        assert torch.equal(network.state_dict()[name], tensor)
+
+
+def test_a_minute_limit_ends_the_run_early(config):
+    trainer = Trainer(replace(config, steps=10_000, minutes=0.02))
+    reports = list(trainer)
+    assert 1 <= reports[-1].step < 10_000
+    assert config.out.is_file()
+
+
+def test_the_learning_rate_rises_then_falls_to_zero(config):
+    config = replace(config, steps=100, warmup=10, learning_rate=1e-3)
+    rates = [learning_rate_at(config, step) for step in range(101)]
+    assert rates[0] == pytest.approx(1e-4, rel=1e-2)
+    assert max(rates) <= 1e-3
+    assert rates[10:] == sorted(rates[10:], reverse=True)
+    assert rates[100] == pytest.approx(0, abs=1e-12)
+
+
+def test_each_stage_has_its_own_rise_and_fall_and_the_second_is_lower(config):
+    config = replace(config, steps=100, start_steps=60, start_size=32, warmup=5, learning_rate=1e-3)
+    rates = [learning_rate_at(config, step) for step in range(100)]
+    assert rates[59] < 2e-6
+    assert max(rates[60:]) < 3.1e-4
+    assert rates[99] < 2e-6
+
+
+def test_time_moves_the_learning_rate_where_minutes_are_given(config):
+    config = replace(config, steps=1000, minutes=1.0, warmup=0)
+    assert learning_rate_at(config, 10, elapsed=30.0) == pytest.approx(0.5e-3)
+    assert math.isclose(learning_rate_at(config, 10, elapsed=60.0), 0, abs_tol=1e-9)
+
+
+def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(config):
+    trainer = Trainer(replace(config, save_every=2))
+    steps = iter(trainer)
+    list(islice(steps, 2))
+    with torch.no_grad():
+        next(trainer.network.parameters()).fill_(float("nan"))
+    with pytest.raises(InputError, match="not finite"):
+        list(steps)
+    for tensor in weights(config.run / "last.safetensors").values():
+        assert torch.isfinite(tensor).all()
+    assert not config.out.exists()
