@@ -271,7 +271,7 @@ class StylizeConfig:
     """file format of the result, such as png or jpg [default: the output's ending, else the input's]"""
     quality: int = 95
     """of JPEG, WebP and AVIF, 1 to 100"""
-    max_pixels: int = 100_000_000
+    max_pixels: int = 110_000_000
     """refuse pictures with more pixels than this before decoding them"""
     batch_size: int = 1
     """pictures of equal size stylised together"""

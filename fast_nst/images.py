@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from fast_nst.decoding import srgb_profile
 from fast_nst.errors import InputError
 from fast_nst.image_files import (
     EXTENSIONS,
@@ -35,7 +36,6 @@ from fast_nst.image_files import (
     check_rgb,
     find_pictures,
     read_picture,
-    srgb_profile,
 )
 
 if TYPE_CHECKING:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import os
 import queue
 import threading
 import weakref
@@ -17,7 +16,6 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -25,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fast_nst.device import free_memory
 from fast_nst.errors import InputError
 from fast_nst.images import ImageReadError
 from fast_nst.training.photos import DatasetError, PhotoSource, cut, load_photo
@@ -231,7 +230,7 @@ class PhotoBatches(Iterator[Batch]):
         self._share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
         # Rounded up, so that one bad file in a small folder does not end the run; 0 tolerates none.
         self._limit = math.ceil(round(max_bad * count, 6))
-        budget = _free_memory() // 4 // world_size if cache_bytes == "auto" else cache_bytes
+        budget = free_memory() // 4 // world_size if cache_bytes == "auto" else cache_bytes
         self._reader = _Reader(source, image_size, photo_size, seed, self._limit, budget, known)
         self._pending: deque[list[_Task]] = deque()
         self._crew = _Crew(workers) if workers else None
@@ -307,19 +306,3 @@ class PhotoBatches(Iterator[Batch]):
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-
-def _free_memory() -> int:
-    """Bytes that can be had without swapping, in this container; 0 if the system does not say."""
-    try:
-        meminfo = Path("/proc/meminfo").read_text().split()
-        free = int(meminfo[meminfo.index("MemAvailable:") + 1]) * 1024
-    except (OSError, ValueError):
-        try:
-            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (AttributeError, OSError, ValueError):
-            return 0
-    try:
-        return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
-        return free

@@ -26,6 +26,7 @@ from torch import Tensor
 from fast_nst.errors import InputError
 from fast_nst.images import EXTENSIONS, ImageReadError, Picture, fit, over_white, read_picture
 from fast_nst.training import coco
+from fast_nst.training.download import Progress
 from fast_nst.training.sampling import Crop
 
 __all__ = [
@@ -150,7 +151,7 @@ def open_photos(
     *,
     max_images: int | None = None,
     download: bool = False,
-    progress: coco.Progress | None = None,
+    progress: Progress | None = None,
 ) -> PhotoSource:
     """The photographs of a folder, of a zip, or of ``coco``, which is looked for in the usual places.
 

@@ -28,7 +28,7 @@ from fast_nst.losses import LossTerms, PerceptualLoss
 from fast_nst.report import RunLog, StepReport
 from fast_nst.training.batches import Batch, PhotoBatches
 from fast_nst.training.clipping import GradientLimit
-from fast_nst.training.coco import Progress
+from fast_nst.training.download import Progress
 from fast_nst.training.photos import open_photos
 from fast_nst.training.previews import Previews
 from fast_nst.training.resume import TrainingState, load_state, save_state

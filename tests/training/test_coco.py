@@ -19,7 +19,8 @@ import pytest
 
 from fast_nst.errors import InputError
 from fast_nst.training import coco
-from fast_nst.training.coco import DownloadError, download, download_coco, find_coco
+from fast_nst.training.coco import download_coco, find_coco
+from fast_nst.training.download import DownloadError, download
 
 
 def make_zip(seed: int = 0, members: int = 3) -> bytes:

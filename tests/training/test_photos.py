@@ -23,7 +23,7 @@ from PIL import Image
 
 from fast_nst.errors import InputError
 from fast_nst.images import ImageReadError
-from fast_nst.training import batches as batches_module
+from fast_nst.training import batches as batching
 from fast_nst.training import photos
 from fast_nst.training.batches import THREAD_NAME, Batch, PhotoBatches
 from fast_nst.training.photos import DatasetError, center_crops, load_photo, open_photos
@@ -208,7 +208,7 @@ def test_the_size_photographs_are_reduced_to_can_be_chosen(tmp_path):
 
 def test_a_set_that_fits_is_decoded_once(folder, monkeypatch):
     decoded = []
-    monkeypatch.setattr(batches_module, "load_photo", lambda *args: decoded.append(args[1]) or load_photo(*args))
+    monkeypatch.setattr(batching, "load_photo", lambda *args: decoded.append(args[1]) or load_photo(*args))
     take(folder, 30, workers=1, cache_bytes=10**8)  # two threads may happen on one photograph at a time
     assert sorted(decoded) == list(range(23))
 
@@ -240,7 +240,7 @@ def test_no_thread_outlives_batches_that_nobody_holds(folder):
 
 def test_no_more_is_prepared_than_asked_for(folder, monkeypatch):
     decoded = []
-    monkeypatch.setattr(batches_module, "load_photo", lambda *args: decoded.append(args[1]) or load_photo(*args))
+    monkeypatch.setattr(batching, "load_photo", lambda *args: decoded.append(args[1]) or load_photo(*args))
     with PhotoBatches(open_photos(folder), batch_size=4, image_size=SIZE, seed=1, ahead=2) as batches:
         next(batches)
         time.sleep(0.1)
@@ -306,7 +306,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_a_defect_of_ours_is_not_taken_for_a_bad_picture(folder, monkeypatch):
-    monkeypatch.setattr(batches_module, "crop_of", lambda *_: 1 / 0)
+    monkeypatch.setattr(batching, "crop_of", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         take(folder, 1, workers=2)
 

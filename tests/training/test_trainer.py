@@ -203,7 +203,8 @@ def test_the_learning_rate_rises_then_falls_to_zero(config):
 
 
 def test_each_stage_has_its_own_rise_and_fall_and_the_second_is_lower(config):
-    config = replace(config, steps=100, start_steps=60, start_size=32, warmup=5, learning_rate=1e-3)
+    stages = {"start_steps": 60, "start_size": 32, "image_size": 64}
+    config = replace(config, steps=100, warmup=5, learning_rate=1e-3, **stages)
     rates = [learning_rate_at(config, step) for step in range(100)]
     assert rates[59] < 2e-6
     assert max(rates[60:]) < 3.1e-4

@@ -1,0 +1,135 @@
+"""A decoded Pillow image, whatever its mode and colour profile, as upright sRGB levels and alpha.
+
+Pillow's own ``convert`` turns 16-bit and float pictures white or black and ignores profiles.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+import logging
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageCms, ImageOps
+
+__all__ = ["log_once", "srgb_profile", "to_levels"]
+
+_log = logging.getLogger("fast_nst")
+
+_WHITE = np.iinfo(np.uint8).max  # the number itself stays in images.py
+
+
+def to_levels(image: Image.Image, name: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
+    """``(H, W, 3)`` sRGB and ``(H, W)`` alpha, if any, of a loaded image; `name` is for the log."""
+    _turn_upright(image, name)
+    colour, alpha = _split_alpha(image)
+    return np.asarray(_to_srgb(colour, image.info.get("icc_profile"), name)), alpha
+
+
+def _turn_upright(image: Image.Image, name: str | Path) -> None:
+    try:
+        ImageOps.exif_transpose(image, in_place=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # damaged metadata is no reason to refuse good pixels
+        log_once(f"{name}: its EXIF block is damaged and ignored ({error})")
+
+
+def _split_alpha(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | None]:
+    """Colours in a mode that holds nothing else (L, RGB, CMYK, LAB), and the alpha if there is one."""
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(_grey_levels(image)), None
+    if image.mode in ("La", "RGBa"):  # multiplied by alpha, as some TIFF files are
+        image = image.convert(image.mode.upper())
+    plain = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}.get(image.mode, "RGB")
+    if not image.has_transparency_data:
+        return image.convert(plain), None
+    image = image.convert("RGBA")
+    return image.convert("RGB").convert(plain), np.asarray(image.getchannel("A"))
+
+
+def _grey_levels(image: Image.Image) -> NDArray[np.uint8]:
+    """``(H, W)`` levels of 16-bit, 32-bit integer or float grey, which Pillow's own `convert` clips to white.
+
+    16 bit: divided by 257. 32-bit files do not say what white is: it is taken to be the smallest of 1 (floats
+    only, and they may overshoot it by a half, as sharpening does), 255 and 65535 that no value exceeds. Where
+    none fits, or values are negative by more than such an overshoot, the range found is stretched from black
+    to white. Infinities count as the extremes, NaN as black.
+    """
+    values = np.asarray(image)
+    if values.dtype.itemsize == 2:
+        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    finite = values[np.isfinite(values)].astype(np.float64)
+    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+    is_float = values.dtype.kind == "f"
+    if is_float and high <= 1.5 and low >= -0.5:
+        black, white = 0.0, 1.0
+    elif low < 0 or high > 65535:
+        black, white = low, high
+    elif image.format == "PPM" and not is_float:  # its reader scales to 16 bit what has more than 8
+        black, white = 0.0, 65535.0
+    else:
+        black, white = 0.0, float(_WHITE if high <= _WHITE else 65535)
+    # NaN goes first: to cast a signalling one is a floating-point fault, and numpy warns.
+    known = np.nan_to_num(values, nan=black, posinf=white, neginf=black).astype(np.float64)
+    levels = ((known - black) / ((white - black) or 1.0)).clip(0, 1) * _WHITE  # a flat picture has no range
+    return np.asarray(np.rint(levels), dtype=np.uint8)
+
+
+def _to_srgb(colour: Image.Image, icc: bytes | None, name: str | Path) -> Image.Image:
+    if icc or colour.mode == "LAB":
+        try:
+            return _through_profile(colour, icc)
+        except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
+            log_once(f"{name}: its colour profile is ignored ({error})")
+    return colour.convert("RGB")
+
+
+def _through_profile(colour: Image.Image, icc: bytes | None) -> Image.Image:
+    profile = ImageCms.ImageCmsProfile(io.BytesIO(icc) if icc else ImageCms.createProfile("LAB"))
+    space = profile.profile.xcolor_space.strip()
+    mode = {"GRAY": "L", "Lab": "LAB"}.get(space, space)
+    if colour.mode == "L" and mode == "RGB":
+        colour = colour.convert("RGB")
+    if colour.mode != mode:
+        raise ValueError(f"made for {space}, on a picture in {colour.mode}")
+    transform = ImageCms.buildTransform(
+        profile,
+        ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile())),
+        mode,
+        "RGB",
+        ImageCms.Intent.RELATIVE_COLORIMETRIC,
+        ImageCms.Flags.BLACKPOINTCOMPENSATION,
+    )
+    # sRGB by what it does, not by its name: there are linear profiles called "sRGB-…", and "c2" is sRGB.
+    if mode == "RGB" and _is_identity(transform):
+        return colour
+    converted = ImageCms.applyTransform(colour, transform)
+    assert converted is not None  # only an in-place call returns nothing
+    return converted
+
+
+def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
+    """Whether a 4 x 4 x 4 cube of colours and a grey ramp come back within one level."""
+    cube = np.stack(np.meshgrid(*[np.linspace(0, _WHITE, 4)] * 3), axis=-1).reshape(1, -1, 3)
+    ramp = np.linspace(0, _WHITE, 52).reshape(1, -1, 1).repeat(3, axis=2)
+    probe = np.concatenate([cube, ramp], axis=1).astype(np.uint8)
+    seen = np.asarray(ImageCms.applyTransform(Image.fromarray(probe), transform), dtype=np.int16)
+    return bool(np.abs(seen - probe).max() <= 1)
+
+
+@functools.cache
+def srgb_profile() -> bytes:
+    """The ICC profile that goes into every file we write."""
+    profile = bytearray(ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes())
+    # Bytes 24 to 35 are the time of its making: the same picture would be another file every second.
+    profile[24:36] = np.array([2000, 1, 1, 0, 0, 0], dtype=">u2").tobytes()
+    return bytes(profile)
+
+
+@functools.lru_cache(maxsize=4096)
+def log_once(message: str) -> None:
+    """A warning for whoever listens to the logger ``fast_nst``; the same words only once."""
+    _log.warning("%s", message)
