@@ -22,6 +22,7 @@ __all__ = [
     "PerceptualLoss",
     "feature_loss",
     "gram_matrix",
+    "grid_energy",
     "style_loss",
     "total_variation",
 ]
@@ -92,6 +93,26 @@ def total_variation(images: Tensor) -> Tensor:
         across = (x[..., :, 1:] - x[..., :, :-1]).square().sum(dim=(-3, -2, -1))
         down = (x[..., 1:, :] - x[..., :-1, :]).square().sum(dim=(-3, -2, -1))
         return (across + down).mean()
+
+
+def grid_energy(images: Tensor, period: int = 4) -> Tensor:
+    r"""Energy of what repeats itself exactly every few pixels: the grid that upsampling can leave.
+
+    .. math:: \frac{1}{C} \sum_{c,u,v} (\bar x_{cuv} - \bar x_c)^2,\quad
+        \bar x_{cuv} = \text{mean of } x_{bc,\,pi+u,\,pj+v} \text{ over } b, i, j
+
+    Args:
+        images: ``(B, C, H, W)``; rows and columns beyond a multiple of the period are left out.
+        period: pixels; 4 also covers 2.
+
+    Returns:
+        A scalar, 0 for no grid. The mean is over the batch before it is squared: what photographs happen
+        to have at these positions averages out, what a network adds to each does not. Not in the paper.
+    """
+    h, w = (side - side % period for side in images.shape[-2:])
+    x = _wide(images)[..., :h, :w]
+    phases = x.unflatten(-2, (-1, period)).unflatten(-1, (-1, period)).mean(dim=(0, 2, 4))  # (C, p, p)
+    return (phases - phases.mean(dim=(1, 2), keepdim=True)).square().sum(dim=(1, 2)).mean()
 
 
 def _wide(tensor: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torch.autograd import gradcheck
 
 from fast_nst.config import LossConfig
 from fast_nst.errors import InputError
-from fast_nst.losses import PerceptualLoss, feature_loss, gram_matrix, style_loss, total_variation
+from fast_nst.losses import PerceptualLoss, feature_loss, gram_matrix, grid_energy, style_loss, total_variation
 from fast_nst.vgg import VGGFeatures
 
 SHAPES = [(1, 1, 1, 1), (1, 3, 5, 7), (2, 4, 1, 6), (3, 5, 4, 3)]
@@ -337,3 +337,33 @@ def test_descending_the_objective_over_pixels_halves_it_within_twenty_steps():
         total.backward()
         optimizer.step()
     assert values[-1] < values[0] / 2
+
+
+def test_a_grid_costs_what_its_phases_differ_by_whatever_lies_under_it():
+    tile = normal(4, 4)
+    offset = tile - tile.mean()
+    flat = picture(2, 3, 1, 1, dtype=torch.float64).expand(2, 3, 32, 24)
+    found = grid_energy(flat + tile.repeat(8, 6))
+    torch.testing.assert_close(found, offset.square().sum())
+
+
+def test_a_picture_without_a_grid_costs_nothing_and_texture_next_to_nothing():
+    flat = picture(2, 3, 1, 1, dtype=torch.float64).expand(2, 3, 32, 24)
+    assert grid_energy(flat) < 1e-30
+    assert grid_energy(normal(1, 3, 256, 256)) < 0.01
+
+
+def test_a_grid_of_period_two_is_seen_and_one_of_period_three_is_not():
+    columns = torch.arange(240)
+    two = (columns % 2).double().expand(1, 3, 240, 240)
+    three = (columns % 3).double().expand(1, 3, 240, 240)
+    assert grid_energy(two) > 3.9
+    assert grid_energy(three) < 1e-20
+
+
+def test_a_grid_is_seen_at_sizes_that_are_no_multiple_of_its_period():
+    assert grid_energy((torch.arange(43) % 4).float().expand(1, 3, 41, 43)) > 1
+
+
+def test_the_gradient_of_the_grid_energy_is_right():
+    assert gradcheck(grid_energy, picture(2, 2, 8, 9, dtype=torch.float64).requires_grad_())

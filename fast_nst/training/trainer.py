@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
@@ -21,14 +21,15 @@ from torch import Tensor
 
 from fast_nst.checkpoint import load_checkpoint, save_checkpoint
 from fast_nst.config import TrainConfig, to_dict, to_toml
-from fast_nst.device import autocast, choose_device, choose_precision, has_compiler
+from fast_nst.device import choose_device, choose_precision, has_compiler
 from fast_nst.errors import InputError
 from fast_nst.images import MAX_LEVEL, load_image
-from fast_nst.losses import LossTerms, PerceptualLoss
+from fast_nst.losses import PerceptualLoss
 from fast_nst.report import RunLog, StepReport
 from fast_nst.training.batches import Batch, PhotoBatches
 from fast_nst.training.clipping import GradientLimit
 from fast_nst.training.download import Progress
+from fast_nst.training.learner import Learner
 from fast_nst.training.photos import open_photos
 from fast_nst.training.previews import Previews
 from fast_nst.training.resume import TrainingState, load_state, save_state
@@ -175,7 +176,7 @@ class Trainer:
         log = RunLog(self.run, keep_through=self.step)
         previews = Previews(self)
         self._write_config()
-        run_step = self._step_function()
+        learn = Learner(self, compiled=self._compiles())
         mark, mark_step = time.perf_counter(), self.step
         if self.step == 0:
             previews.save(0)
@@ -183,7 +184,7 @@ class Trainer:
             for batch in batches:
                 started = time.perf_counter()
                 rate = learning_rate_at(c, self.step, self.elapsed)
-                terms = run_step(self._images(batch.images), rate)
+                terms = learn(self._images(batch.images), rate)
                 self.step += 1
                 report_due = self.step % c.report_every == 0 or self.step == c.steps
                 # Reading a loss waits for the device, so only here.
@@ -234,31 +235,6 @@ class Trainer:
         """uint8 crops as the network takes them; to the device first, a quarter of the bytes."""
         images = batch.to(self.device, non_blocking=True)
         return (images.float() / MAX_LEVEL).contiguous(memory_format=torch.channels_last)
-
-    def _step_function(self) -> Callable[[Tensor, float], LossTerms]:
-        """One optimiser step: its forward pass compiled where that pays."""
-
-        def losses(images: Tensor) -> LossTerms:
-            with autocast(self.device, self.precision):
-                terms: LossTerms = self.objective(self.network(images), self.objective.content_target(images))
-                return terms
-
-        forward: Callable[[Tensor], LossTerms] = losses
-        if self._compiles():
-            # Not dynamic: a run sees one or two sizes of crops, and code for any size is slower.
-            forward = torch.compile(losses, dynamic=False)
-
-        def step(images: Tensor, rate: float) -> LossTerms:
-            for group in self.optimizer.param_groups:
-                group["lr"] = rate
-            terms = forward(images)
-            self.optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(terms.total)
-            self.limit()
-            self.optimizer.step()
-            return LossTerms(*(term.detach() for term in terms))
-
-        return step
 
     def _compiles(self) -> bool:
         if self.config.compile != "auto":
