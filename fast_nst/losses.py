@@ -109,9 +109,10 @@ def grid_energy(images: Tensor, period: int = 4) -> Tensor:
         A scalar, 0 for no grid. The mean is over the batch before it is squared: what photographs happen
         to have at these positions averages out, what a network adds to each does not. Not in the paper.
     """
-    h, w = (side - side % period for side in images.shape[-2:])
-    x = _wide(images)[..., :h, :w]
-    phases = x.unflatten(-2, (-1, period)).unflatten(-1, (-1, period)).mean(dim=(0, 2, 4))  # (C, p, p)
+    b, c, h, w = images.shape
+    rows, columns = h // period, w // period
+    x = _wide(images)[..., : rows * period, : columns * period]
+    phases = x.reshape(b, c, rows, period, columns, period).mean(dim=(0, 2, 4))  # (C, p, p)
     return (phases - phases.mean(dim=(1, 2), keepdim=True)).square().sum(dim=(1, 2)).mean()
 
 

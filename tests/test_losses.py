@@ -13,7 +13,14 @@ from torch.autograd import gradcheck
 
 from fast_nst.config import LossConfig
 from fast_nst.errors import InputError
-from fast_nst.losses import PerceptualLoss, feature_loss, gram_matrix, grid_energy, style_loss, total_variation
+from fast_nst.losses import (
+    PerceptualLoss,
+    feature_loss,
+    gram_matrix,
+    grid_energy,
+    style_loss,
+    total_variation,
+)
 from fast_nst.vgg import VGGFeatures
 
 SHAPES = [(1, 1, 1, 1), (1, 3, 5, 7), (2, 4, 1, 6), (3, 5, 4, 3)]

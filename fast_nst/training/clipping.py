@@ -27,11 +27,17 @@ class GradientLimit:
         self.factor = factor
         self.mean = torch.zeros((), device=self.parameters[0].device)
 
-    def __call__(self) -> None:
-        """Scale the gradients in place."""
+    def __call__(self) -> Tensor:
+        """Scale the gradients in place.
+
+        Returns:
+            A scalar: 1.0 if they hold a NaN or an infinity, and the step is not to be taken, else 0.0.
+        """
         gradients: list[Tensor] = [p.grad for p in self.parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         limit = torch.where(self.mean > 0, self.factor * self.mean, norm)
         torch._foreach_mul_(gradients, (limit / norm).clamp(max=1.0))
-        kept = torch.minimum(norm, limit)
+        broken = ~torch.isfinite(norm)
+        kept = torch.where(broken, self.mean, torch.minimum(norm, limit))
         self.mean = torch.where(self.mean > 0, self.mean.lerp(kept, 1 - self.KEEP), kept)
+        return broken.float()

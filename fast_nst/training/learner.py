@@ -39,7 +39,8 @@ class Learner:
         terms, grid = self.judge(images)
         trainer.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(terms.total + grid)
-        trainer.limit()
+        # A fused optimiser that finds this set leaves weights and moments alone, without asking the device.
+        trainer.optimizer.found_inf = trainer.limit()  # type: ignore[attr-defined]
         trainer.optimizer.step()
         return LossTerms(*(term.detach() for term in terms))
 

@@ -98,6 +98,7 @@ class Trainer:
         self.bad: dict[str, str] = {}
         """name and reason of every photograph that could not be read so far"""
         self._stop = False
+        self._broken = 0  # reported steps in a row whose losses were not finite
         if config.resume:
             self._resume()
 
@@ -190,8 +191,7 @@ class Trainer:
                 # Reading a loss waits for the device, so only here.
                 values = [term.item() for term in terms] if report_due else []
                 self.elapsed += time.perf_counter() - started
-                if report_due:
-                    self._check(values, batch.names)
+                if report_due and self._sound(values, batch.names):
                     now = time.perf_counter()
                     speed = (self.step - mark_step) * c.batch_size / (now - mark)
                     report = self._report(values, rate, speed)
@@ -220,8 +220,8 @@ class Trainer:
                 self.photos,
                 batch_size=c.batch_size,
                 image_size=stage.image_size,
-                # The same photographs in both stages: small crops are details, not small pictures.
-                photo_size=c.photo_size or round(c.image_size * 9 / 8),
+                # Small crops come from photographs as much smaller: scenes, and not flat details of them.
+                photo_size=round((c.photo_size or c.image_size * 9 / 8) * stage.image_size / c.image_size),
                 seed=c.seed,
                 start_step=self.step,
                 workers=c.workers,
@@ -241,14 +241,16 @@ class Trainer:
             return self.config.compile == "on"
         return has_compiler(self.device) and self.config.steps - self.step >= COMPILE_PAYS_AFTER
 
-    def _check(self, values: list[float], names: list[str]) -> None:
-        if all(math.isfinite(value) for value in values):
-            return
-        raise TrainingError(
-            f"the loss is not finite at step {self.step} (photographs: {', '.join(names)}); the last good "
-            f"state is in {self.run / STATE}: go on with --resume and --precision fp32, or with a lower "
-            "--learning-rate in a new --run"
-        )
+    def _sound(self, values: list[float], names: list[str]) -> bool:
+        """Whether the losses are finite. A single batch may not be, and was skipped; three mean the end."""
+        self._broken = 0 if all(math.isfinite(value) for value in values) else self._broken + 1
+        if self._broken == 3:
+            raise TrainingError(
+                f"the loss is not finite at step {self.step} (photographs: {', '.join(names)}); the last "
+                f"good state is in {self.run / STATE}: go on with --resume and --precision fp32, or with a "
+                "lower --learning-rate in a new --run"
+            )
+        return not self._broken
 
     def _report(self, values: list[float], learning_rate: float, speed: float) -> StepReport:
         c = self.config

@@ -53,3 +53,27 @@ def test_parameters_without_a_gradient_are_passed_over():
     parameter = parameter_with_gradient(1.0)
     GradientLimit([frozen, parameter])()
     assert frozen.grad is None
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_gradient_that_is_not_finite_is_reported_and_does_not_touch_the_mean(bad):
+    parameter = parameter_with_gradient(2.0)
+    limit = GradientLimit([parameter])
+    assert limit().item() == 0
+    parameter.grad = torch.tensor([bad, 0.0, 0.0, 0.0])
+    assert limit().item() == 1
+    assert limit.mean.item() == pytest.approx(2.0)
+
+
+def test_a_step_with_such_a_gradient_changes_neither_weights_nor_moments():
+    parameter = parameter_with_gradient(2.0)
+    optimizer = torch.optim.Adam([parameter], fused=True)
+    limit = GradientLimit([parameter])
+    optimizer.found_inf = limit()
+    optimizer.step()
+    before = [parameter.detach().clone(), *(t.clone() for t in optimizer.state[parameter].values())]
+    parameter.grad = torch.full((4,), float("nan"))
+    optimizer.found_inf = limit()
+    optimizer.step()
+    after = [parameter.detach(), *optimizer.state[parameter].values()]
+    assert all(torch.equal(b, a) for b, a in zip(before, after, strict=True))
