@@ -27,6 +27,9 @@ class Previews:
         self.trainer = trainer
         self.folder = trainer.run / "previews"
         self.folder.mkdir(exist_ok=True)
+        if trainer.step == 0:  # those of an earlier run in this folder would pass for ours
+            for old in self.folder.glob("step_*.jpg"):
+                old.unlink()
         self.crops = center_crops(trainer.photos, COUNT, max(256, trainer.config.image_size))
 
     def due(self, step: int) -> bool:

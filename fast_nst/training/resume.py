@@ -17,7 +17,7 @@ from torch.optim import Optimizer
 
 from fast_nst.checkpoint import CheckpointError, read_tensors, write_tensors
 
-__all__ = ["TrainingState", "load_state", "save_state"]
+__all__ = ["TrainingState", "forget_state", "load_state", "save_state"]
 
 
 @dataclass(frozen=True)
@@ -98,10 +98,20 @@ def _placed(key: str, tensor: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(tensor)
 
 
+def forget_state(path: Path) -> None:
+    """Remove a state and what stands beside it, so that nobody goes on from a run that was started anew."""
+    for candidate in _places(path):
+        candidate.unlink(missing_ok=True)
+
+
+def _places(path: Path) -> list[Path]:
+    """Where a state may be, best first; a kill between two renames leaves only a ``fresh-`` one."""
+    return [path, path.with_name(f"fresh-{path.name}"), path.with_name(f"previous-{path.name}")]
+
+
 def _newest(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """The last state; if a fault hit it, the one before. A killed rename leaves only a ``fresh-`` one."""
-    candidates = [path, path.with_name(f"fresh-{path.name}"), path.with_name(f"previous-{path.name}")]
-    there = [candidate for candidate in candidates if candidate.is_file()]
+    """The last state; if a fault hit it, the one before."""
+    there = [candidate for candidate in _places(path) if candidate.is_file()]
     if not there:
         raise CheckpointError(f"nothing to resume: there is no {path}; start without --resume")
     for i, candidate in enumerate(there, start=1):

@@ -32,7 +32,7 @@ from fast_nst.training.download import Progress
 from fast_nst.training.learner import Learner
 from fast_nst.training.photos import open_photos
 from fast_nst.training.previews import Previews
-from fast_nst.training.resume import TrainingState, load_state, save_state
+from fast_nst.training.resume import TrainingState, forget_state, load_state, save_state
 from fast_nst.transform_net import TransformNet
 from fast_nst.vgg import load_vgg, weights_digest
 
@@ -101,6 +101,8 @@ class Trainer:
         self._broken = 0  # reported steps in a row whose losses were not finite
         if config.resume:
             self._resume()
+        else:
+            forget_state(self.run / STATE)
 
     def _check_paths(self) -> None:
         """Refuse to overwrite, and find out now rather than after an hour that nothing can be written."""

@@ -147,7 +147,13 @@ def test_a_run_is_not_overwritten_unasked(config):
     list(Trainer(config))
     with pytest.raises(InputError, match=r"--overwrite .* --resume"):
         Trainer(config)
-    list(Trainer(replace(config, overwrite=True)))
+    again = Trainer(replace(config, overwrite=True, steps=4))
+    assert not (config.run / "last.safetensors").exists()
+    list(again)
+    assert sorted(path.name for path in (config.run / "previews").iterdir()) == [
+        "step_000000.jpg",
+        "step_000004.jpg",
+    ]
 
 
 def test_resuming_with_other_settings_is_refused_by_name(config):
