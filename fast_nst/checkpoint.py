@@ -22,8 +22,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from fast_nst.config import NetworkConfig, from_dict, to_dict
+from fast_nst.config import NetworkConfig
 from fast_nst.errors import InputError, first_line
+from fast_nst.plain import from_dict, to_dict
 from fast_nst.transform_net import TransformNet
 
 __all__ = [

@@ -9,10 +9,9 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 from fast_nst.errors import InputError
-from fast_nst.plain import from_dict, to_dict, to_toml
 
 __all__ = [
     "PRESETS",
@@ -20,9 +19,6 @@ __all__ = [
     "NetworkConfig",
     "StylizeConfig",
     "TrainConfig",
-    "from_dict",
-    "to_dict",
-    "to_toml",
 ]
 
 LossNetwork = Literal["vgg16", "vgg19"]
@@ -90,6 +86,10 @@ class LossConfig:
     # The paper gives only a range, 1e-6 to 1e-4, for a sum over 0-255 pixels; ours is a mean on [0, 1].
     tv_weight: float = 1.0
     """weight of the total-variation term"""
+    # Phases of the 4-pixel grid differ by about 2 grey levels untreated; at 100 that costs as much as a tenth
+    # of the objective, and far less once it is gone.
+    grid_weight: float = 100.0
+    """weight of the energy of a grid of period 2 or 4 in what the network paints"""
     # The arXiv text says relu2_2, the conference text and the released code relu3_3. The shallower one keeps
     # lines and faces better at the same style distance.
     content_layers: tuple[str, ...] = ("relu2_2",)
@@ -98,30 +98,18 @@ class LossConfig:
     """layers compared for style [default: relu1_2 relu2_2 relu3_3 relu4_3, for vgg19 relu3_2 relu4_2]"""
 
     def __post_init__(self) -> None:
-        for name in ("content_weight", "style_weight", "tv_weight"):
+        for name in ("content_weight", "style_weight", "tv_weight", "grid_weight"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
                 raise InputError(f"{_flag(name)} must be a finite number of at least 0, got {value}")
+        if not (self.content_weight or self.style_weight or self.tv_weight):
+            raise InputError("the content, style and tv weights are all 0: there is nothing to learn")
         if not self.content_layers:
             raise InputError("--content-layers needs at least one layer, such as relu2_2")
 
     def style_layers_for(self, arch: str) -> tuple[str, ...]:
         """The layers asked for, else the defaults of that loss network."""
         return self.style_layers or STYLE_LAYERS[arch]
-
-
-# Peak learning rate of the full-size stage after a stage on small crops, as a share of --learning-rate.
-FINE_TUNING_RATE = 0.3
-
-
-class Stage(NamedTuple):
-    """Steps of a run that take crops of one size; the learning rate rises and falls once in each."""
-
-    first: int
-    end: int
-    image_size: int
-    rate: float
-    """peak learning rate"""
 
 
 @dataclass(frozen=True)
@@ -152,9 +140,9 @@ class TrainConfig:
     """side of the square training crops, pixels"""
     # A step on crops of 128 costs a quarter of one on 256, and teaches nearly all of a style; but what is
     # trained on small crops alone is off on large pictures, so the last steps take the full size.
-    start_size: int = 0
+    start_size: int | None = None
     """side of the crops of a first, quicker stage, pixels [default: no such stage]"""
-    start_steps: int = 0
+    start_steps: int | None = None
     """steps of that first stage"""
     photo_size: int | None = None
     """shorter side to which photographs are reduced before cropping [default: 9/8 of --image-size]"""
@@ -172,7 +160,7 @@ class TrainConfig:
     upsample: Literal["preset", "tied", "free", "paper"] = "preset"
     """fractionally-strided kernels, where they are to differ from the preset's"""
     warm_start: Path | None = None
-    """start from the weights of another trained style of the same network"""
+    """start from another trained style of the same network, a file or a bundled name: far fewer steps"""
 
     loss: LossConfig = field(default_factory=LossConfig)
     loss_network: LossNetwork = "vgg16"
@@ -182,10 +170,6 @@ class TrainConfig:
     vgg_release: Literal["IMAGENET1K_V1", "IMAGENET1K_FEATURES"] = "IMAGENET1K_V1"
     """torchvision's weights or the original Caffe ones (their normalisation differs)"""
 
-    # Phases of the 4-pixel grid differ by about 2 grey levels untreated; at 100 that costs as much as a tenth
-    # of the objective, and far less once it is gone.
-    grid_weight: float = 100.0
-    """weight of the energy of a grid of period 2 or 4 in what the network paints"""
     learning_rate: float = 1e-3
     """Adam's peak learning rate"""
     warmup: int = 50
@@ -204,21 +188,35 @@ class TrainConfig:
     """of the weights, the order of the photographs and their crops"""
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
-    precision: Precision = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     """arithmetic of the convolutions; auto takes bf16 where the device has units for it"""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile; auto takes it where a compiler exists and the run is long enough to pay for it"""
     workers: int = 2
     """threads that read photographs"""
+    max_pixels: int = 110_000_000
+    """refuse a painting or photograph with more pixels than this before decoding it"""
+    licence: str | None = None
+    """written into the checkpoint, such as MIT; yours to choose if the painting is yours or free"""
 
     def __post_init__(self) -> None:
+        for name in ("style", "out", "run", "warm_start", "vgg_weights"):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, Path(value))
         at_least = {"steps": 1, "batch_size": 1, "image_size": 32, "style_size": 32, "save_every": 1}
-        at_least |= {"report_every": 1, "preview_every": 1, "warmup": 0, "workers": 0, "seed": 0}
-        if not 0 <= self.grid_weight < float("inf"):
-            raise InputError(f"--grid-weight must be a finite number of at least 0, got {self.grid_weight}")
+        at_least |= {
+            "report_every": 1,
+            "preview_every": 1,
+            "warmup": 0,
+            "workers": 0,
+            "seed": 0,
+            "max_pixels": 1,
+        }
         for name, least in at_least.items():
             if getattr(self, name) < least:
                 raise InputError(f"{_flag(name)} must be at least {least}, got {getattr(self, name)}")
+        if self.seed >= 2**63:
+            raise InputError(f"--seed must be below 2**63, got {self.seed}")
         if self.image_size % 4:
             near = round(self.image_size / 4) * 4
             raise InputError(f"--image-size must be a multiple of 4, got {self.image_size}; take {near}")
@@ -236,23 +234,19 @@ class TrainConfig:
             raise InputError(f"--learning-rate must lie between 0 and 1, got {self.learning_rate}")
 
     def _check_stages(self) -> None:
-        if bool(self.start_size) != bool(self.start_steps):
+        if (self.start_size is None) != (self.start_steps is None):
             raise InputError("--start-size and --start-steps make one stage: give both or neither")
-        if self.start_steps and not 0 < self.start_steps < self.steps:
+        if self.start_steps is None or self.start_size is None:
+            return
+        if self.minutes is not None:
+            raise InputError("--minutes and --start-steps exclude each other: a stage has its own end")
+        if not 0 < self.start_steps < self.steps:
             raise InputError(
                 f"--start-steps must lie between 1 and --steps {self.steps}, got {self.start_steps}"
             )
-        if self.start_size and (self.start_size % 4 or not 32 <= self.start_size < self.image_size):
+        if self.start_size % 4 or not 32 <= self.start_size < self.image_size:
             limits = f"at least 32 and below --image-size {self.image_size}"
             raise InputError(f"--start-size must be a multiple of 4, {limits}, got {self.start_size}")
-
-    def stage_at(self, step: int) -> Stage:
-        """The stage that a step (from 0) belongs to."""
-        if step < self.start_steps:
-            return Stage(0, self.start_steps, self.start_size, self.learning_rate)
-        # A trained network is not hit with the rate that suits a random one: at 1e-3 a run blew up here.
-        rate = self.learning_rate * (FINE_TUNING_RATE if self.start_steps else 1)
-        return Stage(self.start_steps, self.steps, self.image_size, rate)
 
     @property
     def network(self) -> NetworkConfig:
@@ -288,7 +282,7 @@ class StylizeConfig:
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Precision = "auto"
-    """arithmetic of the convolutions; auto takes bf16 where the device has units for it"""
+    """arithmetic of the convolutions; auto is fp32 on a processor, fp16 on a CUDA device"""
     json: bool = False
     """print one JSON record a picture to stdout"""
 

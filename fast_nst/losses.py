@@ -126,10 +126,11 @@ class LossTerms(NamedTuple):
     content: Tensor
     style: Tensor
     tv: Tensor
+    grid: Tensor
 
     @property
     def total(self) -> Tensor:
-        return self.content + self.style + self.tv
+        return self.content + self.style + self.tv + self.grid
 
 
 class PerceptualLoss(nn.Module):
@@ -183,7 +184,7 @@ class PerceptualLoss(nn.Module):
         return found
 
     def forward(self, images: Tensor, target: Mapping[str, Tensor]) -> LossTerms:
-        """The three weighted terms.
+        """The weighted terms.
 
         Args:
             images: ``(B, 3, H, W)``, stylised.
@@ -198,7 +199,12 @@ class PerceptualLoss(nn.Module):
         if self.relative:
             tv = tv / images[0].numel()
         c = self.config
-        return LossTerms(c.content_weight * content, c.style_weight * style, c.tv_weight * tv)
+        return LossTerms(
+            c.content_weight * content,
+            c.style_weight * style,
+            c.tv_weight * tv,
+            c.grid_weight * grid_energy(images),
+        )
 
     def _content(self, features: Tensor, target: Tensor) -> Tensor:
         loss = feature_loss(features, target)

@@ -20,6 +20,7 @@ class StepReport:
     content: float
     style: float
     tv: float
+    grid: float
     learning_rate: float
     elapsed: float
     """seconds of training so far, earlier runs of a resumed one included"""
@@ -30,7 +31,7 @@ class StepReport:
 
     @property
     def total(self) -> float:
-        return self.content + self.style + self.tv
+        return self.content + self.style + self.tv + self.grid
 
     def __str__(self) -> str:
         return (
@@ -76,7 +77,7 @@ class RunLog:
         self._file.write(json.dumps({**asdict(report), "total": report.total}) + "\n")
         self._file.flush()
         if self._board is not None:
-            for name in ("content", "style", "tv", "total"):
+            for name in ("content", "style", "tv", "grid", "total"):
                 self._board.add_scalar(f"loss/{name}", getattr(report, name), report.step)
             self._board.add_scalar("learning_rate", report.learning_rate, report.step)
             self._board.add_scalar("photos_per_second", report.rate, report.step)
@@ -135,6 +136,7 @@ def plot_losses(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         ("content", "#0072B2"),
         ("style", "#D55E00"),
         ("tv", "#009E73"),
+        ("grid", "#CC79A7"),
         ("total", "#000000"),
     ):
         values = [max(float(line[name]), floor) for line in lines]
@@ -144,5 +146,6 @@ def plot_losses(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         axes.plot(steps, smooth(values), color=colour, linewidth=1.6, label=name)
     axes.set(xlabel="step", ylabel="weighted loss", yscale="log")
     axes.grid(alpha=0.3)
-    axes.legend()
+    if axes.lines:
+        axes.legend()
     figure.savefig(path, dpi=110)

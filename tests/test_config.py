@@ -17,11 +17,9 @@ from fast_nst.config import (
     NetworkConfig,
     StylizeConfig,
     TrainConfig,
-    from_dict,
-    to_dict,
-    to_toml,
 )
 from fast_nst.errors import InputError, first_line
+from fast_nst.plain import from_dict, to_dict, to_toml
 
 CHANGED = [
     NetworkConfig((3, 5, 7), 2, norm="batch", upsample="free", padding="paper", output="tanh", tanh_scale=1),
@@ -213,21 +211,6 @@ def test_the_network_of_a_run_is_its_preset_with_what_overrides_it():
     assert train(preset="tiny").network.widths == (8, 16, 32)
     tiny_free = train(preset="tiny", upsample="free").network
     assert (tiny_free.widths, tiny_free.upsample) == ((8, 16, 32), "free")
-
-
-def test_every_step_belongs_to_one_of_the_two_stages():
-    config = train(steps=10, start_steps=4, start_size=64)
-    found = [config.stage_at(step) for step in range(10)]
-    assert [stage.image_size for stage in found] == [64] * 4 + [256] * 6
-    assert all(stage.first <= step < stage.end for step, stage in enumerate(found))
-    assert {(stage.first, stage.end) for stage in found} == {(0, 4), (4, 10)}
-
-
-def test_the_full_size_is_taken_at_a_lower_rate_only_after_a_first_stage():
-    two = train(steps=10, start_steps=4, start_size=64)
-    assert two.stage_at(4).rate < two.stage_at(0).rate == two.learning_rate
-    one = train(steps=10).stage_at(0)
-    assert (one.first, one.end, one.image_size, one.rate) == (0, 10, 256, two.learning_rate)
 
 
 def test_the_paper_preset_is_the_papers():

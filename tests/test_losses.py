@@ -205,8 +205,18 @@ def test_the_objective_under_autocast_is_fp32_and_near_its_exact_value():
     torch.testing.assert_close(torch.stack([*terms]), torch.stack([*exact]), rtol=0.05, atol=0)
 
 
+def grid_energy_by_definition(images: np.ndarray) -> float:
+    """Squares of what the mean of each of the 16 phases has over the mean of all, per channel."""
+    _, c, h, w = images.shape
+    energy = 0.0
+    for channel in images[:, :, : h - h % 4, : w - w % 4].swapaxes(0, 1):
+        means = [channel[:, u::4, v::4].mean() for u in range(4) for v in range(4)]
+        energy += sum((mean - np.mean(means)) ** 2 for mean in means) / c
+    return energy
+
+
 def definitions(config: LossConfig, painting: Tensor, image: Tensor, photo: Tensor) -> list[float]:
-    """The three weighted terms by the formulas, from the features of the same network."""
+    """The weighted terms by the formulas, from the features of the same network."""
     network, relative = loss_network(), config.objective == "dimensionless"
     found, wanted, style = (
         {k: v.numpy() for k, v in network(x.double()).items()} for x in (image, photo, painting[None])
@@ -226,6 +236,7 @@ def definitions(config: LossConfig, painting: Tensor, image: Tensor, photo: Tens
         config.content_weight * combine(contents),
         config.style_weight * combine(styles),
         config.tv_weight * (tv / image[0].numel() if relative else tv),
+        config.grid_weight * grid_energy_by_definition(image.double().numpy()),
     ]
 
 

@@ -13,7 +13,16 @@ from PIL import Image
 from fast_nst.report import RunLog, StepReport, clock, plot_losses, read_metrics, smooth
 
 REPORT = StepReport(
-    step=10, steps=40, content=0.5, style=1.25, tv=0.25, learning_rate=1e-3, elapsed=4, rate=8, remaining=75
+    step=10,
+    steps=40,
+    content=0.5,
+    style=1.25,
+    tv=0.25,
+    grid=0.0,
+    learning_rate=1e-3,
+    elapsed=4,
+    rate=8,
+    remaining=75,
 )
 
 
@@ -103,7 +112,9 @@ def test_a_term_of_weight_zero_does_not_stretch_the_axis(tmp_path, monkeypatch):
 
     drawn: list[Figure] = []
     monkeypatch.setattr(Figure, "savefig", lambda self, *_, **__: drawn.append(self))
-    lines = [{"step": i, "content": 1.0, "style": 2.0, "tv": 0.0, "total": 3.0} for i in range(1, 9)]
+    lines = [
+        {"step": i, "content": 1.0, "style": 2.0, "tv": 0.0, "grid": 0.0, "total": 3.0} for i in range(1, 9)
+    ]
     plot_losses(lines, tmp_path / "loss.png")
     axes = drawn[0].axes[0]
     assert axes.get_ylim()[0] > 0.1

@@ -13,8 +13,8 @@ from typing import Annotated, Any, TypeVar
 import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
-from fast_nst.config import from_dict
 from fast_nst.errors import InputError
+from fast_nst.plain import from_dict
 
 __all__ = ["parse", "parse_with_sources"]
 

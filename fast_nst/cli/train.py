@@ -49,17 +49,25 @@ def _train(arguments: list[str]) -> int:
     say(
         f"training {trainer.out.stem} on {len(trainer.photos.names)} photographs, {trainer.device.type} "
         f"{trainer.precision}, from step {trainer.step} to {config.steps}; previews and log in {trainer.run}"
+        + ("; compiling first, for a minute or two" if trainer.compiled else "")
     )
     with _signals(trainer) as caught, Progress(config.steps, "step", done=trainer.step) as progress:
         for report in trainer:
             losses = {name: f"{getattr(report, name):.4f}" for name in ("content", "style", "tv")}
             progress.show(report.step, str(report), losses)
+    if trainer.bad:
+        count = len(trainer.photos.names)
+        say(f"{len(trainer.bad)} of {count} photographs could not be read and were left out:")
     for name, reason in trainer.bad.items():
-        say(f"left out: {name}: {reason}")
-    if caught:
-        say(f"stopped at step {trainer.step}; go on with the same command and --resume")
+        say(f"  {name}: {reason}")
+    if caught and not trainer.step:
+        say("stopped before the first step; nothing was written")
+        return SIGNALLED + caught[0]
     put(str(trainer.out))
-    return SIGNALLED + caught[0] if caught else DONE
+    if caught and not trainer.finished:
+        say(f"stopped at step {trainer.step}; go on with the same command and --resume")
+        return SIGNALLED + caught[0]
+    return DONE
 
 
 def _download_shown() -> Callable[[int, int | None], None]:

@@ -36,7 +36,7 @@ class GradientLimit:
         gradients: list[Tensor] = [p.grad for p in self.parameters if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         limit = torch.where(self.mean > 0, self.factor * self.mean, norm)
-        torch._foreach_mul_(gradients, (limit / norm).clamp(max=1.0))
+        torch._foreach_mul_(gradients, torch.where(norm > limit, limit / norm, 1.0))
         broken = ~torch.isfinite(norm)
         kept = torch.where(broken, self.mean, torch.minimum(norm, limit))
         self.mean = torch.where(self.mean > 0, self.mean.lerp(kept, 1 - self.KEEP), kept)

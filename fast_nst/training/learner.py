@@ -2,27 +2,53 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import logging
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.optim import Optimizer
 
 from fast_nst.device import autocast
-from fast_nst.losses import LossTerms, grid_energy
-
-if TYPE_CHECKING:
-    from fast_nst.training.trainer import Trainer
+from fast_nst.errors import first_line
+from fast_nst.losses import LossTerms, PerceptualLoss
+from fast_nst.training.clipping import GradientLimit
+from fast_nst.transform_net import TransformNet
 
 __all__ = ["Learner"]
 
+_log = logging.getLogger("fast_nst")
+
 
 class Learner:
-    """Takes the trainer's network one step further, its forward pass compiled where that pays."""
+    """Takes a network one step further, its forward pass compiled where asked.
 
-    def __init__(self, trainer: Trainer, *, compiled: bool) -> None:
-        self.trainer = trainer
+    Args:
+        network: corrected in place.
+        objective: what is minimised.
+        optimizer: a fused one, over the network's parameters.
+        limit: of their gradients.
+        device, precision: where and in which arithmetic the convolutions run.
+        compiled: by torch.compile; should that fail, the steps are taken without, after a warning.
+    """
+
+    def __init__(
+        self,
+        network: TransformNet,
+        objective: PerceptualLoss,
+        optimizer: Optimizer,
+        limit: GradientLimit,
+        *,
+        device: torch.device,
+        precision: str,
+        compiled: bool,
+    ) -> None:
+        self.network, self.objective, self.optimizer, self.limit = network, objective, optimizer, limit
+        self.device, self.precision = device, precision
         # Not dynamic: a run sees one or two sizes of crops, and code for any size is slower.
-        self.judge = torch.compile(self._judge, dynamic=False) if compiled else self._judge
+        self.judge: Callable[[Tensor], LossTerms] = (
+            torch.compile(self._judge, dynamic=False) if compiled else self._judge
+        )
 
     def __call__(self, images: Tensor, rate: float) -> LossTerms:
         """One step with that learning rate.
@@ -33,21 +59,28 @@ class Learner:
         Returns:
             The terms before the step, on the device, detached.
         """
-        trainer = self.trainer
-        for group in trainer.optimizer.param_groups:
+        for group in self.optimizer.param_groups:
             group["lr"] = rate
-        terms, grid = self.judge(images)
-        trainer.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(terms.total + grid)
+        terms = self._forward(images)
+        self.optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(terms.total)
         # A fused optimiser that finds this set leaves weights and moments alone, without asking the device.
-        trainer.optimizer.found_inf = trainer.limit()  # type: ignore[attr-defined]
-        trainer.optimizer.step()
+        self.optimizer.found_inf = self.limit()  # type: ignore[attr-defined]
+        self.optimizer.step()
         return LossTerms(*(term.detach() for term in terms))
 
-    def _judge(self, images: Tensor) -> tuple[LossTerms, Tensor]:
-        """The objective, and what a grid costs besides: only a network leaves one, so it is no part of it."""
-        trainer = self.trainer
-        with autocast(trainer.device, trainer.precision):
-            painted = trainer.network(images)
-            terms: LossTerms = trainer.objective(painted, trainer.objective.content_target(images))
-            return terms, trainer.config.grid_weight * grid_energy(painted)
+    def _forward(self, images: Tensor) -> LossTerms:
+        if self.judge == self._judge:
+            return self._judge(images)
+        try:
+            return self.judge(images)
+        except torch._dynamo.exc.TorchDynamoException as error:  # no working compiler, headers or Triton
+            _log.warning("torch.compile failed, going on without it: %s", first_line(error))
+            self.judge = self._judge
+            return self._judge(images)
+
+    def _judge(self, images: Tensor) -> LossTerms:
+        with autocast(self.device, self.precision):
+            painted = self.network(images)
+            terms: LossTerms = self.objective(painted, self.objective.content_target(images))
+            return terms

@@ -1,6 +1,6 @@
 """The training state: weights, Adam's moments and the step in one safetensors file, no pickle.
 
-The data order needs no state: it is a pure function of the seed and the step (``photos.py``). So a run that
+The data order needs no state: it is a pure function of the seed and the step (``sampling.py``). So a run that
 goes on from a state file is the run that was never interrupted, bit for bit on a CPU.
 """
 
@@ -16,8 +16,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fast_nst.checkpoint import CheckpointError, read_tensors, write_tensors
+from fast_nst.config import TrainConfig
+from fast_nst.errors import InputError
+from fast_nst.plain import from_dict, to_dict
 
-__all__ = ["TrainingState", "forget_state", "load_state", "save_state"]
+__all__ = ["TrainingState", "forget_state", "load_state", "places", "refuse_changes", "save_state"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,10 @@ class TrainingState:
     """photographs that could not be read, with the reason"""
     gradient_norm: float = 0.0
     """running mean of the gradient's norm"""
+    origin: dict[str, str] = field(default_factory=dict)
+    """hashes of the painting and of the VGG weights"""
+    compiled: bool = False
+    """whether the run is compiled, which rounds differently"""
 
 
 def save_state(path: Path, network: nn.Module, optimizer: Optimizer, state: TrainingState) -> None:
@@ -94,24 +101,58 @@ def load_state(path: Path, network: nn.Module, optimizer: Optimizer) -> Training
 def _placed(key: str, tensor: Tensor, parameter: Tensor) -> Tensor:
     """A moment in its parameter's memory layout and device; Adam's step counter as it is."""
     if key == "step":
-        return tensor.to(parameter.device) if parameter.is_cuda else tensor
+        return tensor.to(parameter.device)
     return torch.empty_like(parameter).copy_(tensor)
+
+
+def refuse_changes(state: TrainingState, config: TrainConfig, origin: dict[str, str], data: str) -> None:
+    """Refuse to go on with anything that would make it another run.
+
+    Args:
+        config, origin, data: of the run that is to go on, as in `TrainingState`.
+
+    Raises:
+        InputError: names each difference.
+    """
+    # Through the config and back, so that options a state is too old to know have their defaults.
+    before, now = (_deciding(to_dict(c)) for c in (from_dict(TrainConfig, state.config), config))
+    changed = [
+        f"{key} was {before.get(key)}, is {now.get(key)}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise InputError(f"the run has other settings: {', '.join(changed)}; start a new --run instead")
+    for name, what in (("style_sha256", "painting"), ("vgg_sha256", "VGG weights")):
+        if state.origin.get(name, origin[name]) != origin[name]:
+            raise InputError(f"the {what} changed since the run was saved; start a new --run instead")
+    if state.data != data:
+        raise InputError(f"the photographs of {config.dataset} changed since the run was saved")
+
+
+def _deciding(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings that decide the result, flat; the others may differ when a run is resumed."""
+    free = {"out", "run", "resume", "overwrite", "workers", "device", "compile", "save_every", "steps"}
+    free |= {"report_every", "preview_every", "minutes", "download", "dataset", "style", "vgg_weights"}
+    free |= {"precision", "max_pixels", "licence"}
+    flat = {f"loss.{key}": value for key, value in config["loss"].items()}
+    return flat | {key: value for key, value in config.items() if key not in {*free, "loss"}}
 
 
 def forget_state(path: Path) -> None:
     """Remove a state and what stands beside it, so that nobody goes on from a run that was started anew."""
-    for candidate in _places(path):
+    for candidate in places(path):
         candidate.unlink(missing_ok=True)
 
 
-def _places(path: Path) -> list[Path]:
+def places(path: Path) -> list[Path]:
     """Where a state may be, best first; a kill between two renames leaves only a ``fresh-`` one."""
     return [path, path.with_name(f"fresh-{path.name}"), path.with_name(f"previous-{path.name}")]
 
 
 def _newest(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     """The last state; if a fault hit it, the one before."""
-    there = [candidate for candidate in _places(path) if candidate.is_file()]
+    there = [candidate for candidate in places(path) if candidate.is_file()]
     if not there:
         raise CheckpointError(f"nothing to resume: there is no {path}; start without --resume")
     for i, candidate in enumerate(there, start=1):

@@ -7,6 +7,7 @@ for report in Trainer(TrainConfig(style=Path("starry.jpg"), dataset="photos/")):
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Generator, Iterator
 from contextlib import closing
@@ -19,12 +20,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from fast_nst.checkpoint import load_checkpoint, save_checkpoint
-from fast_nst.config import TrainConfig, to_dict, to_toml
+from fast_nst.checkpoint import find_style, load_checkpoint, save_checkpoint
+from fast_nst.config import TrainConfig
 from fast_nst.device import choose_device, choose_precision, has_compiler
 from fast_nst.errors import InputError
 from fast_nst.images import MAX_LEVEL, load_image
 from fast_nst.losses import PerceptualLoss
+from fast_nst.plain import to_dict, to_toml
 from fast_nst.report import RunLog, StepReport
 from fast_nst.training.batches import Batch, PhotoBatches
 from fast_nst.training.clipping import GradientLimit
@@ -32,11 +34,19 @@ from fast_nst.training.download import Progress
 from fast_nst.training.learner import Learner
 from fast_nst.training.photos import open_photos
 from fast_nst.training.previews import Previews
-from fast_nst.training.resume import TrainingState, forget_state, load_state, save_state
+from fast_nst.training.resume import (
+    TrainingState,
+    forget_state,
+    load_state,
+    places,
+    refuse_changes,
+    save_state,
+)
+from fast_nst.training.schedule import learning_rate_at, stage_at
 from fast_nst.transform_net import TransformNet
 from fast_nst.vgg import load_vgg, weights_digest
 
-__all__ = ["Trainer", "TrainingError", "learning_rate_at"]
+__all__ = ["Trainer", "TrainingError"]
 
 STATE = "last.safetensors"
 # torch.compile takes about a minute on a CPU and saves about a sixth of each step.
@@ -45,22 +55,6 @@ COMPILE_PAYS_AFTER = 500
 
 class TrainingError(InputError):
     """A run that cannot go on; the last saved state is intact."""
-
-
-def learning_rate_at(config: TrainConfig, step: int, elapsed: float = 0.0) -> float:
-    """The learning rate of a step (from 0): a linear warm-up, then a cosine to zero at the end of the run.
-
-    Args:
-        elapsed: seconds so far; with ``--minutes`` the run ends with whichever limit comes first.
-    """
-    stage = config.stage_at(step)
-    warm = min(1.0, (step - stage.first + 1) / config.warmup) if config.warmup else 1.0
-    if config.decay == "constant":
-        return stage.rate * warm
-    done = (step - stage.first) / (stage.end - stage.first)
-    if config.minutes is not None:
-        done = max(done, elapsed / (60 * config.minutes))
-    return stage.rate * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
 class Trainer:
@@ -85,7 +79,9 @@ class Trainer:
         self._check_paths()
         self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
-        self.painting = load_image(config.style, short_side=config.style_size)
+        self.painting = load_image(config.style, short_side=config.style_size, max_pixels=config.max_pixels)
+        # Now, and not at the end: the painting may have been moved by then.
+        self.origin = {"style_sha256": sha256(config.style.read_bytes()).hexdigest()}
         self.photos = open_photos(
             config.dataset, max_images=config.max_images, download=config.download, progress=on_download
         )
@@ -97,36 +93,32 @@ class Trainer:
         self.elapsed = 0.0
         self.bad: dict[str, str] = {}
         """name and reason of every photograph that could not be read so far"""
+        self.compiled = self._compiles()
         self._stop = False
         self._broken = 0  # reported steps in a row whose losses were not finite
         if config.resume:
             self._resume()
-        else:
-            forget_state(self.run / STATE)
 
     def _check_paths(self) -> None:
         """Refuse to overwrite, and find out now rather than after an hour that nothing can be written."""
-        state = self.run / STATE
         if self.out.suffix != ".safetensors":
             raise InputError(f"--out must end in .safetensors, got {self.out}")
         if not (self.config.overwrite or self.config.resume):
-            for path in (self.out, state):
+            for path in (self.out, *places(self.run / STATE)):
                 if path.exists():
                     raise InputError(f"{path} exists; give --overwrite to start anew, or --resume to go on")
-        for folder in (self.run, self.out.parent):
-            try:
-                folder.mkdir(parents=True, exist_ok=True)
-                probe = folder / ".fast-nst-probe"
-                probe.touch()
-                probe.unlink()
-            except OSError as error:
-                raise InputError(f"cannot write to the folder {folder}: {error.strerror}") from None
+        for folder in (self.run, self.out.absolute().parent):
+            there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+            if not there.is_dir():
+                raise InputError(f"cannot write to the folder {folder}: {there} is a file")
+            if not os.access(there, os.W_OK):
+                raise InputError(f"cannot write to the folder {folder}: no permission in {there}")
 
     def _objective(self) -> PerceptualLoss:
         c = self.config
         layers = (*c.loss.content_layers, *c.loss.style_layers_for(c.loss_network))
         features = load_vgg(c.loss_network, layers, file=c.vgg_weights, weights=c.vgg_release)
-        self.vgg_digest = weights_digest(features)
+        self.origin["vgg_sha256"] = weights_digest(features)
         features = features.to(self.device).to(memory_format=torch.channels_last)
         return PerceptualLoss(features, self.painting.to(self.device), c.loss)
 
@@ -135,7 +127,7 @@ class Trainer:
             torch.manual_seed(self.config.seed)
             network = TransformNet(self.config.network)
         if self.config.warm_start is not None:
-            trained = load_checkpoint(self.config.warm_start).network
+            trained = load_checkpoint(find_style(self.config.warm_start)).network
             if trained.config != network.config:
                 raise InputError(
                     f"--warm-start {self.config.warm_start} is another network: {trained.config}"
@@ -145,25 +137,11 @@ class Trainer:
 
     def _resume(self) -> None:
         state = load_state(self.run / STATE, self.network, self.optimizer)
-        before, now = (self._fixed(c) for c in (state.config, to_dict(self.config)))
-        if changed := sorted(k for k in {*before, *now} if before.get(k) != now.get(k)):
-            changes = ", ".join(f"{k} was {before.get(k)}, is {now.get(k)}" for k in changed)
-            raise InputError(
-                f"{self.run} was trained with other settings: {changes}; start a new --run instead"
-            )
-        if state.data != self.photos.fingerprint:
-            raise InputError(
-                f"the photographs of {self.config.dataset} have changed since {self.run} was saved"
-            )
+        refuse_changes(state, self.config, self.origin, self.photos.fingerprint)
         self.step, self.elapsed, self.bad = state.step, state.elapsed, state.bad
         self.limit.mean.fill_(state.gradient_norm)
-
-    @staticmethod
-    def _fixed(config: dict[str, Any]) -> dict[str, Any]:
-        """The settings that decide the result; the others may differ when a run is resumed."""
-        free = {"out", "run", "resume", "overwrite", "workers", "device", "compile", "save_every", "steps"}
-        free |= {"report_every", "preview_every", "minutes", "download", "dataset", "style", "vgg_weights"}
-        return {k: v for k, v in config.items() if k not in free}
+        if self.config.compile == "auto":
+            self.compiled = state.compiled
 
     def stop(self) -> None:
         """End the run after the step in progress; the iteration then finishes without an error."""
@@ -176,37 +154,51 @@ class Trainer:
 
     def __iter__(self) -> Iterator[StepReport]:
         c = self.config
-        log = RunLog(self.run, keep_through=self.step)
+        self.run.mkdir(parents=True, exist_ok=True)
+        self.out.parent.mkdir(parents=True, exist_ok=True)
         previews = Previews(self)
         self._write_config()
-        learn = Learner(self, compiled=self._compiles())
-        mark, mark_step = time.perf_counter(), self.step
         if self.step == 0:
+            forget_state(self.run / STATE)
             previews.save(0)
+        learn = Learner(
+            self.network,
+            self.objective,
+            self.optimizer,
+            self.limit,
+            device=self.device,
+            precision=self.precision,
+            compiled=self.compiled,
+        )
+        began = mark = time.perf_counter()
+        began, mark_step = began - self.elapsed, self.step
+        log = RunLog(self.run, keep_through=self.step)
         with closing(log), closing(self._batches()) as batches:
             for batch in batches:
-                started = time.perf_counter()
                 rate = learning_rate_at(c, self.step, self.elapsed)
                 terms = learn(self._images(batch.images), rate)
                 self.step += 1
-                report_due = self.step % c.report_every == 0 or self.step == c.steps
-                # Reading a loss waits for the device, so only here.
-                values = [term.item() for term in terms] if report_due else []
-                self.elapsed += time.perf_counter() - started
-                if report_due and self._sound(values, batch.names):
+                self.elapsed = time.perf_counter() - began
+                last = self.finished or self._stop
+                if last or self.step % c.report_every == 0:
+                    values = [term.item() for term in terms]  # waits for the device, so only here
                     now = time.perf_counter()
                     speed = (self.step - mark_step) * c.batch_size / (now - mark)
-                    report = self._report(values, rate, speed)
-                    log.write(report)
-                    yield report
-                    mark, mark_step = now, self.step
-                if self.step % c.save_every == 0:
+                    if self._sound(values, batch.names):
+                        report = self._report(values, rate, speed)
+                        log.write(report)
+                        yield report
+                        began += time.perf_counter() - now  # the caller's time is not the run's
+                        mark, mark_step = time.perf_counter(), self.step
+                last = last or self._stop
+                if self.step % c.save_every == 0 and not last:
                     self.save_state()
-                if previews.due(self.step):
+                if last or previews.due(self.step):
                     log.picture("preview", previews.save(self.step), self.step)
-                if self.finished or self._stop:
+                if last:
                     break
-            self.save()
+            if self.step:
+                self.save()
 
     def _write_config(self) -> None:
         """config.toml, which makes the run again: ``train.py --config runs/NAME/config.toml``."""
@@ -217,7 +209,7 @@ class Trainer:
         """The photographs of every step still to be taken, stage after stage."""
         c = self.config
         while not (self.finished or self._stop):
-            stage = c.stage_at(self.step)
+            stage = stage_at(c, self.step)
             with PhotoBatches(
                 self.photos,
                 batch_size=c.batch_size,
@@ -234,41 +226,63 @@ class Trainer:
                 yield from islice(batches, stage.end - self.step)
 
     def _images(self, batch: Tensor) -> Tensor:
-        """uint8 crops as the network takes them; to the device first, a quarter of the bytes."""
-        images = batch.to(self.device, non_blocking=True)
+        """``(B, 3, S, S)`` uint8 as floats in [0, 1]; to the device first, a quarter of the bytes."""
+        images = batch.to(self.device)
         return (images.float() / MAX_LEVEL).contiguous(memory_format=torch.channels_last)
 
     def _compiles(self) -> bool:
         if self.config.compile != "auto":
             return self.config.compile == "on"
-        return has_compiler(self.device) and self.config.steps - self.step >= COMPILE_PAYS_AFTER
+        return has_compiler(self.device) and self.config.steps >= COMPILE_PAYS_AFTER
 
     def _sound(self, values: list[float], names: list[str]) -> bool:
         """Whether the losses are finite. A single batch may not be, and was skipped; three mean the end."""
         self._broken = 0 if all(math.isfinite(value) for value in values) else self._broken + 1
         if self._broken == 3:
+            state = self.run / STATE
+            kept = f"the last good state is in {state}" if state.is_file() else "nothing was saved yet"
             raise TrainingError(
-                f"the loss is not finite at step {self.step} (photographs: {', '.join(names)}); the last "
-                f"good state is in {self.run / STATE}: go on with --resume and --precision fp32, or with a "
-                "lower --learning-rate in a new --run"
+                f"the loss is not finite at step {self.step} (photographs: {', '.join(names)}); {kept}: go "
+                "on with --resume and --precision fp32, or start a new --run with a lower --learning-rate"
             )
         return not self._broken
 
     def _report(self, values: list[float], learning_rate: float, speed: float) -> StepReport:
         c = self.config
-        content, style, tv = values
-        remaining = (c.steps - self.step) * c.batch_size / speed
+        stage = stage_at(c, self.step - 1)
+        # In steps of the present stage: one on larger crops takes as much longer as it has more pixels.
+        larger = (c.image_size / stage.image_size) ** 2
+        left = (stage.end - self.step) + larger * (c.steps - stage.end)
+        remaining = left * c.batch_size / speed
         if c.minutes is not None:
             remaining = min(remaining, max(0.0, 60 * c.minutes - self.elapsed))
+        content, style, tv, grid = values
         return StepReport(
-            self.step, c.steps, content, style, tv, learning_rate, self.elapsed, speed, remaining
+            self.step,
+            c.steps,
+            content,
+            style,
+            tv,
+            grid,
+            learning_rate,
+            self.elapsed,
+            speed,
+            remaining,
         )
 
     def save_state(self) -> None:
         """Write the training state to the run folder."""
         config = to_dict(replace(self.config, resume=False))
-        norm = self.limit.mean.item()
-        state = TrainingState(self.step, self.elapsed, config, self.photos.fingerprint, self.bad, norm)
+        state = TrainingState(
+            self.step,
+            self.elapsed,
+            config,
+            self.photos.fingerprint,
+            bad=self.bad,
+            gradient_norm=self.limit.mean.item(),
+            origin=self.origin,
+            compiled=self.compiled,
+        )
         save_state(self.run / STATE, self.network, self.optimizer, state)
 
     def save(self) -> None:
@@ -280,20 +294,19 @@ class Trainer:
         """What the checkpoint says of itself: enough to know what it is and to make it again."""
         c = self.config
         recipe = to_dict(c)
-        for name in ("out", "run", "resume", "overwrite", "workers"):
+        for name in ("out", "run", "resume", "overwrite", "workers", "licence", "download"):
             recipe.pop(name, None)
         for name in ("style", "dataset", "vgg_weights", "warm_start"):  # names, not somebody's folders
             if name in recipe:
                 recipe[name] = Path(recipe[name]).name
-        return {
+        licence = {} if c.licence is None else {"licence": c.licence}
+        return licence | {
             "style": self.out.stem,
             "steps": self.step,
             "seconds": round(self.elapsed),
             "recipe": recipe,
             "precision": self.precision,
-            "style_sha256": sha256(c.style.read_bytes()).hexdigest(),
-            "vgg_sha256": self.vgg_digest,
+            **self.origin,
             "photographs": len(self.photos.names),
             "photographs_sha256": self.photos.fingerprint,
-            "licence": "MIT",
         }
