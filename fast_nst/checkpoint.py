@@ -194,12 +194,12 @@ def find_style(style: str | Path) -> Path:
         CheckpointError: neither; names the nearest bundled style.
     """
     path, bundled = Path(style), bundled_styles()
+    if str(style) in bundled:  # before a file or folder that happens to be called so
+        return bundled[str(style)]
     if path.suffix == ".safetensors" or path.is_file():
         if not path.is_file():
             raise CheckpointError(f"there is no checkpoint at {path}")
         return path
-    if str(style) in bundled:
-        return bundled[str(style)]
     near = get_close_matches(str(style), bundled, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise CheckpointError(

@@ -164,6 +164,13 @@ class VGGFeatures(nn.Module):
         return found
 
 
+def _why(error: Exception) -> str:
+    """torch advises to unpickle what it refuses, with the danger that has; we do not pass that on."""
+    if "weights_only" in str(error):
+        return "it holds more than plain tensors, or is no PyTorch file at all"
+    return first_line(error)
+
+
 def _tensors_of(path: Path) -> Mapping[str, Tensor]:
     """The tensors of a .safetensors or .pth file, never running code from it."""
     try:
@@ -178,7 +185,7 @@ def _tensors_of(path: Path) -> Mapping[str, Tensor]:
         ) from None
     except Exception as error:  # safetensors, zipfile and pickle raise a dozen kinds between them
         raise WeightsError(
-            f"{path} cannot be read as VGG weights (.safetensors or .pth): {first_line(error)}"
+            f"{path} cannot be read as VGG weights (.safetensors or .pth): {_why(error)}"
         ) from None
     if not isinstance(loaded, Mapping):
         raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a dictionary of VGG weights")
@@ -237,7 +244,7 @@ def _download(arch: str, weights: str) -> tuple[Mapping[str, Tensor], str]:
                 weights_only=True,
             )
     except Exception as error:  # whatever the network, the disk, zipfile and pickle raise
-        reason = first_line(error)
+        reason = _why(error)
         if was_there:
             raise WeightsError(
                 f"{cached} cannot be read ({reason}); delete it to download it again"

@@ -601,6 +601,7 @@ def test_a_signal_in_mid_folder_leaves_no_half_written_file(picture, here, style
         stderr=subprocess.PIPE,
         text=True,
         env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
     )
     assert process.stdout is not None
     process.stdout.readline()
