@@ -230,3 +230,19 @@ def test_another_librarys_reason_is_cut_to_its_first_line():
     assert first_line(ValueError("this\nand a page of advice")) == "this"
     assert first_line(ValueError("")) == "ValueError"
     assert first_line(ValueError("\nlate")) == "ValueError"
+
+
+def test_paths_may_be_given_as_text():
+    config = TrainConfig(style="painting.jpg", dataset="photos", run="runs/painting")  # type: ignore[arg-type]
+    assert config.style == Path("painting.jpg")
+    assert config.run == Path("runs/painting")
+
+
+def test_minutes_and_a_first_stage_exclude_each_other():
+    with pytest.raises(InputError, match="--minutes and --start-steps exclude each other"):
+        train(minutes=5, start_steps=4, start_size=64)
+
+
+def test_an_objective_without_any_term_is_refused():
+    with pytest.raises(InputError, match="nothing to learn"):
+        LossConfig(content_weight=0, style_weight=0, tv_weight=0)
