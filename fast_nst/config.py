@@ -282,7 +282,7 @@ class StylizeConfig:
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Precision = "auto"
-    """arithmetic of the convolutions; auto is fp32 on a processor, fp16 on a CUDA device"""
+    """arithmetic of the convolutions; auto is fp32 on a processor, bf16 on a CUDA device that has it"""
     json: bool = False
     """print one JSON record a picture to stdout"""
 
