@@ -152,6 +152,10 @@ class TrainConfig:
     """use at most this many photographs of the dataset"""
     max_bad: float = 0.01
     """stop when more than this share of the photographs cannot be read"""
+    validation: Path | None = None
+    """folder or zip of photographs to measure progress with [default: some of the dataset are kept apart]"""
+    validation_images: int = 32
+    """how many photographs to measure with, at most a tenth of the dataset where they are taken from it"""
     download: bool = False
     """with --dataset coco: download it when it is not there (19 GB)"""
 
@@ -178,17 +182,23 @@ class TrainConfig:
     decay: Literal["cosine", "constant"] = "cosine"
     """how the learning rate falls to the end of the run"""
 
+    # Steps near the end of a run differ by noise; their mean is better than any of them.
+    averaging: float = 0.05
+    """the checkpoint holds the weights averaged over this share of the steps taken; 0: the last ones"""
+
     save_every: int = 500
     """steps between saved states"""
     report_every: int = 10
     """steps between reports; reading a loss waits for the device"""
     preview_every: int = 500
     """steps between previews, besides early ones"""
+    validate_every: int = 500
+    """steps between measurements of the objective on the photographs kept apart"""
     seed: int = 0
     """of the weights, the order of the photographs and their crops"""
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
-    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    precision: Precision = "auto"
     """arithmetic of the convolutions; auto takes bf16 where the device has units for it"""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile; auto takes it where a compiler exists and the run is long enough to pay for it"""
@@ -200,13 +210,15 @@ class TrainConfig:
     """written into the checkpoint, such as MIT; yours to choose if the painting is yours or free"""
 
     def __post_init__(self) -> None:
-        for name in ("style", "out", "run", "warm_start", "vgg_weights"):
+        for name in ("style", "out", "run", "warm_start", "vgg_weights", "validation"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
         at_least = {"steps": 1, "batch_size": 1, "image_size": 32, "style_size": 32, "save_every": 1}
         at_least |= {
             "report_every": 1,
             "preview_every": 1,
+            "validate_every": 1,
+            "validation_images": 0,
             "warmup": 0,
             "workers": 0,
             "seed": 0,
@@ -230,6 +242,8 @@ class TrainConfig:
             raise InputError(f"--photo-size must be at least {sizes}: crops are cut from it")
         if not 0 <= self.max_bad <= 1:
             raise InputError(f"--max-bad is a share from 0 to 1, got {self.max_bad}")
+        if not 0 <= self.averaging <= 1:
+            raise InputError(f"--averaging is a share from 0 to 1, got {self.averaging}")
         if not 0 < self.learning_rate < 1:
             raise InputError(f"--learning-rate must lie between 0 and 1, got {self.learning_rate}")
 

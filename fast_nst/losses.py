@@ -7,7 +7,8 @@ fp32 whatever autocast says, for sums over positions and squares of Gram entries
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import copy
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ __all__ = [
     "feature_loss",
     "gram_matrix",
     "grid_energy",
+    "grid_phases",
     "style_loss",
     "total_variation",
 ]
@@ -95,24 +97,35 @@ def total_variation(images: Tensor) -> Tensor:
         return (across + down).mean()
 
 
-def grid_energy(images: Tensor, period: int = 4) -> Tensor:
-    r"""Energy of what repeats itself exactly every few pixels: the grid that upsampling can leave.
+def grid_phases(images: Tensor, period: int = 4) -> Tensor:
+    r"""The mean picture of every period x period cell: what is left of a picture folded onto one cell.
 
-    .. math:: \frac{1}{C} \sum_{c,u,v} (\bar x_{cuv} - \bar x_c)^2,\quad
-        \bar x_{cuv} = \text{mean of } x_{bc,\,pi+u,\,pj+v} \text{ over } b, i, j
+    .. math:: \bar x_{cuv} = \text{mean of } x_{bc,\,pi+u,\,pj+v} \text{ over } b, i, j
 
     Args:
         images: ``(B, C, H, W)``; rows and columns beyond a multiple of the period are left out.
-        period: pixels; 4 also covers 2.
 
     Returns:
-        A scalar, 0 for no grid. The mean is over the batch before it is squared: what photographs happen
-        to have at these positions averages out, what a network adds to each does not. Not in the paper.
+        ``(C, period, period)``. The mean is over the batch too: what photographs happen to have at these
+        positions averages out, what a network adds to each does not.
     """
     b, c, h, w = images.shape
     rows, columns = h // period, w // period
     x = _wide(images)[..., : rows * period, : columns * period]
-    phases = x.reshape(b, c, rows, period, columns, period).mean(dim=(0, 2, 4))  # (C, p, p)
+    return x.reshape(b, c, rows, period, columns, period).mean(dim=(0, 2, 4))
+
+
+def grid_energy(phases: Tensor) -> Tensor:
+    r"""Energy of what repeats itself exactly every few pixels: the grid that upsampling can leave.
+
+    .. math:: \frac{1}{C} \sum_{c,u,v} (\bar x_{cuv} - \bar x_c)^2
+
+    Args:
+        phases: ``(C, p, p)``, of `grid_phases`; a period of 4 also covers 2.
+
+    Returns:
+        A scalar, 0 for no grid. Not in the paper.
+    """
     return (phases - phases.mean(dim=(1, 2), keepdim=True)).square().sum(dim=(1, 2)).mean()
 
 
@@ -142,17 +155,27 @@ class PerceptualLoss(nn.Module):
         config: layers, weights and scaling (``objective``):
 
             ``dimensionless``: each layer's style term is divided by :math:`\\|G_s\\|_F^2` and the sum by the
-            number of layers; each content term is divided by the mean square of the photograph's own
-            features, and averaged likewise; total variation is averaged over the C H W values. Style and
-            content are then relative errors, so the same weights suit any painting. Differs from Johnson
-            et al. 2016.
+            number of layers; each content term is divided by the mean square of the photographs' own
+            features, over the batch, and averaged likewise; total variation is averaged over the C H W
+            values. Style and content are then relative errors, so the same weights suit any painting.
+            Differs from Johnson et al. 2016.
 
             ``paper``: equations 2 to 4, summed over layers, and the sum of squares for total variation.
+        across: where several processes share a batch, the mean of a tensor over them; what is a ratio or a
+            square of batch means is then that of the whole batch.
     """
 
-    def __init__(self, features: VGGFeatures, style: Tensor, config: LossConfig) -> None:
+    def __init__(
+        self,
+        features: VGGFeatures,
+        style: Tensor,
+        config: LossConfig,
+        *,
+        across: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
         super().__init__()
         self.features = features
+        self.across = across
         self.config = config
         self.content_layers = config.content_layers
         self.style_layers = config.style_layers_for(features.arch)
@@ -172,6 +195,12 @@ class PerceptualLoss(nn.Module):
         """The painting's Gram matrix at a layer, ``(C, C)``."""
         gram: Tensor = getattr(self, f"gram_{layer}")
         return gram
+
+    def alone(self) -> PerceptualLoss:
+        """The same objective, sharing all tensors, for batches that no other process has a part of."""
+        other = copy.copy(self)
+        other.across = None
+        return other
 
     @torch.no_grad()
     def content_target(self, photos: Tensor) -> dict[str, Tensor]:
@@ -203,7 +232,7 @@ class PerceptualLoss(nn.Module):
             c.content_weight * content,
             c.style_weight * style,
             c.tv_weight * tv,
-            c.grid_weight * grid_energy(images),
+            c.grid_weight * grid_energy(self._whole(grid_phases(images))),
         )
 
     def _content(self, features: Tensor, target: Tensor) -> Tensor:
@@ -211,7 +240,16 @@ class PerceptualLoss(nn.Module):
         if not self.relative:
             return loss
         # A tiny floor, so that a photograph without any feature (all black) divides by something.
-        return loss / _wide(target).square().mean().clamp_min(1e-12)
+        return loss / self._whole(_wide(target).square().mean()).clamp_min(1e-12)
+
+    def _whole(self, mean: Tensor) -> Tensor:
+        """A mean over this process's share as that over the whole batch; its gradient remains the share's.
+
+        Gradients are averaged over the processes afterwards, which completes them.
+        """
+        if self.across is None:
+            return mean
+        return mean + (self.across(mean.detach()) - mean.detach())
 
     def _style(self, features: Tensor, layer: str) -> Tensor:
         target = self.style_gram(layer)

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import logging
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RunLog", "StepReport", "plot_losses", "read_metrics"]
+__all__ = ["RunLog", "StepReport", "Stopwatch", "plot_losses", "read_metrics"]
+
+_log = logging.getLogger("fast_nst")
 
 
 @dataclass(frozen=True)
@@ -28,15 +33,18 @@ class StepReport:
     """photographs per second since the last report"""
     remaining: float
     """seconds to the end at this rate"""
+    validation: float | None = None
+    """the objective of the averaged weights on photographs kept apart, where it was measured at this step"""
 
     @property
     def total(self) -> float:
         return self.content + self.style + self.tv + self.grid
 
     def __str__(self) -> str:
+        measured = "" if self.validation is None else f"validation {self.validation:.4f}  "
         return (
             f"step {self.step}/{self.steps}  loss {self.total:.4f}  content {self.content:.4f}  "
-            f"style {self.style:.4f}  tv {self.tv:.4f}  {self.rate:.2f} photos/s  "
+            f"style {self.style:.4f}  tv {self.tv:.4f}  {measured}{self.rate:.2f} photos/s  "
             f"{clock(self.remaining)} left"
         )
 
@@ -48,53 +56,108 @@ def clock(seconds: float) -> str:
     return f"{hours}:{m:02}:{s:02}" if hours else f"{m}:{s:02}"
 
 
+class Stopwatch:
+    """Seconds that a run takes, without those it waits for its caller.
+
+    Args:
+        elapsed: seconds that an earlier part of the run took.
+    """
+
+    def __init__(self, elapsed: float = 0.0) -> None:
+        self._lap = time.perf_counter()
+        self._began = self._lap - elapsed
+
+    @property
+    def elapsed(self) -> float:
+        return time.perf_counter() - self._began
+
+    def lap(self) -> float:
+        """Seconds since the last lap, or the start."""
+        before, self._lap = self._lap, time.perf_counter()
+        return self._lap - before
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out what happens in a ``with`` block."""
+        stopped = time.perf_counter()
+        yield
+        waited = time.perf_counter() - stopped
+        self._began += waited
+        self._lap += waited
+
+
 class RunLog:
     """The files of a run folder that tell how it went: metrics.jsonl, TensorBoard events, loss.png.
+
+    A disk that is full costs nothing but a warning: lines are written once there is room again.
 
     Args:
         folder: the run folder, which exists.
         keep_through: when a run is resumed, the step it goes on from; later lines, of steps that were
             taken but not saved, are dropped, so that no step stands in the file twice.
+        settings: of the run, as text, for TensorBoard.
     """
 
-    def __init__(self, folder: Path, *, keep_through: int = 0, tensorboard: bool = True) -> None:
+    def __init__(
+        self, folder: Path, *, keep_through: int = 0, settings: str = "", tensorboard: bool = True
+    ) -> None:
         self.folder = folder
         self.path = folder / "metrics.jsonl"
         kept = [line for line in read_metrics(self.path) if line["step"] <= keep_through]
         partial = self.path.with_name(f".{self.path.name}.partial")
         partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
         partial.replace(self.path)  # a kill in between loses nothing
-        self._file = self.path.open("a", encoding="utf-8")
+        self._pending = b""
         self._board: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
             # What an earlier run of this folder showed from here on is hidden, like the dropped lines.
             self._board = SummaryWriter(str(folder), purge_step=keep_through + 1 if keep_through else 0)
+        if settings:
+            self._show("add_text", "config", f"```\n{settings}\n```", keep_through)
 
     def write(self, report: StepReport) -> None:
         """Append one report; it is on disk for a reader at once."""
-        self._file.write(json.dumps({**asdict(report), "total": report.total}) + "\n")
-        self._file.flush()
-        if self._board is not None:
-            for name in ("content", "style", "tv", "grid", "total"):
-                self._board.add_scalar(f"loss/{name}", getattr(report, name), report.step)
-            self._board.add_scalar("learning_rate", report.learning_rate, report.step)
-            self._board.add_scalar("photos_per_second", report.rate, report.step)
+        self._pending += (json.dumps({**asdict(report), "total": report.total}) + "\n").encode()
+        try:
+            with self.path.open("ab", buffering=0) as file:
+                self._pending = self._pending[file.write(self._pending) :]
+        except OSError as error:
+            _log.warning("%s cannot be written, trying again: %s", self.path, error.strerror)
+        for name in ("content", "style", "tv", "grid", "total", "validation"):
+            value = getattr(report, name)
+            if value is not None:
+                self._show("add_scalar", f"loss/{name}", value, report.step)
+        self._show("add_scalar", "learning_rate", report.learning_rate, report.step)
+        self._show("add_scalar", "photos_per_second", report.rate, report.step)
 
     def picture(self, name: str, pixels: Any, step: int) -> None:
         """A preview for TensorBoard: ``(H, W, 3)`` uint8."""
-        if self._board is not None:
-            self._board.add_image(name, pixels, step, dataformats="HWC")
+        self._show("add_image", name, pixels, step, dataformats="HWC")
+
+    def histogram(self, name: str, values: Any, step: int) -> None:
+        """How often each value occurs, for TensorBoard: a flat array or tensor."""
+        self._show("add_histogram", name, values, step)
+
+    def _show(self, method: str, *arguments: Any, **options: Any) -> None:
+        if self._board is None:
+            return
+        try:
+            getattr(self._board, method)(*arguments, **options)
+        except OSError as error:  # raised by the thread that writes, at the next call
+            _log.warning("TensorBoard events end here: %s", error.strerror or error)
+            self._board = None
 
     def close(self) -> None:
         """Plot the losses and close the files."""
-        self._file.close()
-        if self._board is not None:
-            self._board.close()
+        self._show("close")
         lines = read_metrics(self.path)
         if lines:
-            plot_losses(lines, self.folder / "loss.png")
+            try:
+                plot_losses(lines, self.folder / "loss.png")
+            except OSError as error:
+                _log.warning("loss.png cannot be written: %s", error.strerror or error)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -144,6 +207,17 @@ def plot_losses(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
             continue
         axes.plot(steps, values, color=colour, alpha=0.2, linewidth=0.8)
         axes.plot(steps, smooth(values), color=colour, linewidth=1.6, label=name)
+    measured = [line for line in lines if line.get("validation") is not None]
+    if measured:
+        axes.plot(
+            [line["step"] for line in measured],
+            [line["validation"] for line in measured],
+            color="#000000",
+            linestyle="none",
+            marker="o",
+            markersize=4,
+            label="total, on photographs kept apart",
+        )
     axes.set(xlabel="step", ylabel="weighted loss", yscale="log")
     axes.grid(alpha=0.3)
     if axes.lines:

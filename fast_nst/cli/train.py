@@ -43,29 +43,51 @@ def _train(arguments: list[str]) -> int:
     from fast_nst.cli.parsing import parse
 
     config = parse(TrainConfig, arguments, prog=prog, description=description)
+    from fast_nst.training.ranks import joined
     from fast_nst.training.trainer import Trainer
 
-    trainer = Trainer(config, on_download=_download_shown())
-    say(
+    with joined():
+        trainer = Trainer(config, on_download=_download_shown())
+        tell = say if trainer.ranks.first else _nothing
+        tell(_announcement(trainer))
+        with _signals(trainer, tell) as caught, Progress(config.steps, "step", done=trainer.step) as progress:
+            for report in trainer:
+                losses = {name: f"{getattr(report, name):.4f}" for name in ("content", "style", "tv")}
+                if trainer.ranks.first:
+                    progress.show(report.step, str(report), losses)
+    return _end(trainer, caught, tell)
+
+
+def _nothing(_: str) -> None:
+    """What all but the first of several processes say."""
+
+
+def _announcement(trainer: Trainer) -> str:
+    together = f", {trainer.ranks.size} processes" if trainer.ranks.size > 1 else ""
+    compiling = "; compiling first, for a minute or two" if trainer.compiled else ""
+    return (
         f"training {trainer.out.stem} on {len(trainer.photos.names)} photographs, {trainer.device.type} "
-        f"{trainer.precision}, from step {trainer.step} to {config.steps}; previews and log in {trainer.run}"
-        + ("; compiling first, for a minute or two" if trainer.compiled else "")
+        f"{trainer.precision}{together}, from step {trainer.step} to {trainer.config.steps}; "
+        f"previews and log in {trainer.run}{compiling}"
     )
-    with _signals(trainer) as caught, Progress(config.steps, "step", done=trainer.step) as progress:
-        for report in trainer:
-            losses = {name: f"{getattr(report, name):.4f}" for name in ("content", "style", "tv")}
-            progress.show(report.step, str(report), losses)
+
+
+def _end(trainer: Trainer, caught: list[int], tell: Callable[[str], None]) -> int:
+    """Say how the run went; returns the exit code."""
     if trainer.bad:
         count = len(trainer.photos.names)
-        say(f"{len(trainer.bad)} of {count} photographs could not be read and were left out:")
+        tell(f"{len(trainer.bad)} of {count} photographs could not be read and were left out:")
     for name, reason in trainer.bad.items():
-        say(f"  {name}: {reason}")
+        tell(f"  {name}: {reason}")
+    if skipped := int(trainer.learner.watch.skipped):
+        tell(f"{skipped} of {trainer.step} steps were not taken: loss not finite, or far above the usual")
     if caught and not trainer.step:
-        say("stopped before the first step; nothing was written")
+        tell("stopped before the first step; --resume starts from there")
         return SIGNALLED + caught[0]
-    put(str(trainer.out))
+    if trainer.ranks.first:
+        put(str(trainer.out))
     if caught and not trainer.finished:
-        say(f"stopped at step {trainer.step}; go on with the same command and --resume")
+        tell(f"stopped at step {trainer.step}; go on with the same command and --resume")
         return SIGNALLED + caught[0]
     return DONE
 
@@ -84,18 +106,30 @@ def _download_shown() -> Callable[[int, int | None], None]:
 
 
 @contextmanager
-def _signals(trainer: Trainer) -> Iterator[list[int]]:
-    """The first Ctrl-C or SIGTERM ends the run after the step in progress; a second one ends it at once."""
+def _signals(trainer: Trainer, tell: Callable[[str], None]) -> Iterator[list[int]]:
+    """What signals do while the trainer runs.
+
+    The first Ctrl-C or SIGTERM ends the run after the step in progress, a second one at once; so does the
+    first one where the step in progress compiles, for there is nothing to be saved then. SIGUSR1 saves and
+    goes on.
+    """
     caught: list[int] = []
 
-    def handle(number: int, _: FrameType | None) -> None:
-        if caught:
+    def end(number: int, _: FrameType | None) -> None:
+        if caught or trainer.compiling:
             raise KeyboardInterrupt if number == signal.SIGINT else Terminated
         caught.append(number)
         trainer.stop()
-        say("stopping after this step and saving; once more to stop at once")
+        tell("stopping after this step and saving; once more to stop at once")
 
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    def save(_: int, __: FrameType | None) -> None:
+        trainer.save_soon()
+        tell(f"saving {trainer.out} after this step")
+
+    handlers: dict[int, Callable[[int, FrameType | None], None]] = {signal.SIGINT: end, signal.SIGTERM: end}
+    if hasattr(signal, "SIGUSR1"):
+        handlers[signal.SIGUSR1] = save
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield caught
     finally:

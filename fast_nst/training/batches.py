@@ -25,11 +25,11 @@ from torch import Tensor
 
 from fast_nst.device import free_memory
 from fast_nst.errors import InputError
-from fast_nst.images import ImageReadError
+from fast_nst.images import MAX_LEVEL, ImageReadError
 from fast_nst.training.photos import DatasetError, PhotoSource, cut, load_photo
 from fast_nst.training.sampling import Sample, batch_indices, crop_of
 
-__all__ = ["Batch", "PhotoBatches"]
+__all__ = ["Batch", "PhotoBatches", "as_images"]
 
 _log = logging.getLogger("fast_nst")
 
@@ -50,6 +50,12 @@ class Batch:
     images: Tensor
     indices: list[int]
     names: list[str]
+
+
+def as_images(crops: Tensor, device: torch.device) -> Tensor:
+    """``(B, 3, S, S)`` uint8 as floats in [0, 1], channels last, on the device."""
+    # To the device first: a quarter of the bytes.
+    return (crops.to(device).float() / MAX_LEVEL).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True, eq=False)

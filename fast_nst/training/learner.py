@@ -6,13 +6,15 @@ import logging
 from collections.abc import Callable
 
 import torch
-from torch import Tensor
-from torch.optim import Optimizer
+from torch import Tensor, nn
 
 from fast_nst.device import autocast
 from fast_nst.errors import first_line
 from fast_nst.losses import LossTerms, PerceptualLoss
+from fast_nst.training.average import WeightAverage
 from fast_nst.training.clipping import GradientLimit
+from fast_nst.training.ranks import Ranks
+from fast_nst.training.watch import LossScale, LossWatch
 from fast_nst.transform_net import TransformNet
 
 __all__ = ["Learner"]
@@ -21,53 +23,85 @@ _log = logging.getLogger("fast_nst")
 
 
 class Learner:
-    """Takes a network one step further, its forward pass compiled where asked.
+    """Takes a network one step further, its forward pass compiled where asked. Holds all that a run learns.
 
     Args:
         network: corrected in place.
         objective: what is minimised.
-        optimizer: a fused one, over the network's parameters.
-        limit: of their gradients.
+        averaging: share of the steps over which `average` is taken.
         device, precision: where and in which arithmetic the convolutions run.
         compiled: by torch.compile; should that fail, the steps are taken without, after a warning.
+        ranks: the processes that share each batch.
+
+    Attributes:
+        optimizer: a fused Adam.
+        average: the network with averaged weights, the one to be used.
+        watch: of the losses; a bad step changes no weight, moment or statistic.
     """
 
     def __init__(
         self,
         network: TransformNet,
         objective: PerceptualLoss,
-        optimizer: Optimizer,
-        limit: GradientLimit,
         *,
+        averaging: float,
         device: torch.device,
         precision: str,
         compiled: bool,
+        ranks: Ranks,
     ) -> None:
-        self.network, self.objective, self.optimizer, self.limit = network, objective, optimizer, limit
+        self.network, self.objective, self.ranks = network, objective, ranks
         self.device, self.precision = device, precision
-        # Not dynamic: a run sees one or two sizes of crops, and code for any size is slower.
-        self.judge: Callable[[Tensor], LossTerms] = (
-            torch.compile(self._judge, dynamic=False) if compiled else self._judge
-        )
+        self.optimizer = torch.optim.Adam(network.parameters(), fused=True)
+        self.average = WeightAverage(network, averaging)
+        self.limit = GradientLimit(network.parameters())
+        self.watch = LossWatch(device)
+        self.scale = LossScale(device) if precision == "fp16" else None
+        self._statistics = [b for b in network.buffers() if b.is_floating_point()]  # batch norm's
+        self._painter: nn.Module = ranks.wrap(network)
+        self.judge: Callable[[Tensor], LossTerms] = self._judge
+        self.compile(compiled)
 
-    def __call__(self, images: Tensor, rate: float) -> LossTerms:
+    def compile(self, compiled: bool) -> None:
+        """From now on take steps compiled, or not."""
+        # Not dynamic: a run sees one or two sizes of crops, and code for any size is slower.
+        self.judge = torch.compile(self._judge, dynamic=False) if compiled else self._judge
+
+    def __call__(self, images: Tensor, rate: float, step: int) -> LossTerms:
         """One step with that learning rate.
 
         Args:
-            images: ``(B, 3, S, S)``, RGB, [0, 1].
+            images: ``(B, 3, S, S)``, RGB, [0, 1]; this process's share of the batch.
+            step: of the run, counted from 1.
 
         Returns:
-            The terms before the step, on the device, detached.
+            The terms before the step, of the whole batch, on the device, detached.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
+        before = [buffer.clone() for buffer in self._statistics]
         terms = self._forward(images)
         self.optimizer.zero_grad(set_to_none=True)
-        torch.autograd.backward(terms.total)
+        torch.autograd.backward(terms.total if self.scale is None else terms.total * self.scale.scale)
+        found = LossTerms(*self.ranks.mean(torch.stack([term.detach() for term in terms])).unbind())
+        bad = self.watch(found.total, self._limited())
         # A fused optimiser that finds this set leaves weights and moments alone, without asking the device.
-        self.optimizer.found_inf = self.limit()  # type: ignore[attr-defined]
+        self.optimizer.found_inf = bad  # type: ignore[attr-defined]
         self.optimizer.step()
-        return LossTerms(*(term.detach() for term in terms))
+        for buffer, old in zip(self._statistics, before, strict=True):
+            buffer.copy_(torch.where(bad > 0, old, buffer))
+        self.average.update(self.network, step)
+        return found
+
+    def _limited(self) -> Tensor:
+        """Undo the loss's scale and limit the gradients; 1.0 where they are not finite."""
+        if self.scale is None:
+            return self.limit()
+        gradients = [p.grad for p in self.network.parameters() if p.grad is not None]
+        torch._foreach_mul_(gradients, 1 / self.scale.scale)
+        broken = self.limit()
+        self.scale.update(broken)
+        return broken
 
     def _forward(self, images: Tensor) -> LossTerms:
         if self.judge == self._judge:
@@ -81,6 +115,22 @@ class Learner:
 
     def _judge(self, images: Tensor) -> LossTerms:
         with autocast(self.device, self.precision):
-            painted = self.network(images)
+            painted = self._painter(images)
             terms: LossTerms = self.objective(painted, self.objective.content_target(images))
             return terms
+
+    def memory(self) -> dict[str, float]:
+        """What the next steps depend on besides tensors of the network's size, by name."""
+        return {name: float(value) for name, value in self._scalars().items()}
+
+    def remember(self, memory: dict[str, float]) -> None:
+        """Put back what `memory` gave."""
+        for name, value in self._scalars().items():
+            value.fill_(memory[name])
+
+    def _scalars(self) -> dict[str, Tensor]:
+        scalars = {"gradient_norm": self.limit.mean, "loss": self.watch.mean, "seen": self.watch.seen}
+        scalars |= {"in_a_row": self.watch.in_a_row, "skipped": self.watch.skipped}
+        if self.scale is not None:
+            scalars |= {"scale": self.scale.scale, "good": self.scale.good}
+        return scalars

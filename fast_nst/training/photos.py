@@ -36,6 +36,7 @@ __all__ = [
     "ZipPhotos",
     "center_crops",
     "cut",
+    "hold_out",
     "load_photo",
     "open_photos",
 ]
@@ -144,6 +145,35 @@ class ZipPhotos:
                 return member.read(MAX_BYTES)
         except Exception as error:  # damaged (zlib, CRC), encrypted, or packed in an unknown way: a type each
             raise ImageReadError(name, f"cannot be unpacked ({error or type(error).__name__})") from error
+
+
+class _Part:
+    """Some of the photographs of a source."""
+
+    def __init__(self, source: PhotoSource, indices: Sequence[int]) -> None:
+        self._source, self._indices = source, indices
+        self.where = source.where
+        self.names: Sequence[str] = [source.names[index] for index in indices]
+
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        return _fingerprint([(self._source.fingerprint, len(self.names)), *((n, 0) for n in self.names)])
+
+    def read(self, index: int) -> bytes:
+        return self._source.read(self._indices[index])
+
+
+def hold_out(source: PhotoSource, count: int) -> tuple[PhotoSource, PhotoSource | None]:
+    """The photographs to train on, and `count` others to measure with, spread evenly over the names.
+
+    At most one in ten is held out; of fewer than ten photographs none is, and the second is None.
+    """
+    total = len(source.names)
+    count = min(count, total // 10)
+    if not count:
+        return source, None
+    held = {i * total // count for i in range(count)}
+    return _Part(source, [i for i in range(total) if i not in held]), _Part(source, sorted(held))
 
 
 def open_photos(

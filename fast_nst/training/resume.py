@@ -19,6 +19,7 @@ from fast_nst.checkpoint import CheckpointError, read_tensors, write_tensors
 from fast_nst.config import TrainConfig
 from fast_nst.errors import InputError
 from fast_nst.plain import from_dict, to_dict
+from fast_nst.training.average import WeightAverage
 
 __all__ = ["TrainingState", "forget_state", "load_state", "places", "refuse_changes", "save_state"]
 
@@ -37,15 +38,27 @@ class TrainingState:
     """fingerprint of the photographs"""
     bad: dict[str, str] = field(default_factory=dict)
     """photographs that could not be read, with the reason"""
-    gradient_norm: float = 0.0
-    """running mean of the gradient's norm"""
+    memory: dict[str, float] = field(default_factory=dict)
+    """running means and counters of the `Learner`"""
+    setbacks: int = 0
+    """how often the run went back to an earlier state since it last saved a new one"""
+    slowed: float = 1.0
+    """factor of the learning rate, halved at each of them"""
+    measured: dict[str, float] = field(default_factory=dict)
+    """the last validation"""
     origin: dict[str, str] = field(default_factory=dict)
     """hashes of the painting and of the VGG weights"""
     compiled: bool = False
     """whether the run is compiled, which rounds differently"""
 
 
-def save_state(path: Path, network: nn.Module, optimizer: Optimizer, state: TrainingState) -> None:
+def save_state(
+    path: Path,
+    network: nn.Module,
+    optimizer: Optimizer,
+    average: WeightAverage,
+    state: TrainingState,
+) -> None:
     """Write the state whole, the previous one staying beside it as ``previous-NAME``.
 
     Raises:
@@ -53,6 +66,7 @@ def save_state(path: Path, network: nn.Module, optimizer: Optimizer, state: Trai
         OSError: the disk is full or the folder cannot be written; likewise.
     """
     tensors = {f"network.{name}": t for name, t in network.state_dict().items()}
+    tensors |= {f"average.{name}": t for name, t in average.network.state_dict().items()}
     tensors |= _moments(network, optimizer)
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
@@ -75,27 +89,36 @@ def _moments(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
     return found
 
 
-def load_state(path: Path, network: nn.Module, optimizer: Optimizer) -> TrainingState:
+def load_state(path: Path, network: nn.Module, optimizer: Optimizer, average: WeightAverage) -> TrainingState:
     """Put the weights and moments of a state file, or of the one before it, where they belong.
 
     Raises:
-        CheckpointError: there is none, it is damaged, or it belongs to another network.
+        CheckpointError: there is none, it is damaged, of another version, or of another network; nothing
+            is changed then.
     """
     tensors, about = _newest(path)
     if "training" not in about:
         raise CheckpointError(f"{path} holds a style, not a training state")
-    weights = {n.removeprefix("network."): t for n, t in tensors.items() if n.startswith("network.")}
-    wanted = network.state_dict()
+    try:
+        state = TrainingState(**about["training"])
+    except TypeError:
+        raise CheckpointError(f"{path} was saved by another version of fast-nst; start a new --run") from None
+    weights, averaged = (_part(tensors, prefix) for prefix in ("network.", "average."))
+    wanted = {name: t.shape for name, t in network.state_dict().items()}
     # Compared first: a loading that fails half-way has changed half of the weights.
-    if {n: t.shape for n, t in weights.items()} != {n: t.shape for n, t in wanted.items()}:
+    if any({name: t.shape for name, t in found.items()} != wanted for found in (weights, averaged)):
         raise CheckpointError(f"{path} belongs to another network; give the --preset it was trained with")
     network.load_state_dict(weights)
+    average.network.load_state_dict(averaged)
+    optimizer.state.clear()
     for name, parameter in network.named_parameters():
-        prefix = f"adam.{name}."
-        found = {n.removeprefix(prefix): t for n, t in tensors.items() if n.startswith(prefix)}
-        if found:
+        if found := _part(tensors, f"adam.{name}."):
             optimizer.state[parameter] = {key: _placed(key, t, parameter) for key, t in found.items()}
-    return TrainingState(**about["training"])
+    return state
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
 
 
 def _placed(key: str, tensor: Tensor, parameter: Tensor) -> Tensor:
@@ -134,7 +157,7 @@ def _deciding(config: dict[str, Any]) -> dict[str, Any]:
     """The settings that decide the result, flat; the others may differ when a run is resumed."""
     free = {"out", "run", "resume", "overwrite", "workers", "device", "compile", "save_every", "steps"}
     free |= {"report_every", "preview_every", "minutes", "download", "dataset", "style", "vgg_weights"}
-    free |= {"precision", "max_pixels", "licence"}
+    free |= {"precision", "max_pixels", "licence", "validate_every"}
     flat = {f"loss.{key}": value for key, value in config["loss"].items()}
     return flat | {key: value for key, value in config.items() if key not in {*free, "loss"}}
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from fast_nst.config import TrainConfig
 
-__all__ = ["Stage", "learning_rate_at", "stage_at"]
+__all__ = ["Stage", "learning_rate_at", "seconds_left", "stage_at"]
 
 # Peak learning rate of the full-size stage after a stage on small crops, as a share of --learning-rate.
 FINE_TUNING_RATE = 0.3
@@ -48,3 +48,13 @@ def learning_rate_at(config: TrainConfig, step: int, elapsed: float = 0.0) -> fl
     if config.minutes is not None:
         done = max(done, elapsed / (60 * config.minutes))
     return stage.rate * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
+
+
+def seconds_left(config: TrainConfig, step: int, elapsed: float, speed: float) -> float:
+    """Seconds to the end of the run after `step` steps, at `speed` photographs a second in this stage."""
+    c = config
+    stage = stage_at(c, step - 1)
+    # In steps of the present stage: one on larger crops takes as much longer as it has more pixels.
+    larger = (c.image_size / stage.image_size) ** 2
+    left = ((stage.end - step) + larger * (c.steps - stage.end)) * c.batch_size / speed
+    return left if c.minutes is None else min(left, max(0.0, 60 * c.minutes - elapsed))

@@ -6,51 +6,41 @@ for report in Trainer(TrainConfig(style=Path("starry.jpg"), dataset="photos/")):
 
 from __future__ import annotations
 
-import math
-import os
-import time
+import json
+import logging
+from collections import deque
 from collections.abc import Generator, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
 from hashlib import sha256
 from itertools import islice
-from pathlib import Path
-from typing import Any
 
-import torch
-from torch import Tensor
-
-from fast_nst.checkpoint import find_style, load_checkpoint, save_checkpoint
+from fast_nst.checkpoint import CheckpointError, save_checkpoint
 from fast_nst.config import TrainConfig
-from fast_nst.device import choose_device, choose_precision, has_compiler
+from fast_nst.device import choose_device, choose_precision
 from fast_nst.errors import InputError
-from fast_nst.images import MAX_LEVEL, load_image
-from fast_nst.losses import PerceptualLoss
-from fast_nst.plain import to_dict, to_toml
-from fast_nst.report import RunLog, StepReport
-from fast_nst.training.batches import Batch, PhotoBatches
-from fast_nst.training.clipping import GradientLimit
+from fast_nst.images import load_image
+from fast_nst.plain import to_dict
+from fast_nst.report import StepReport, Stopwatch
+from fast_nst.training.batches import Batch, as_images
 from fast_nst.training.download import Progress
+from fast_nst.training.journal import Journal
 from fast_nst.training.learner import Learner
-from fast_nst.training.photos import open_photos
-from fast_nst.training.previews import Previews
-from fast_nst.training.resume import (
-    TrainingState,
-    forget_state,
-    load_state,
-    places,
-    refuse_changes,
-    save_state,
-)
-from fast_nst.training.schedule import learning_rate_at, stage_at
+from fast_nst.training.parts import build_batches, build_network, build_objective, compiles, recipe
+from fast_nst.training.photos import hold_out, open_photos
+from fast_nst.training.ranks import Ranks
+from fast_nst.training.resume import TrainingState, load_state, refuse_changes, save_state
+from fast_nst.training.run_folder import RunFolder
+from fast_nst.training.schedule import learning_rate_at, seconds_left, stage_at
+from fast_nst.training.validation import Validation
 from fast_nst.transform_net import TransformNet
-from fast_nst.vgg import load_vgg, weights_digest
+from fast_nst.vgg import weights_digest
 
 __all__ = ["Trainer", "TrainingError"]
 
-STATE = "last.safetensors"
-# torch.compile takes about a minute on a CPU and saves about a sixth of each step.
-COMPILE_PAYS_AFTER = 500
+_log = logging.getLogger("fast_nst")
+
+LOST = 3  # bad steps in a row after which a run goes back, and times it goes back before it is given up
 
 
 class TrainingError(InputError):
@@ -64,249 +54,262 @@ class Trainer:
         config: everything tunable.
         on_download: told the bytes received and the bytes in all while COCO is downloaded.
 
-    The run folder gets the state (every ``save_every`` steps), metrics.jsonl, TensorBoard events, previews
-    and loss.png; the checkpoint is written at the end, and by `save` at any moment between two steps.
+    The run folder gets the state (at the start and every ``save_every`` steps), metrics.jsonl, TensorBoard
+    events, previews and loss.png; the checkpoint is written at the end, and by `save` at any moment between
+    two steps. Where torch.distributed is initialised, all processes train one network on shares of each
+    batch; the first one writes.
 
     Raises:
         InputError: a setting, file or folder that cannot be used, found before the first step.
     """
 
     def __init__(self, config: TrainConfig, *, on_download: Progress | None = None) -> None:
-        name = config.style.stem.replace("_", "-")
-        self.out = config.out or Path(f"{name}.safetensors")
-        self.run = config.run or Path("runs") / name
-        self.config = config
-        self._check_paths()
-        self.device = choose_device(config.device)
+        self.config, self.ranks = config, Ranks()
+        self.folder = RunFolder(config)
+        self.out, self.run = self.folder.out, self.folder.path
+        self.folder.check(config)
+        self.device = choose_device(self.ranks.device(config.device))
         self.precision = choose_precision(config.precision, self.device)
-        self.painting = load_image(config.style, short_side=config.style_size, max_pixels=config.max_pixels)
+        painting = load_image(config.style, short_side=config.style_size, max_pixels=config.max_pixels)
         # Now, and not at the end: the painting may have been moved by then.
         self.origin = {"style_sha256": sha256(config.style.read_bytes()).hexdigest()}
-        self.photos = open_photos(
+        photos = open_photos(
             config.dataset, max_images=config.max_images, download=config.download, progress=on_download
         )
-        self.objective = self._objective()
-        self.network = self._network()
-        self.optimizer = torch.optim.Adam(self.network.parameters(), lr=config.learning_rate, fused=True)
-        self.limit = GradientLimit(self.network.parameters())
+        self.photos, self.held_out = hold_out(photos, 0 if config.validation else config.validation_images)
+        if config.validation:
+            self.held_out = open_photos(config.validation, max_images=config.validation_images)
+        self.compiled = compiles(config, self.device)
+        objective = build_objective(config, painting, self.device, self.ranks)
+        self.origin["vgg_sha256"] = weights_digest(objective.features)
+        self.learner = Learner(
+            build_network(config, self.device),
+            objective,
+            averaging=config.averaging,
+            device=self.device,
+            precision=self.precision,
+            compiled=self.compiled,
+            ranks=self.ranks,
+        )
+        self.validation = self.held_out and Validation(
+            self.held_out,
+            objective,
+            image_size=config.image_size,
+            device=self.device,
+            precision=self.precision,
+        )
         self.step = 0
         self.elapsed = 0.0
         self.bad: dict[str, str] = {}
         """name and reason of every photograph that could not be read so far"""
-        self.compiled = self._compiles()
-        self._stop = False
-        self._broken = 0  # reported steps in a row whose losses were not finite
+        self.measured: dict[str, float] = {}
+        """the last validation: the weighted terms, their sum as ``objective``, and the step"""
+        self.compiling = False
+        """whether the step in progress is one that compiles first, for a minute or two"""
+        self._slowed, self._setbacks = 1.0, 0
+        self._stop_asked = self._stop = self._save_asked = False
+        self._names: deque[list[str]] = deque(maxlen=LOST)  # photographs of the last batches
         if config.resume:
             self._resume()
 
-    def _check_paths(self) -> None:
-        """Refuse to overwrite, and find out now rather than after an hour that nothing can be written."""
-        if self.out.suffix != ".safetensors":
-            raise InputError(f"--out must end in .safetensors, got {self.out}")
-        if not (self.config.overwrite or self.config.resume):
-            for path in (self.out, *places(self.run / STATE)):
-                if path.exists():
-                    raise InputError(f"{path} exists; give --overwrite to start anew, or --resume to go on")
-        for folder in (self.run, self.out.absolute().parent):
-            there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
-            if not there.is_dir():
-                raise InputError(f"cannot write to the folder {folder}: {there} is a file")
-            if not os.access(there, os.W_OK):
-                raise InputError(f"cannot write to the folder {folder}: no permission in {there}")
-
-    def _objective(self) -> PerceptualLoss:
-        c = self.config
-        layers = (*c.loss.content_layers, *c.loss.style_layers_for(c.loss_network))
-        features = load_vgg(c.loss_network, layers, file=c.vgg_weights, weights=c.vgg_release)
-        self.origin["vgg_sha256"] = weights_digest(features)
-        features = features.to(self.device).to(memory_format=torch.channels_last)
-        return PerceptualLoss(features, self.painting.to(self.device), c.loss)
-
-    def _network(self) -> TransformNet:
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.config.seed)
-            network = TransformNet(self.config.network)
-        if self.config.warm_start is not None:
-            trained = load_checkpoint(find_style(self.config.warm_start)).network
-            if trained.config != network.config:
-                raise InputError(
-                    f"--warm-start {self.config.warm_start} is another network: {trained.config}"
-                )
-            network.load_state_dict(trained.state_dict())
-        return network.to(self.device).to(memory_format=torch.channels_last).train()
+    @property
+    def network(self) -> TransformNet:
+        """The network as it is being trained; what is saved for use is `Learner.average`."""
+        return self.learner.network
 
     def _resume(self) -> None:
-        state = load_state(self.run / STATE, self.network, self.optimizer)
+        state = self._load()
         refuse_changes(state, self.config, self.origin, self.photos.fingerprint)
-        self.step, self.elapsed, self.bad = state.step, state.elapsed, state.bad
-        self.limit.mean.fill_(state.gradient_norm)
-        if self.config.compile == "auto":
+        self.elapsed = state.elapsed
+        if self.config.compile == "auto" and state.compiled != self.compiled:
             self.compiled = state.compiled
+            self.learner.compile(state.compiled)
+
+    def _load(self) -> TrainingState:
+        learner = self.learner
+        state = load_state(self.folder.state, learner.network, learner.optimizer, learner.average)
+        learner.remember(state.memory)
+        self.step, self.bad, self.measured = state.step, state.bad, state.measured
+        self._slowed, self._setbacks = state.slowed, state.setbacks
+        return state
 
     def stop(self) -> None:
         """End the run after the step in progress; the iteration then finishes without an error."""
-        self._stop = True
+        self._stop_asked = True
+
+    def save_soon(self) -> None:
+        """Save state and checkpoint after the step in progress, and go on."""
+        self._save_asked = True
 
     @property
     def finished(self) -> bool:
         late = self.config.minutes is not None and self.elapsed >= 60 * self.config.minutes
         return self.step >= self.config.steps or late
 
-    def __iter__(self) -> Iterator[StepReport]:
-        c = self.config
-        self.run.mkdir(parents=True, exist_ok=True)
-        self.out.parent.mkdir(parents=True, exist_ok=True)
-        previews = Previews(self)
-        self._write_config()
-        if self.step == 0:
-            forget_state(self.run / STATE)
-            previews.save(0)
-        learn = Learner(
-            self.network,
-            self.objective,
-            self.optimizer,
-            self.limit,
-            device=self.device,
-            precision=self.precision,
-            compiled=self.compiled,
-        )
-        began = mark = time.perf_counter()
-        began, mark_step = began - self.elapsed, self.step
-        log = RunLog(self.run, keep_through=self.step)
-        with closing(log), closing(self._batches()) as batches:
-            for batch in batches:
-                rate = learning_rate_at(c, self.step, self.elapsed)
-                terms = learn(self._images(batch.images), rate)
-                self.step += 1
-                self.elapsed = time.perf_counter() - began
-                last = self.finished or self._stop
-                if last or self.step % c.report_every == 0:
-                    values = [term.item() for term in terms]  # waits for the device, so only here
-                    now = time.perf_counter()
-                    speed = (self.step - mark_step) * c.batch_size / (now - mark)
-                    if self._sound(values, batch.names):
-                        report = self._report(values, rate, speed)
-                        log.write(report)
-                        yield report
-                        began += time.perf_counter() - now  # the caller's time is not the run's
-                        mark, mark_step = time.perf_counter(), self.step
-                last = last or self._stop
-                if self.step % c.save_every == 0 and not last:
-                    self.save_state()
-                if last or previews.due(self.step):
-                    log.picture("preview", previews.save(self.step), self.step)
-                if last:
-                    break
-            if self.step:
-                self.save()
+    @property
+    def _over(self) -> bool:
+        return self.finished or self._stop
 
-    def _write_config(self) -> None:
-        """config.toml, which makes the run again: ``train.py --config runs/NAME/config.toml``."""
-        text = to_toml(replace(self.config, resume=False, overwrite=False))
-        (self.run / "config.toml").write_text(text, encoding="utf-8")
+    def __iter__(self) -> Iterator[StepReport]:
+        with self.folder.held() if self.ranks.first else nullcontext():
+            if self.ranks.first:
+                self.folder.begin(self.config, anew=self.step == 0)
+                if self.step == 0:
+                    self.save_state()
+            while not self._over:
+                yield from self._steps()
+            self._share_bad()
+            if self.ranks.first and self.step:
+                self.folder.insist(self.save)
+
+    def _steps(self) -> Iterator[StepReport]:
+        """The steps to the end of the run, or until it goes back to an earlier state."""
+        c = self.config
+        watch, marked = Stopwatch(self.elapsed), self.step
+        with closing(self._batches()) as batches, self._journal() as journal:
+            if journal and self.step == 0:
+                journal.preview(self.learner.average.network, 0)
+            for batch in batches:
+                rate = self._slowed * learning_rate_at(c, self.step, self.elapsed)
+                terms = self.learner(as_images(batch.images, self.device), rate, self.step + 1)
+                self.step += 1
+                self.compiling = False
+                self._names.append(batch.names)
+                self._agree(watch.elapsed)
+                measure = self._measures()
+                if self._over or measure or self.step % c.report_every == 0:
+                    values = [term.item() for term in terms]  # waits for the device, so only here
+                    bad = int(self.learner.watch.in_a_row)
+                    if bad >= LOST:
+                        return self._go_back()
+                    if measure:
+                        self._measure()
+                    speed = (self.step - marked) * c.batch_size / watch.lap()
+                    marked = self.step
+                    if not bad:
+                        report = self._report(values, rate, speed, measured=measure)
+                        if journal:
+                            journal.write(report)
+                        with watch.paused():
+                            yield report
+                        self._agree(watch.elapsed)
+                if not self._over and self._save_due() and not self._saved():
+                    return self._go_back()
+                if journal:
+                    journal.preview(self.learner.average.network, self.step, now=self._over)
+                if self._over:
+                    return None
+        return None
+
+    def _journal(self) -> AbstractContextManager[Journal | None]:
+        if not self.ranks.first:
+            return nullcontext()
+        return closing(Journal(self.config, self.folder, self.held_out or self.photos, self.step))
 
     def _batches(self) -> Generator[Batch]:
         """The photographs of every step still to be taken, stage after stage."""
         c = self.config
-        while not (self.finished or self._stop):
+        while not self._over:
             stage = stage_at(c, self.step)
-            with PhotoBatches(
-                self.photos,
-                batch_size=c.batch_size,
-                image_size=stage.image_size,
-                # Small crops come from photographs as much smaller: scenes, and not flat details of them.
-                photo_size=round((c.photo_size or c.image_size * 9 / 8) * stage.image_size / c.image_size),
-                seed=c.seed,
-                start_step=self.step,
-                workers=c.workers,
-                max_bad=c.max_bad,
-                bad=self.bad,
-            ) as batches:
+            if self.step == stage.first:
+                self.learner.watch.forget()  # the usual loss of another size is another one
+            self.compiling = self.compiled
+            with build_batches(c, self.photos, self.ranks, self.step, self.bad) as batches:
                 self.bad = batches.bad
                 yield from islice(batches, stage.end - self.step)
 
-    def _images(self, batch: Tensor) -> Tensor:
-        """``(B, 3, S, S)`` uint8 as floats in [0, 1]; to the device first, a quarter of the bytes."""
-        images = batch.to(self.device)
-        return (images.float() / MAX_LEVEL).contiguous(memory_format=torch.channels_last)
+    def _agree(self, elapsed: float) -> None:
+        """What one process has been asked, all do; the time is the slowest one's."""
+        asked = (self._stop_asked, self._save_asked, self.folder.behind)
+        stop, save, behind, self.elapsed = self.ranks.most(*map(float, asked), elapsed)
+        self._stop, self._save_asked, self.folder.behind = stop > 0, save > 0, behind > 0
 
-    def _compiles(self) -> bool:
-        if self.config.compile != "auto":
-            return self.config.compile == "on"
-        return has_compiler(self.device) and self.config.steps >= COMPILE_PAYS_AFTER
+    def _measures(self) -> bool:
+        """Whether this step's weights are to be judged on the photographs kept apart."""
+        due = self.finished or self.step % self.config.validate_every == 0
+        return due and not self._stop and self.validation is not None
 
-    def _sound(self, values: list[float], names: list[str]) -> bool:
-        """Whether the losses are finite. A single batch may not be, and was skipped; three mean the end."""
-        self._broken = 0 if all(math.isfinite(value) for value in values) else self._broken + 1
-        if self._broken == 3:
-            state = self.run / STATE
-            kept = f"the last good state is in {state}" if state.is_file() else "nothing was saved yet"
-            raise TrainingError(
-                f"the loss is not finite at step {self.step} (photographs: {', '.join(names)}); {kept}: go "
-                "on with --resume and --precision fp32, or start a new --run with a lower --learning-rate"
-            )
-        return not self._broken
+    def _measure(self) -> None:
+        if self.ranks.first and self.validation:
+            self.measured = {**self.validation(self.learner.average.network), "step": self.step}
 
-    def _report(self, values: list[float], learning_rate: float, speed: float) -> StepReport:
-        c = self.config
-        stage = stage_at(c, self.step - 1)
-        # In steps of the present stage: one on larger crops takes as much longer as it has more pixels.
-        larger = (c.image_size / stage.image_size) ** 2
-        left = (stage.end - self.step) + larger * (c.steps - stage.end)
-        remaining = left * c.batch_size / speed
-        if c.minutes is not None:
-            remaining = min(remaining, max(0.0, 60 * c.minutes - self.elapsed))
+    def _report(self, values: list[float], rate: float, speed: float, *, measured: bool) -> StepReport:
         content, style, tv, grid = values
+        done, left = self.elapsed, seconds_left(self.config, self.step, self.elapsed, speed)
+        found = self.measured.get("objective") if measured else None
         return StepReport(
-            self.step,
-            c.steps,
-            content,
-            style,
-            tv,
-            grid,
-            learning_rate,
-            self.elapsed,
-            speed,
-            remaining,
+            self.step, self.config.steps, content, style, tv, grid, rate, done, speed, left, found
         )
 
+    def _go_back(self) -> None:
+        """From a run that is lost to its last good state, there to go on at half the learning rate."""
+        step, names = self.step, ", ".join(name for batch in self._names for name in batch)
+        setbacks, slowed = self._setbacks + 1, self._slowed / 2
+        self._load()
+        self._setbacks, self._slowed = setbacks, slowed
+        lost = f"the loss or its gradient was not finite, or far above the usual, at step {step}"
+        if setbacks == LOST:
+            raise TrainingError(
+                f"{lost} (photographs: {names}), {LOST} times over; the last good state, of step "
+                f"{self.step}, is in {self.folder.state}: start a new --run with a lower --learning-rate, "
+                "or with --precision fp32"
+            )
+        self.learner.watch.forget()
+        _log.warning(
+            "%s (photographs: %s): back to step %d, at half the learning rate", lost, names, self.step
+        )
+        if self.ranks.first:
+            self.folder.try_to_save(self.save_state)
+
+    def _save_due(self) -> bool:
+        c = self.config
+        again = self.folder.behind and self.step % c.report_every == 0
+        return self._save_asked or again or self.step % c.save_every == 0 or self.step == c.start_steps
+
+    def _saved(self) -> bool:
+        """Save the state, with the checkpoint if asked; False if the state is not fit to be kept."""
+        self._share_bad()
+        sound, self._setbacks = True, 0
+        if self.ranks.first:
+            try:
+                self.folder.try_to_save(self.save if self._save_asked else self.save_state)
+            except CheckpointError:
+                sound = False
+        self._save_asked = False
+        return self.ranks.most(float(not sound)) == [0.0]
+
+    def _share_bad(self) -> None:
+        for text in self.ranks.gather(json.dumps(self.bad)):
+            self.bad.update(json.loads(text))
+
     def save_state(self) -> None:
-        """Write the training state to the run folder."""
-        config = to_dict(replace(self.config, resume=False))
+        """Write the training state to the run folder.
+
+        Raises:
+            OSError: it cannot be written; the last one is as it was.
+            CheckpointError: the weights are not finite; likewise.
+        """
+        learner = self.learner
         state = TrainingState(
             self.step,
             self.elapsed,
-            config,
+            to_dict(replace(self.config, resume=False)),
             self.photos.fingerprint,
             bad=self.bad,
-            gradient_norm=self.limit.mean.item(),
+            memory=learner.memory(),
+            setbacks=self._setbacks,
+            slowed=self._slowed,
+            measured=self.measured,
             origin=self.origin,
             compiled=self.compiled,
         )
-        save_state(self.run / STATE, self.network, self.optimizer, state)
+        save_state(self.folder.state, learner.network, learner.optimizer, learner.average, state)
 
     def save(self) -> None:
-        """Write the state, and the checkpoint that `Stylizer` takes."""
+        """Write the state, and the checkpoint that `Stylizer` takes, of the averaged weights."""
         self.save_state()
-        save_checkpoint(self.out, self.network, self.about())
-
-    def about(self) -> dict[str, Any]:
-        """What the checkpoint says of itself: enough to know what it is and to make it again."""
-        c = self.config
-        recipe = to_dict(c)
-        for name in ("out", "run", "resume", "overwrite", "workers", "licence", "download"):
-            recipe.pop(name, None)
-        for name in ("style", "dataset", "vgg_weights", "warm_start"):  # names, not somebody's folders
-            if name in recipe:
-                recipe[name] = Path(recipe[name]).name
-        licence = {} if c.licence is None else {"licence": c.licence}
-        return licence | {
-            "style": self.out.stem,
-            "steps": self.step,
-            "seconds": round(self.elapsed),
-            "recipe": recipe,
-            "precision": self.precision,
-            **self.origin,
-            "photographs": len(self.photos.names),
-            "photographs_sha256": self.photos.fingerprint,
-        }
+        about = recipe(self.config) | self.origin
+        about |= {"style": self.out.stem, "steps": self.step, "seconds": round(self.elapsed)}
+        about |= {"precision": self.precision, "validation": self.measured}
+        about |= {"photographs": len(self.photos.names), "photographs_sha256": self.photos.fingerprint}
+        save_checkpoint(self.out, self.learner.average.network, about)

@@ -222,9 +222,9 @@ def test_a_signal_leaves_a_usable_checkpoint(said, here, number, code):
 
 def test_a_second_signal_ends_a_run_at_once():
     stopped = []
-    trainer = SimpleNamespace(stop=lambda: stopped.append(True))
+    trainer = SimpleNamespace(stop=lambda: stopped.append(True), compiling=False)
     for number, end in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)):
-        with train._signals(trainer) as caught:
+        with train._signals(trainer, lambda _: None) as caught:
             os.kill(os.getpid(), number)
             assert caught == [number]
             with pytest.raises(end):

@@ -11,26 +11,28 @@ from torch.optim import Adam, Optimizer
 
 from fast_nst.checkpoint import CheckpointError, save_checkpoint
 from fast_nst.config import NetworkConfig
+from fast_nst.training.average import WeightAverage
 from fast_nst.training.resume import TrainingState, load_state, save_state
 from fast_nst.transform_net import TransformNet
 
 NARROW = NetworkConfig(widths=(2, 3, 4), blocks=1)
 
 
-def fresh(seed: int = 0, config: NetworkConfig = NARROW) -> tuple[TransformNet, Optimizer]:
+def fresh(seed: int = 0, config: NetworkConfig = NARROW) -> tuple[TransformNet, Optimizer, WeightAverage]:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = TransformNet(config).to(memory_format=torch.channels_last).train()
-    return net, Adam(net.parameters(), lr=0.01, fused=True)
+    return net, Adam(net.parameters(), lr=0.01, fused=True), WeightAverage(net, 0.5)
 
 
-def advance(net: TransformNet, optimizer: Optimizer, steps: range) -> None:
+def advance(net: TransformNet, optimizer: Optimizer, average: WeightAverage, steps: range) -> None:
     """Training steps whose photographs depend on nothing but the number of the step."""
     for step in steps:
         images = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(step))
         optimizer.zero_grad(set_to_none=True)
         (net(images) - images.flip(1)).square().mean().backward()
         optimizer.step()
+        average.update(net, step + 1)
 
 
 def state(step: int = 10) -> TrainingState:
@@ -44,44 +46,44 @@ def weights(net: TransformNet) -> list[bytes]:
 @pytest.fixture
 def run(tmp_path) -> Path:
     """A run folder with the states of steps 10 and, before it, 5."""
-    net, optimizer = fresh()
+    net, optimizer, average = fresh()
     for start in (0, 5):
-        advance(net, optimizer, range(start, start + 5))
-        save_state(tmp_path / "last.safetensors", net, optimizer, state(start + 5))
+        advance(net, optimizer, average, range(start, start + 5))
+        save_state(tmp_path / "last.safetensors", net, optimizer, average, state(start + 5))
     return tmp_path
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 def test_a_run_resumed_at_10_lands_on_the_bits_of_a_straight_run_of_20(norm, tmp_path):
     config = NetworkConfig(widths=(2, 3, 4), blocks=1, norm=norm)
-    straight, optimizer = fresh(config=config)
-    advance(straight, optimizer, range(20))
-    first, optimizer = fresh(config=config)
-    advance(first, optimizer, range(10))
-    save_state(tmp_path / "last.safetensors", first, optimizer, state())
-    resumed, optimizer = fresh(seed=1, config=config)
-    found = load_state(tmp_path / "last.safetensors", resumed, optimizer)
+    straight, optimizer, average = fresh(config=config)
+    advance(straight, optimizer, average, range(20))
+    first, optimizer, average = fresh(config=config)
+    advance(first, optimizer, average, range(10))
+    save_state(tmp_path / "last.safetensors", first, optimizer, average, state())
+    resumed, optimizer, average = fresh(seed=1, config=config)
+    found = load_state(tmp_path / "last.safetensors", resumed, optimizer, average)
     assert found == state()
     assert weights(resumed) == weights(first)
-    advance(resumed, optimizer, range(found.step, 20))
+    advance(resumed, optimizer, average, range(found.step, 20))
     assert weights(resumed) == weights(straight)
 
 
 def test_saving_changes_nothing_in_the_run(tmp_path):
-    quiet, optimizer = fresh()
-    advance(quiet, optimizer, range(6))
-    saving, optimizer = fresh()
+    quiet, optimizer, average = fresh()
+    advance(quiet, optimizer, average, range(6))
+    saving, optimizer, average = fresh()
     for step in range(6):
-        advance(saving, optimizer, range(step, step + 1))
-        save_state(tmp_path / "last.safetensors", saving, optimizer, state(step))
+        advance(saving, optimizer, average, range(step, step + 1))
+        save_state(tmp_path / "last.safetensors", saving, optimizer, average, state(step))
     assert weights(saving) == weights(quiet)
 
 
 def test_a_state_before_the_first_step_has_no_moments_and_loads(tmp_path):
-    net, optimizer = fresh()
-    save_state(tmp_path / "last.safetensors", net, optimizer, state(0))
-    other, optimizer = fresh(seed=1)
-    assert load_state(tmp_path / "last.safetensors", other, optimizer).step == 0
+    net, optimizer, average = fresh()
+    save_state(tmp_path / "last.safetensors", net, optimizer, average, state(0))
+    other, optimizer, average = fresh(seed=1)
+    assert load_state(tmp_path / "last.safetensors", other, optimizer, average).step == 0
     assert weights(other) == weights(net)
 
 
@@ -116,10 +118,10 @@ def test_nothing_to_resume_says_so(tmp_path):
 
 
 def test_the_state_of_another_network_is_refused_and_changes_no_weight(run):
-    net, optimizer = fresh(config=NetworkConfig(widths=(2, 3, 5), blocks=2))
+    net, optimizer, average = fresh(config=NetworkConfig(widths=(2, 3, 5), blocks=2))
     before = weights(net)
     with pytest.raises(CheckpointError, match="belongs to another network; give the --preset") as caught:
-        load_state(run / "last.safetensors", net, optimizer)
+        load_state(run / "last.safetensors", net, optimizer, average)
     assert "\n" not in str(caught.value)
     assert weights(net) == before
     assert not optimizer.state
@@ -135,14 +137,14 @@ def test_a_style_is_no_training_state(tmp_path):
 @pytest.mark.parametrize("where", ["weight", "moment"])
 def test_a_state_that_is_not_finite_leaves_the_last_good_one(run, where):
     before = {path.name: path.read_bytes() for path in run.iterdir()}
-    net, optimizer = fresh()
-    advance(net, optimizer, range(1))
+    net, optimizer, average = fresh()
+    advance(net, optimizer, average, range(1))
     spoiled = net.body.conv1_norm.bias
     (spoiled.data if where == "weight" else optimizer.state[spoiled]["exp_avg"])[0] = torch.nan
     with pytest.raises(
         CheckpointError, match=r"conv1_norm\.bias.* is not finite at step 11; .* last good state"
     ):
-        save_state(run / "last.safetensors", net, optimizer, state(11))
+        save_state(run / "last.safetensors", net, optimizer, average, state(11))
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
@@ -160,8 +162,8 @@ def test_a_write_that_fails_leaves_both_states_as_they_were(run):
 
 
 def test_the_state_holds_adams_moments_under_the_names_of_their_parameters(run):
-    net, optimizer = fresh()
-    load_state(run / "last.safetensors", net, optimizer)
+    net, optimizer, average = fresh()
+    load_state(run / "last.safetensors", net, optimizer, average)
     for name, parameter in net.named_parameters():
         moments = optimizer.state[parameter]
         assert moments["step"].item() == 10, name

@@ -149,7 +149,8 @@ def test_a_run_is_not_overwritten_unasked(config):
     steps = iter(Trainer(replace(config, overwrite=True, steps=4)))
     assert (config.run / "last.safetensors").exists()  # until there is something to put in its place
     next(steps)
-    assert not (config.run / "last.safetensors").exists()
+    assert read_tensors(config.run / "last.safetensors")[1]["training"]["step"] == 0
+    assert not (config.run / "previous-last.safetensors").exists()
     list(steps)
     assert sorted(path.name for path in (config.run / "previews").iterdir()) == [
         "step_000000.jpg",
@@ -200,13 +201,26 @@ def test_a_minute_limit_ends_the_run_early(config):
     assert config.out.is_file()
 
 
-def test_a_loss_that_is_not_finite_ends_the_run_and_is_never_saved(config):
+def test_weights_that_are_not_finite_are_never_saved_and_the_run_goes_back_to_slower_steps(config):
+    trainer = Trainer(replace(config, save_every=2))
+    steps = iter(trainer)
+    rates = {report.step: report.learning_rate for report in islice(steps, 3)}
+    with torch.no_grad():
+        next(trainer.network.parameters()).fill_(float("nan"))
+    again = list(steps)
+    assert [report.step for report in again] == list(range(3, 9))
+    assert again[0].learning_rate == rates[3] / 2
+    assert [line["step"] for line in read_metrics(config.run / "metrics.jsonl")] == list(range(1, 9))
+    for tensor in weights(config.run / "last.safetensors").values():
+        assert torch.isfinite(tensor).all()
+
+
+def test_a_loss_that_stays_broken_ends_the_run_with_the_photographs_and_keeps_the_last_good_state(config):
     trainer = Trainer(replace(config, save_every=2))
     steps = iter(trainer)
     list(islice(steps, 3))
-    with torch.no_grad():
-        next(trainer.network.parameters()).fill_(float("nan"))
-    with pytest.raises(InputError, match="not finite"):
+    trainer.learner.objective.gram_relu1_2.fill_(float("nan"))
+    with pytest.raises(InputError, match=r"not finite.*photographs: \d\.png.* 3 times over.*step 2,"):
         list(steps)
     for tensor in weights(config.run / "last.safetensors").values():
         assert torch.isfinite(tensor).all()

@@ -1,0 +1,53 @@
+"""What a run tells of itself while it goes on: metrics, previews, TensorBoard."""
+
+from __future__ import annotations
+
+import logging
+
+from fast_nst.config import TrainConfig
+from fast_nst.report import RunLog, StepReport
+from fast_nst.training.photos import PhotoSource
+from fast_nst.training.previews import Previews
+from fast_nst.training.run_folder import RunFolder
+from fast_nst.transform_net import TransformNet
+
+__all__ = ["Journal"]
+
+_log = logging.getLogger("fast_nst")
+
+
+class Journal:
+    """Keeps the log and the previews of one run; only one process of a run has one.
+
+    Args:
+        folder: held by this process.
+        photos: shown in the previews.
+        step: steps taken so far; what the log has of later ones is dropped.
+    """
+
+    def __init__(self, config: TrainConfig, folder: RunFolder, photos: PhotoSource, step: int) -> None:
+        self.config = config
+        self._previews = Previews(
+            folder.path / "previews", photos, max(256, config.image_size), anew=step == 0
+        )
+        settings = (folder.path / "config.toml").read_text(encoding="utf-8")
+        self._log = RunLog(folder.path, keep_through=step, settings=settings)
+
+    def write(self, report: StepReport) -> None:
+        self._log.write(report)
+
+    def preview(self, network: TransformNet, step: int, *, now: bool = False) -> None:
+        """Stylise the preview photographs if it is time to, or `now`."""
+        c = self.config
+        if not (now or step in Previews.EARLY or step % c.preview_every == 0):
+            return
+        try:
+            sheet, values = self._previews.save(network, step)
+        except OSError as error:
+            _log.warning("the preview of step %d cannot be written: %s", step, error.strerror or error)
+            return
+        self._log.picture("preview", sheet, step)
+        self._log.histogram("painted values", values, step)
+
+    def close(self) -> None:
+        self._log.close()

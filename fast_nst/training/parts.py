@@ -1,0 +1,102 @@
+"""What a run is put together from, as its `TrainConfig` says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fast_nst.checkpoint import find_style, load_checkpoint
+from fast_nst.config import TrainConfig
+from fast_nst.device import has_compiler
+from fast_nst.errors import InputError
+from fast_nst.losses import PerceptualLoss
+from fast_nst.plain import to_dict
+from fast_nst.training.batches import PhotoBatches
+from fast_nst.training.photos import PhotoSource
+from fast_nst.training.ranks import Ranks
+from fast_nst.training.schedule import stage_at
+from fast_nst.transform_net import TransformNet
+from fast_nst.vgg import load_vgg
+
+__all__ = ["build_batches", "build_network", "build_objective", "compiles", "recipe"]
+
+# torch.compile takes about a minute on a CPU and saves about a sixth of each step.
+COMPILE_PAYS_AFTER = 500
+
+
+def compiles(config: TrainConfig, device: torch.device) -> bool:
+    """Whether a new run is to be compiled; ``auto`` is yes where there is a compiler and it pays."""
+    if config.compile != "auto":
+        return config.compile == "on"
+    return has_compiler(device) and config.steps >= COMPILE_PAYS_AFTER
+
+
+def build_network(config: TrainConfig, device: torch.device) -> TransformNet:
+    """The network to be trained: fresh weights of the seed, or those of another style.
+
+    Raises:
+        InputError: ``warm_start`` is no checkpoint, or one of another network.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        network = TransformNet(config.network)
+    if config.warm_start is not None:
+        trained = load_checkpoint(find_style(config.warm_start)).network
+        if trained.config != network.config:
+            raise InputError(f"--warm-start {config.warm_start} is another network: {trained.config}")
+        network.load_state_dict(trained.state_dict())
+    return network.to(device).to(memory_format=torch.channels_last).train()
+
+
+def build_objective(
+    config: TrainConfig, painting: Tensor, device: torch.device, ranks: Ranks
+) -> PerceptualLoss:
+    """What is minimised.
+
+    Args:
+        painting: ``(3, H, W)``, RGB in [0, 1].
+        ranks: the processes that share each batch.
+    """
+    layers = (*config.loss.content_layers, *config.loss.style_layers_for(config.loss_network))
+    features = load_vgg(config.loss_network, layers, file=config.vgg_weights, weights=config.vgg_release)
+    features = features.to(device).to(memory_format=torch.channels_last)
+    across = ranks.mean if ranks.size > 1 else None
+    return PerceptualLoss(features, painting.to(device), config.loss, across=across)
+
+
+def build_batches(
+    config: TrainConfig, photos: PhotoSource, ranks: Ranks, step: int, bad: Mapping[str, str]
+) -> PhotoBatches:
+    """This process's share of the batches from a step on, as large as its stage wants them."""
+    c = config
+    size = stage_at(c, step).image_size
+    return PhotoBatches(
+        photos,
+        batch_size=c.batch_size,
+        image_size=size,
+        # Small crops come from photographs as much smaller: scenes, and not flat details of them.
+        photo_size=round((c.photo_size or c.image_size * 9 / 8) * size / c.image_size),
+        seed=c.seed,
+        start_step=step,
+        workers=c.workers,
+        rank=ranks.rank,
+        world_size=ranks.size,
+        max_bad=c.max_bad,
+        bad=bad,
+    )
+
+
+def recipe(config: TrainConfig) -> dict[str, Any]:
+    """What a checkpoint says of how it was made: every setting that matters, and nobody's folders."""
+    settings = to_dict(config)
+    for name in ("out", "run", "resume", "overwrite", "workers", "licence", "download"):
+        settings.pop(name, None)
+    for name in ("style", "dataset", "vgg_weights", "warm_start", "validation"):
+        if name in settings:
+            settings[name] = Path(settings[name]).name
+    licence = {} if config.licence is None else {"licence": config.licence}
+    return licence | {"recipe": settings}
