@@ -264,7 +264,11 @@ class Trainer:
     def _save_due(self) -> bool:
         c = self.config
         again = self.folder.behind and self.step % c.report_every == 0
-        return self._save_asked or again or self.step % c.save_every == 0 or self.step == c.start_steps
+        due = self._save_asked or again or self.step % c.save_every == 0 or self.step == c.start_steps
+        if due and self.learner.watch.in_a_row > 0:  # perhaps the run is lost; this is not the state to keep
+            self.folder.behind = True
+            return False
+        return due
 
     def _saved(self) -> bool:
         """Save the state, with the checkpoint if asked; False if the state is not fit to be kept."""
