@@ -1,0 +1,207 @@
+"""Training speed and memory against a plain loop, in turn in one run: photographs per second, as ratios.
+
+    python benchmarks/training.py --vgg-weights vgg19.safetensors
+
+The plain loop does what that of pytorch/examples' fast_neural_style does: the same network as our
+`default`, fp32, the loss network run in full on photographs and pictures, losses read at every step. Both
+judge with VGG-19 up to relu4_2, of random weights if none are given, on the same random pictures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fast_nst.config import PRESETS, STYLE_LAYERS, LossConfig
+from fast_nst.device import choose_device, choose_precision
+from fast_nst.losses import PerceptualLoss
+from fast_nst.training.learner import Learner
+from fast_nst.training.ranks import Ranks
+from fast_nst.transform_net import TransformNet
+from fast_nst.vgg import VGGFeatures, load_vgg
+
+LAYERS = STYLE_LAYERS["vgg19"]
+NAMES = ("plain loop, fp32", "ours, fp32", "ours", "ours, compiled")
+
+
+class _Conv(nn.Sequential):
+    def __init__(self, channels: int, width: int, size: int, stride: int = 1) -> None:
+        super().__init__(nn.ReflectionPad2d(size // 2), nn.Conv2d(channels, width, size, stride))
+
+
+def _normed(channels: int, width: int, size: int, stride: int = 1) -> list[nn.Module]:
+    return [_Conv(channels, width, size, stride), nn.InstanceNorm2d(width, affine=True), nn.ReLU()]
+
+
+class _Residual(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.body = nn.Sequential(*_normed(128, 128, 3), *_normed(128, 128, 3)[:2])
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.body(x)
+        return out
+
+
+def plain_network() -> nn.Sequential:
+    """32-64-128, five residual blocks, nearest x2 before the last but one convolutions, all with biases."""
+    return nn.Sequential(
+        *_normed(3, 32, 9),
+        *_normed(32, 64, 3, 2),
+        *_normed(64, 128, 3, 2),
+        *(_Residual() for _ in range(5)),
+        nn.Upsample(scale_factor=2),
+        *_normed(128, 64, 3),
+        nn.Upsample(scale_factor=2),
+        *_normed(64, 32, 3),
+        _Conv(32, 3, 9),
+    )
+
+
+def _gram(features: Tensor) -> Tensor:
+    b, c, h, w = features.shape
+    rows = features.view(b, c, h * w)
+    return rows.bmm(rows.transpose(1, 2)) / (c * h * w)
+
+
+class PlainLoop:
+    """One step after another as an unhurried script takes them."""
+
+    def __init__(self, vgg: VGGFeatures, painting: Tensor, batch: int) -> None:
+        self.network, self.vgg = plain_network(), vgg
+        self.optimizer = torch.optim.Adam(self.network.parameters(), 1e-3)
+        with torch.no_grad():
+            found = vgg(painting.expand(batch, -1, -1, -1), LAYERS)
+            self.grams = [_gram(found[layer]) for layer in LAYERS]
+
+    def __call__(self, images: Tensor) -> None:
+        self.optimizer.zero_grad()
+        painted = self.network(images)
+        found, wanted = self.vgg(painted, LAYERS), self.vgg(images, LAYERS)
+        content = F.mse_loss(found["relu2_2"], wanted["relu2_2"])
+        style = torch.zeros(())
+        for layer, gram in zip(LAYERS, self.grams, strict=True):
+            style = style + F.mse_loss(_gram(found[layer]), gram)
+        total = content + 5 * style
+        torch.autograd.backward(total)
+        self.optimizer.step()
+        content.item(), style.item()
+
+
+def ours(vgg: VGGFeatures, painting: Tensor, *, precision: str, compiled: bool) -> Callable[[Tensor], None]:
+    """Our step, as the trainer takes it."""
+    device = torch.device("cpu") if not painting.is_cuda else painting.device
+    learner = Learner(
+        TransformNet(PRESETS["default"]).to(device).to(memory_format=torch.channels_last).train(),
+        PerceptualLoss(vgg, painting, LossConfig()),
+        averaging=0.05,
+        device=device,
+        precision=precision,
+        compiled=compiled,
+        ranks=Ranks(),
+    )
+    count = 0
+
+    def step(images: Tensor) -> None:
+        nonlocal count
+        count += 1
+        learner(images.contiguous(memory_format=torch.channels_last), 1e-3, count)
+
+    return step
+
+
+def build(name: str, arguments: argparse.Namespace) -> Callable[[Tensor], None]:
+    """The subject of that name."""
+    torch.manual_seed(0)
+    device = choose_device(arguments.device)
+    if arguments.vgg_weights:
+        vgg = load_vgg("vgg19", LAYERS, file=arguments.vgg_weights)
+    else:
+        vgg = VGGFeatures("vgg19", LAYERS)
+    painting = torch.rand(1, 3, 384, 384, device=device)
+    vgg = vgg.to(device)
+    if name == NAMES[0]:
+        loop = PlainLoop(vgg, painting, arguments.batch_size)
+        loop.network.to(device)
+        return loop
+    precision = "fp32" if "fp32" in name else choose_precision("auto", device)
+    vgg = vgg.to(memory_format=torch.channels_last)
+    return ours(vgg, painting, precision=precision, compiled="compiled" in name)
+
+
+def seconds(step: Callable[[Tensor], None], images: Tensor, steps: int) -> float:
+    """Seconds a step, the device waited for."""
+    began = time.perf_counter()
+    for _ in range(steps):
+        step(images)
+    if images.is_cuda:
+        torch.cuda.synchronize()
+    return (time.perf_counter() - began) / steps
+
+
+def pictures(arguments: argparse.Namespace) -> Tensor:
+    """``(B, 3, S, S)`` in [0, 1], on the device."""
+    size = arguments.image_size
+    return torch.rand(arguments.batch_size, 3, size, size, device=choose_device(arguments.device))
+
+
+def peak(name: str) -> float:
+    """MiB of a process of its own that only takes two steps so, above what one has that takes none."""
+    found = []
+    for steps in ("0", "2"):
+        command = [sys.executable, __file__, *sys.argv[1:], "--only", name, "--steps", steps]
+        found.append(float(subprocess.run(command, capture_output=True, text=True, check=True).stdout))
+    return found[1] - found[0]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--vgg-weights", type=Path)
+    parser.add_argument("--image-size", type=int, default=256)
+    parser.add_argument("--batch-size", type=int, default=4)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--steps", type=int, default=2, help="in each round")
+    parser.add_argument("--only", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    images = pictures(arguments)
+    if arguments.only:
+        if arguments.steps:
+            seconds(build(arguments.only, arguments), images, arguments.steps)
+        # getrusage would count what the parent had in memory when it started this process.
+        kibibytes = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
+        assert kibibytes, "peak memory is read from Linux's /proc"
+        print(int(kibibytes[1]) / 1024)
+        return
+    subjects = {name: build(name, arguments) for name in NAMES}
+    for step in subjects.values():
+        seconds(step, images, 2)  # warm-up, and compilation
+    spent: dict[str, list[float]] = {name: [] for name in NAMES}
+    for _ in range(arguments.rounds):
+        for name, step in subjects.items():
+            spent[name].append(seconds(step, images, arguments.steps))
+    size = arguments.image_size
+    print(f"batch {arguments.batch_size} at {size} x {size}, {images.device.type}, torch {torch.__version__}")
+    print("| | photographs/s | times the plain loop (least, most) | peak memory, MiB |\n|---|---|---|---|")
+    for name in NAMES:
+        ratios = sorted(a / b for a, b in zip(spent[NAMES[0]], spent[name], strict=True))
+        rate = arguments.batch_size / statistics.median(spent[name])
+        spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}, {ratios[-1]:.2f})"
+        memory = "-" if images.is_cuda else f"{peak(name):.0f}"
+        print(f"| {name} | {rate:.2f} | {spread} | {memory} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
