@@ -4,7 +4,8 @@
 
 The plain loop does what that of pytorch/examples' fast_neural_style does: the same network as our
 `default`, fp32, the loss network run in full on photographs and pictures, losses read at every step. Both
-judge with VGG-19 up to relu4_2, of random weights if none are given, on the same random pictures.
+minimise the same relative errors by VGG-19 up to relu4_2, of random weights if none are given, on the same
+random pictures.
 """
 
 from __future__ import annotations
@@ -88,10 +89,10 @@ class PlainLoop:
         self.optimizer.zero_grad()
         painted = self.network(images)
         found, wanted = self.vgg(painted, LAYERS), self.vgg(images, LAYERS)
-        content = F.mse_loss(found["relu2_2"], wanted["relu2_2"])
-        style = torch.zeros(())
+        content = F.mse_loss(found["relu2_2"], wanted["relu2_2"]) / wanted["relu2_2"].square().mean()
+        style = torch.zeros((), device=images.device)
         for layer, gram in zip(LAYERS, self.grams, strict=True):
-            style = style + F.mse_loss(_gram(found[layer]), gram)
+            style = style + F.mse_loss(_gram(found[layer]), gram) / gram.square().mean() / len(LAYERS)
         total = content + 5 * style
         torch.autograd.backward(total)
         self.optimizer.step()

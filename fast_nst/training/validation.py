@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fast_nst.device import autocast
 from fast_nst.losses import PerceptualLoss
 from fast_nst.training.batches import as_images
 from fast_nst.training.photos import PhotoSource, center_crops
-from fast_nst.transform_net import TransformNet
 
 __all__ = ["Validation"]
 
@@ -47,7 +46,7 @@ class Validation:
         return center_crops(self._photos, len(self._photos.names), self._size)
 
     @torch.inference_mode()
-    def __call__(self, network: TransformNet) -> dict[str, float]:
+    def __call__(self, network: nn.Module) -> dict[str, float]:
         """The mean of each term over the photographs, their sum as ``objective``, and their number.
 
         Args:
@@ -62,6 +61,6 @@ class Validation:
         found = {"content": content, "style": style, "tv": tv, "grid": grid}
         return found | {"objective": sum(found.values()), "photographs": len(self.crops)}
 
-    def _judge(self, network: TransformNet, images: Tensor) -> tuple[Tensor, ...]:
+    def _judge(self, network: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
         with autocast(self.device, self.precision):
             return tuple(self.objective(network(images), self.objective.content_target(images)))
