@@ -28,7 +28,6 @@ from fast_nst.training.parts import build_batches
 from fast_nst.training.trainer import Trainer
 from fast_nst.training.validation import Validation
 
-
 SIZE = 256
 
 
