@@ -166,6 +166,11 @@ class TrainConfig:
     warm_start: Path | None = None
     """start from another trained style of the same network, a file or a bundled name: far fewer steps"""
 
+    temporal: bool = False
+    """train for films too: strokes then move with what they are on, and do not flicker; half as long again"""
+    temporal_weight: float = 100.0
+    """with --temporal: weight of the change that motion, noise and brightness do not explain"""
+
     loss: LossConfig = field(default_factory=LossConfig)
     loss_network: LossNetwork = "vgg16"
     """the frozen network whose features are compared"""
@@ -242,6 +247,10 @@ class TrainConfig:
             raise InputError(f"--photo-size must be at least {sizes}: crops are cut from it")
         if not 0 <= self.max_bad <= 1:
             raise InputError(f"--max-bad is a share from 0 to 1, got {self.max_bad}")
+        if not 0 <= self.temporal_weight < float("inf"):
+            raise InputError(
+                f"--temporal-weight must be a finite number of at least 0, got {self.temporal_weight}"
+            )
         if not 0 <= self.averaging <= 1:
             raise InputError(f"--averaging is a share from 0 to 1, got {self.averaging}")
         if not 0 < self.learning_rate < 1:

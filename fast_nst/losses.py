@@ -140,10 +140,12 @@ class LossTerms(NamedTuple):
     style: Tensor
     tv: Tensor
     grid: Tensor
+    temporal: Tensor
+    """0 unless a network is trained for films; known to the trainer only, for it takes two pictures"""
 
     @property
     def total(self) -> Tensor:
-        return self.content + self.style + self.tv + self.grid
+        return self.content + self.style + self.tv + self.grid + self.temporal
 
 
 class PerceptualLoss(nn.Module):
@@ -233,6 +235,7 @@ class PerceptualLoss(nn.Module):
             c.style_weight * style,
             c.tv_weight * tv,
             c.grid_weight * grid_energy(self._whole(grid_phases(images))),
+            tv.new_zeros(()),
         )
 
     def _content(self, features: Tensor, target: Tensor) -> Tensor:

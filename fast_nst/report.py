@@ -33,12 +33,14 @@ class StepReport:
     """photographs per second since the last report"""
     remaining: float
     """seconds to the end at this rate"""
+    temporal: float = 0.0
+    """how much pictures change that should not, in runs for films"""
     validation: float | None = None
     """the objective of the averaged weights on photographs kept apart, where it was measured at this step"""
 
     @property
     def total(self) -> float:
-        return self.content + self.style + self.tv + self.grid
+        return self.content + self.style + self.tv + self.grid + self.temporal
 
     def __str__(self) -> str:
         measured = "" if self.validation is None else f"validation {self.validation:.4f}  "
@@ -125,7 +127,7 @@ class RunLog:
                 self._pending = self._pending[file.write(self._pending) :]
         except OSError as error:
             _log.warning("%s cannot be written, trying again: %s", self.path, error.strerror)
-        for name in ("content", "style", "tv", "grid", "total", "validation"):
+        for name in ("content", "style", "tv", "grid", "temporal", "total", "validation"):
             value = getattr(report, name)
             if value is not None:
                 self._show("add_scalar", f"loss/{name}", value, report.step)
@@ -200,9 +202,10 @@ def plot_losses(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         ("style", "#D55E00"),
         ("tv", "#009E73"),
         ("grid", "#CC79A7"),
+        ("temporal", "#E69F00"),
         ("total", "#000000"),
     ):
-        values = [max(float(line[name]), floor) for line in lines]
+        values = [max(float(line.get(name, 0)), floor) for line in lines]
         if max(values) <= floor:  # a term of weight 0 would stretch the axis over twelve decades
             continue
         axes.plot(steps, values, color=colour, alpha=0.2, linewidth=0.8)

@@ -13,6 +13,7 @@ from fast_nst.errors import first_line
 from fast_nst.losses import LossTerms, PerceptualLoss
 from fast_nst.training.average import WeightAverage
 from fast_nst.training.clipping import GradientLimit
+from fast_nst.training.motion import Motion, motion_of
 from fast_nst.training.ranks import Ranks
 from fast_nst.training.watch import LossScale, LossWatch
 from fast_nst.transform_net import TransformNet
@@ -29,6 +30,8 @@ class Learner:
         network: corrected in place.
         objective: what is minimised.
         averaging: share of the steps over which `average` is taken.
+        temporal: weight of what painted pictures differ by when the photographs only move; 0 for none.
+        seed: of those motions.
         device, precision: where and in which arithmetic the convolutions run.
         compiled: by torch.compile; should that fail, the steps are taken without, after a warning.
         ranks: the processes that share each batch.
@@ -45,6 +48,8 @@ class Learner:
         objective: PerceptualLoss,
         *,
         averaging: float,
+        temporal: float = 0.0,
+        seed: int = 0,
         device: torch.device,
         precision: str,
         compiled: bool,
@@ -52,6 +57,7 @@ class Learner:
     ) -> None:
         self.network, self.objective, self.ranks = network, objective, ranks
         self.device, self.precision = device, precision
+        self.temporal, self.seed = temporal, seed
         self.optimizer = torch.optim.Adam(network.parameters(), fused=True)
         self.average = WeightAverage(network, averaging)
         self.limit = GradientLimit(network.parameters())
@@ -59,7 +65,7 @@ class Learner:
         self.scale = LossScale(device) if precision == "fp16" else None
         self._statistics = [b for b in network.buffers() if b.is_floating_point()]  # batch norm's
         self._painter: nn.Module = ranks.wrap(network)
-        self.judge: Callable[[Tensor], LossTerms] = self._judge
+        self.judge: Callable[[Tensor, Motion | None], LossTerms] = self._judge
         self.compile(compiled)
 
     def compile(self, compiled: bool) -> None:
@@ -80,7 +86,7 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         before = [buffer.clone() for buffer in self._statistics]
-        terms = self._forward(images)
+        terms = self._forward(images, motion_of(self.seed, step, images) if self.temporal else None)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(terms.total if self.scale is None else terms.total * self.scale.scale)
         found = LossTerms(*self.ranks.mean(torch.stack([term.detach() for term in terms])).unbind())
@@ -103,21 +109,24 @@ class Learner:
         self.scale.update(broken)
         return broken
 
-    def _forward(self, images: Tensor) -> LossTerms:
+    def _forward(self, images: Tensor, motion: Motion | None) -> LossTerms:
         if self.judge == self._judge:
-            return self._judge(images)
+            return self._judge(images, motion)
         try:
-            return self.judge(images)
+            return self.judge(images, motion)
         except torch._dynamo.exc.TorchDynamoException as error:  # no working compiler, headers or Triton
             _log.warning("torch.compile failed, going on without it: %s", first_line(error))
             self.judge = self._judge
-            return self._judge(images)
+            return self._judge(images, motion)
 
-    def _judge(self, images: Tensor) -> LossTerms:
+    def _judge(self, images: Tensor, motion: Motion | None) -> LossTerms:
         with autocast(self.device, self.precision):
             painted = self._painter(images)
             terms: LossTerms = self.objective(painted, self.objective.content_target(images))
-            return terms
+            if motion is None:
+                return terms
+            again = self._painter(motion.disturbed(images).contiguous(memory_format=torch.channels_last))
+            return terms._replace(temporal=self.temporal * motion.disagreement(painted, again))
 
     def memory(self) -> dict[str, float]:
         """What the next steps depend on besides tensors of the network's size, by name."""

@@ -86,6 +86,8 @@ class Trainer:
             build_network(config, self.device),
             objective,
             averaging=config.averaging,
+            temporal=config.temporal_weight if config.temporal else 0.0,
+            seed=config.seed,
             device=self.device,
             precision=self.precision,
             compiled=self.compiled,
@@ -234,12 +236,11 @@ class Trainer:
             self.measured = {**self.validation(self.learner.average.network), "step": self.step}
 
     def _report(self, values: list[float], rate: float, speed: float, *, measured: bool) -> StepReport:
-        content, style, tv, grid = values
+        content, style, tv, grid, temporal = values
         done, left = self.elapsed, seconds_left(self.config, self.step, self.elapsed, speed)
         found = self.measured.get("objective") if measured else None
-        return StepReport(
-            self.step, self.config.steps, content, style, tv, grid, rate, done, speed, left, found
-        )
+        losses = (content, style, tv, grid)
+        return StepReport(self.step, self.config.steps, *losses, rate, done, speed, left, temporal, found)
 
     def _go_back(self) -> None:
         """From a run that is lost to its last good state, there to go on at half the learning rate."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from fast_nst.device import autocast
-from fast_nst.losses import PerceptualLoss
+from fast_nst.losses import LossTerms, PerceptualLoss
 from fast_nst.training.batches import as_images
 from fast_nst.training.photos import PhotoSource, center_crops
 
@@ -52,13 +52,12 @@ class Validation:
         Args:
             network: in evaluation mode, on the device.
         """
-        totals = torch.zeros(4, device=self.device)
+        totals = torch.zeros(len(LossTerms._fields), device=self.device)
         for start in range(0, len(self.crops), self.BATCH):
             crops = self.crops[start : start + self.BATCH]
             terms = self._judge(network, as_images(crops, self.device))
             totals += torch.stack(terms) * len(crops)
-        content, style, tv, grid = (totals / len(self.crops)).tolist()
-        found = {"content": content, "style": style, "tv": tv, "grid": grid}
+        found = dict(zip(LossTerms._fields, (totals / len(self.crops)).tolist(), strict=True))
         return found | {"objective": sum(found.values()), "photographs": len(self.crops)}
 
     def _judge(self, network: nn.Module, images: Tensor) -> tuple[Tensor, ...]:

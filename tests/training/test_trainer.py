@@ -97,7 +97,9 @@ def test_the_run_folder_explains_itself(config):
 
 
 @pytest.mark.parametrize("interrupted_at", [1, 3, 5])
-@pytest.mark.parametrize("stages", [{}, {"start_size": 32, "start_steps": 3, "image_size": 40}])
+@pytest.mark.parametrize(
+    "stages", [{}, {"start_size": 32, "start_steps": 3, "image_size": 40}, {"temporal": True}]
+)
 def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(config, tmp_path, interrupted_at, stages):
     config = replace(config, **stages)
     straight = replace(config, run=tmp_path / "straight", out=tmp_path / "straight.safetensors")
@@ -115,6 +117,15 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(config, tmp_path, in
 
     assert parts == losses
     assert_same(weights(config.run / "last.safetensors"), weights(straight.run / "last.safetensors"))
+
+
+def test_training_for_films_makes_pictures_steadier(config, tmp_path):
+    changes = []
+    for weight in (1e-6, 1000.0):
+        run = replace(config, run=tmp_path / f"{weight}", out=tmp_path / f"{weight}.safetensors", steps=30)
+        reports = list(Trainer(replace(run, temporal=True, temporal_weight=weight)))
+        changes.append(sum(report.temporal for report in reports[-5:]) / weight)
+    assert 0 < changes[1] < 0.7 * changes[0]
 
 
 def test_two_runs_of_one_seed_are_equal_and_of_two_seeds_are_not(config, tmp_path):

@@ -1,0 +1,82 @@
+"""Small motions and disturbances of photographs: what films do from one frame to the next, made from stills.
+
+A network trained to paint the same strokes on a photograph and on the same one moved a little does not
+flicker on films, without having seen any: the stability training of Zheng et al. 2016, with motion added.
+Not in the paper.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+__all__ = ["Motion", "motion_of"]
+
+SHIFT = 8  # pixels either way; strokes would otherwise stick to the network's own grid of 4
+ZOOM = 0.03  # either way, for every other step; resampling blurs, so not in all
+BRIGHTNESS = 0.05  # either way
+NOISE = 0.015  # standard deviation; a camera's is 0.005 to 0.02
+
+
+class Motion(NamedTuple):
+    """One motion for each picture of a batch.
+
+    Attributes:
+        grid: ``(B, H, W, 2)``, where each pixel comes from, in the coordinates of `grid_sample`.
+        inside: ``(B, 1, H, W)``, 1.0 where it comes from within the picture, else 0.0.
+        gain: ``(B, 1, 1, 1)``, change of brightness of the moved photographs.
+        noise: ``(B, 3, H, W)``, added to the moved photographs.
+    """
+
+    grid: Tensor
+    inside: Tensor
+    gain: Tensor
+    noise: Tensor
+
+    def of(self, pictures: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` pictures, moved and nothing else."""
+        grid = self.grid.to(pictures.dtype)
+        return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+
+    def disturbed(self, photos: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` photographs in [0, 1], moved, brightened or darkened, with noise; in [0, 1]."""
+        return (self.of(photos) * self.gain + self.noise).clamp(0, 1)
+
+    def disagreement(self, before: Tensor, after: Tensor) -> Tensor:
+        """Mean square of what a painted picture and its moved version differ by, where both show the same.
+
+        Args:
+            before, after: ``(B, 3, H, W)``, painted from the photographs and from the disturbed ones.
+
+        Returns:
+            A scalar, in squares of the picture's range.
+        """
+        with torch.autocast(before.device.type, enabled=False):
+            difference = (after.float() - self.of(before.float())) * self.inside
+            return difference.square().sum() / (3 * self.inside.sum()).clamp_min(1)
+
+
+def motion_of(seed: int, step: int, images: Tensor) -> Motion:
+    """The motion for the photographs of a step: a pure function of the seed and the step.
+
+    Args:
+        images: ``(B, 3, H, W)``; only its size and device count.
+    """
+    b, _, h, w = images.shape
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+
+    def uniform(*shape: int) -> Tensor:
+        return 2 * torch.rand(shape, generator=generator) - 1
+
+    shift = (uniform(b, 2) * (SHIFT + 0.5)).trunc()  # whole pixels: those are moved without blur
+    zoom = 1 + ZOOM * uniform(b) * (step % 2)
+    rows = torch.zeros(b, 2, 3)
+    rows[:, 0, 0] = rows[:, 1, 1] = zoom
+    rows[:, :, 2] = 2 * shift / torch.tensor([w, h])
+    grid = F.affine_grid(rows, [b, 3, h, w], align_corners=False)
+    inside = (grid.abs() <= 1).all(dim=-1)[:, None].float()
+    gain, noise = 1 + BRIGHTNESS * uniform(b, 1, 1, 1), NOISE * torch.randn(b, 3, h, w, generator=generator)
+    return Motion(*(t.to(images.device) for t in (grid, inside, gain, noise)))
