@@ -47,6 +47,8 @@ class NetworkConfig:
     """fractionally-strided convolution: 4x4 tied to nearest x2 + 3x3, 4x4 free, or the paper's 3x3"""
     padding: Literal["reflect", "paper"] = "reflect"
     """reflection at every convolution, or once at the input as in the paper"""
+    alignment: Literal["pad", "crop"] = "pad"
+    """for sides that are no multiples of 4: the picture is padded, or the result cropped (imported styles)"""
     output: Literal["linear", "tanh"] = "linear"
     """what follows the last convolution"""
     # The released code multiplies by 150 on a scale of 0 to 255, around the mean of the data.

@@ -210,12 +210,16 @@ class TransformNet(nn.Module):
         """The paper pads with reflections once, at the input; its convolutions then pad with zeros."""
         return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias)
 
+    def margins(self, height: int, width: int) -> tuple[int, int, int, int]:
+        """By how much a picture is reflected before the first layer: left, right, top, bottom."""
+        stride, m = STRIDE if self.config.alignment == "pad" else 1, self.margin
+        right, bottom = (max(MIN_SIZE, -(-size // stride) * stride) - size for size in (width, height))
+        return m, m + right, m, m + bottom
+
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)``, nominally in [0, 1], to the same shape, unclamped."""
         h, w = images.shape[-2:]
-        right, bottom = (max(MIN_SIZE, -(-size // STRIDE) * STRIDE) - size for size in (w, h))
-        m = self.margin
-        out: Tensor = self.body(reflection_pad(images, m, m + right, m, m + bottom))
+        out: Tensor = self.body(reflection_pad(images, *self.margins(h, w)))
         if self.config.output == "tanh":
             # [0, 1], with the paper's head room: their 150 tanh around the mean spans more than 0 to 255.
             out = 0.5 + self.config.tanh_scale * torch.tanh(out)

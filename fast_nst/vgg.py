@@ -19,10 +19,11 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from fast_nst.errors import InputError, first_line
+from fast_nst.errors import InputError
+from fast_nst.foreign import read_foreign, why_not
 from fast_nst.images import MAX_LEVEL
 
-__all__ = ["ARCHITECTURES", "VGGFeatures", "WeightsError", "layer_names", "load_vgg"]
+__all__ = ["ARCHITECTURES", "STATISTICS", "VGGFeatures", "WeightsError", "layer_names", "load_vgg"]
 
 Pooling = Literal["max", "average"]
 
@@ -46,7 +47,7 @@ class _Statistics(NamedTuple):
 
 # torchvision's own training recipe, and the Caffe weights that Gatys et al. and Johnson et al. used: those
 # take mean-subtracted values on a scale of 0 to 255, hence that deviation.
-_STATISTICS = {
+STATISTICS = {
     "IMAGENET1K_V1": _Statistics((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
     "IMAGENET1K_FEATURES": _Statistics((0.48235, 0.45882, 0.40784), (1 / MAX_LEVEL,) * 3),
 }
@@ -134,7 +135,7 @@ class VGGFeatures(nn.Module):
         depth = max((known.index(name) for name in self.layers), default=-1) + 1
         self.body = _build(arch, depth, pooling)
         # Not persistent: they are constants of the weights, not state to be saved.
-        chosen = _STATISTICS[statistics]
+        chosen = STATISTICS[statistics]
         self.register_buffer("mean", torch.tensor(chosen.mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(chosen.std).view(3, 1, 1), persistent=False)
         self.requires_grad_(False)
@@ -164,32 +165,10 @@ class VGGFeatures(nn.Module):
         return found
 
 
-def _why(error: Exception) -> str:
-    """torch advises to unpickle what it refuses, with the danger that has; we do not pass that on."""
-    if "weights_only" in str(error):
-        return "it holds more than plain tensors, or is no PyTorch file at all"
-    return first_line(error)
-
-
-def _tensors_of(path: Path) -> Mapping[str, Tensor]:
-    """The tensors of a .safetensors or .pth file, never running code from it."""
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise WeightsError(
-            f"no VGG weights at {path}; give --vgg-weights the path of an existing file"
-        ) from None
-    except Exception as error:  # safetensors, zipfile and pickle raise a dozen kinds between them
-        raise WeightsError(
-            f"{path} cannot be read as VGG weights (.safetensors or .pth): {_why(error)}"
-        ) from None
-    if not isinstance(loaded, Mapping):
-        raise WeightsError(f"{path} holds a {type(loaded).__name__}, not a dictionary of VGG weights")
-    return loaded
+def _read(file: Path) -> Mapping[str, Tensor]:
+    if not file.exists():
+        raise WeightsError(f"no VGG weights at {file}; give --vgg-weights the path of an existing file")
+    return read_foreign(file, "VGG weights", WeightsError)
 
 
 def _key_of(arch: str, layer: str) -> str:
@@ -244,7 +223,7 @@ def _download(arch: str, weights: str) -> tuple[Mapping[str, Tensor], str]:
                 weights_only=True,
             )
     except Exception as error:  # whatever the network, the disk, zipfile and pickle raise
-        reason = _why(error)
+        reason = why_not(error)
         if was_there:
             raise WeightsError(
                 f"{cached} cannot be read ({reason}); delete it to download it again"
@@ -278,13 +257,13 @@ def load_vgg(
         InputError: an unknown network or layer.
         WeightsError: no file, an unreadable one, or one that lacks a layer.
     """
-    if weights not in _STATISTICS:
-        raise InputError(f"unknown VGG weights {weights!r}; there are {' and '.join(_STATISTICS)}")
+    if weights not in STATISTICS:
+        raise InputError(f"unknown VGG weights {weights!r}; there are {' and '.join(STATISTICS)}")
     network = VGGFeatures(arch, layers, pooling=pooling, statistics=weights)
     if file is None:
         tensors, source = _download(arch, weights)
     else:
-        tensors, source = _tensors_of(Path(file)), str(file)
+        tensors, source = _read(Path(file)), str(file)
     _load_strictly(network, tensors, source)
     return network
 

@@ -91,7 +91,7 @@ def test_a_config_cannot_be_changed_by_accident():
         (
             NetworkConfig,
             {"xyz": 1},
-            "NetworkConfig has no option 'xyz'; known keys: blocks, norm, output, padding",
+            "NetworkConfig has no option 'xyz'; known keys: alignment, blocks, norm, output, padding",
         ),
         (
             TrainConfig,

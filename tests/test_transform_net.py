@@ -44,7 +44,8 @@ def picture(*shape: int, seed: int = 0) -> Tensor:
     return torch.rand(shape, generator=torch.Generator().manual_seed(seed))
 
 
-NETS = {preset: net(preset) for preset in ("default", "paper")} | {"free": net(upsample="free")}
+NETS = {preset: net(preset) for preset in ("default", "paper")}
+NETS |= {"free": net(upsample="free"), "crop": net(alignment="crop")}
 SMALL = {name: net(name, blocks=1) for name in ("default", "paper")}
 
 
@@ -164,6 +165,15 @@ def test_the_padding_that_makes_sizes_fit_is_reflected_and_cropped_away():
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("size", [(24, 24), (21, 23)])
+@torch.inference_mode()
+def test_a_cropping_network_is_its_layers_on_the_bare_picture(size):
+    network, image = NETS["crop"], picture(1, 3, *size)
+    out = network.body(image)
+    assert out.shape == (1, 3, 24, 24)
+    torch.testing.assert_close(network(image), out[..., : size[0], : size[1]], rtol=0, atol=0)
+
+
 def test_the_linear_output_is_unclamped_and_the_tanh_output_stays_in_the_papers_range():
     network = net()
     network.body.conv4.conv.bias.fill_(3.0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import keyword
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
@@ -16,6 +17,7 @@ COMMANDS = {
     "train": "train a style network from one painting",
     "stylize": "stylise pictures with a trained style",
     "styles": "list the bundled styles",
+    "import": "make a style of another project's trained network",
 }
 
 
@@ -26,7 +28,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fast-nst {__version__}")
         return DONE
     if given and given[0] in COMMANDS:
-        module = importlib.import_module(f"fast_nst.cli.{given[0]}")
+        name = given[0] + "_" * keyword.iskeyword(given[0])  # no module can be called import
+        module = importlib.import_module(f"fast_nst.cli.{name}")
         code: int = module.main(given[1:])
         return code
     listing = "\n".join(f"  fast-nst {name:<9} {words}" for name, words in COMMANDS.items())

@@ -20,7 +20,7 @@ def test_without_a_command_it_lists_them(said):
     answer = said(main.main, [])
     assert answer.code == 2
     assert answer.out == []
-    for name in ("train", "stylize", "styles"):
+    for name in ("train", "stylize", "styles", "import"):
         assert any(name in line for line in answer.err)
 
 
@@ -43,7 +43,7 @@ def test_an_unknown_command_gets_the_nearest_name(said):
     assert "did you mean" not in said(main.main, ["qqq"]).err[0]
 
 
-@pytest.mark.parametrize("name", ["train", "stylize", "styles"])
+@pytest.mark.parametrize("name", ["train", "stylize", "styles", "import"])
 def test_each_command_has_its_help_and_its_explanation_under_its_own_name(said, name):
     answer = said(main.main, [name, "--help"])
     assert answer.code == 0

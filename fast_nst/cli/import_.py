@@ -1,0 +1,58 @@
+"""``fast-nst import``: a trained network of another project becomes a style of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fast_nst.cli.common import DONE, guarded, put, say
+from fast_nst.errors import InputError
+
+__all__ = ["main"]
+
+DESCRIPTION = """Import a trained network of another project.
+
+  fast-nst import candy.pth                            -> candy.safetensors, for --style
+  fast-nst import mosaic.model --out styles/mosaic.safetensors
+"""
+
+
+@dataclass(frozen=True)
+class ImportConfig:
+    """Import a trained network of another project."""
+
+    out: Path | None = None
+    """the checkpoint to write [default: NAME.safetensors in the current folder]"""
+    overwrite: bool = False
+    """replace an existing file"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return guarded(_import, arguments)
+
+
+def _import(arguments: list[str]) -> int:
+    from fast_nst.cli.parsing import parse_with_sources
+
+    files, config = parse_with_sources(
+        ImportConfig, arguments, prog="fast-nst import", description=DESCRIPTION, help="a .pth file of theirs"
+    )
+    if len(files) != 1:
+        raise InputError(f"give one file to import, got {len(files)}: fast-nst import candy.pth")
+    out = config.out or Path(Path(files[0]).with_suffix(".safetensors").name)
+    if out.suffix != ".safetensors":
+        raise InputError(f"--out {out}: a style's file ends in .safetensors")
+    if out.exists() and not config.overwrite:
+        raise InputError(f"{out} exists; give --overwrite or another --out")
+    from fast_nst.checkpoint import save_checkpoint
+    from fast_nst.importing import import_network
+
+    network, about = import_network(files[0])
+    # In fp32: what was imported paints what it painted, and not nearly that.
+    save_checkpoint(out, network, {**about, "style": out.stem}, half=False)
+    widths = "-".join(str(width) for width in network.config.widths)
+    say(f"{about['imported']['project']}, {widths}, {network.config.blocks} residual blocks")
+    put(str(out))
+    return DONE
