@@ -493,15 +493,37 @@ def test_an_unknown_style_gets_the_nearest_name(said, picture, monkeypatch, styl
     assert "unknown style 'stary-nigth'; did you mean 'starry-night'?" in answer.err[0]
 
 
-def test_an_unknown_flag_gets_the_nearest_name(stylize, picture, here):
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--overwrit"], "unknown option --overwrit; did you mean --overwrite?"),
+        (["--skip_exist"], "unknown option --skip_exist; did you mean --skip-existing?"),
+        (["--sise=3"], "unknown option --sise; did you mean --size?"),
+        (["--qqq"], "unknown option --qqq; --help lists all of them"),
+        (["-s", "x"], "unknown option -s; --help lists all of them"),
+        (["--size"], "--size needs a value; --help says which"),
+        (["--size", "big"], "--size: 'big' is not a whole number; "),
+        (["--precision", "fp3"], "invalid choice 'fp3' for argument '--precision'. Expected one of ('auto',"),
+        (["--json=3"], "Unrecognized options: 3; "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_wrong_flag_is_one_clear_line(said, style, picture, here, arguments, told):
     picture("a.png")
     before = tree(here)
-    answer = stylize("a.png", "--overwrit")
-    assert answer.code == 2
-    assert answer.out == []
-    assert any("--overwrit" in line for line in answer.err)
-    assert any("--overwrite" in line for line in answer.err)
+    answer = said(command.main, ["--style", style, "a.png", *arguments])
+    assert (answer.code, answer.out) == (2, [])
+    assert len(answer.err) == 1
+    assert answer.err[0].startswith(f"error: {told}")
     assert tree(here) == before
+
+
+def test_pictures_may_stand_before_between_and_behind_the_flags(said, style, picture):
+    for name in ("a.png", "bb.png", "ccc.png", "-d.png"):
+        picture(name)
+    order = ["a.png", "--style", style, "bb.png", "--no-json", "ccc.png", "--size=8", "--", "-d.png"]
+    answer = said(command.main, order)
+    assert (answer.code, answer.out) == (0, ["a_dots.png", "bb_dots.png", "ccc_dots.png", "-d_dots.png"])
 
 
 def test_one_bad_file_does_not_stop_the_others(stylize, picture, here):
