@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fast_nst.cli.jobs import Job, plan
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
+from fast_nst.inference.jobs import Job, plan
 
 
 def planned(
