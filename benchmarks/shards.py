@@ -3,8 +3,8 @@
     python benchmarks/shards.py
     python benchmarks/shards.py --pictures 2000 --shards 4 --kills 1 --seed 0
 
-The network is a small untrained one: what is tried is the bookkeeping. Every picture has to be there once, with
-the bytes of an undisturbed run, and once in the manifest that the shards share; nothing else may be left.
+The network is a small untrained one: what is tried is the bookkeeping. Every picture has to be there once,
+with the bytes of an undisturbed run, and once in the manifest the shards share; nothing else may be left.
 """
 
 from __future__ import annotations
@@ -85,9 +85,8 @@ def disturbed(command: list[str], folder: Path, options: Options) -> list[int]:
     # Each kill waits for the results to reach a random number: a time would hit the start-up or nothing.
     kills = [i for i in running for _ in range(options.kills)]
     moments.shuffle(kills)
-    for goal, i in zip(
-        sorted(moments.sample(range(options.pictures * 3 // 4), len(kills))), kills, strict=True
-    ):
+    goals = sorted(moments.sample(range(options.pictures * 3 // 4), len(kills)))
+    for goal, i in zip(goals, kills, strict=True):
         while sum(1 for _ in folder.glob("killed/*/*.png")) < goal:
             time.sleep(0.005)
         time.sleep(moments.random() * 0.01)
@@ -115,9 +114,8 @@ def main() -> None:
     painted = Counter(line["input"] for line in lines if line["ok"])
     late = sum(line["skipped"] for line in lines)
     print(f"killed with {', '.join(map(str, there))} of {options.pictures} results there")
-    print(
-        f"files: {len(found)} of {len(wanted)}; with other bytes: {sum(wanted[n] != found.get(n) for n in wanted)}"
-    )
+    other = sum(wanted[name] != found.get(name) for name in wanted)
+    print(f"files: {len(found)} of {len(wanted)}, of them with other bytes: {other}")
     print(f"files that should not be there: {len(found.keys() - wanted.keys())}")
     print(f"pictures in the manifest: {len(painted)}, recorded twice: {sum(n > 1 for n in painted.values())}")
     print(f"records that a kill took, made up for: {late}")

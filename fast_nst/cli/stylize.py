@@ -47,7 +47,8 @@ def _stylize(arguments: list[str]) -> int:
         return USAGE
     sources, config = _parse(arguments)
     from fast_nst.checkpoint import find_style, load_checkpoint
-    from fast_nst.inference.jobs import plan
+    from fast_nst.files import remove_leftovers
+    from fast_nst.inference.jobs import folders, plan
     from fast_nst.inference.manifest import record
 
     file = find_style(config.style)
@@ -55,6 +56,7 @@ def _stylize(arguments: list[str]) -> int:
     _check_streams(jobs, config)
     jobs, config, alone = _divide(jobs, config)
     checkpoint = load_checkpoint(file)
+    remove_leftovers(folders(jobs))
     tell = partial(record, style=checkpoint.style, checkpoint=checkpoint.about["sha256"])
     failed = 0
     with _manifest(jobs, config, alone) as manifest, Progress(len(jobs), "picture") as progress:

@@ -15,7 +15,7 @@ from fast_nst.errors import InputError
 from fast_nst.images import can_write, find_pictures
 from fast_nst.storage import is_remote, join, list_pictures, local
 
-__all__ = ["STANDARD", "Job", "plan"]
+__all__ = ["STANDARD", "Job", "folders", "plan"]
 
 STANDARD = "-"  # stdin as a source, stdout as an output
 DEMO = "demo"  # a source for a first try: a photograph that comes with a package we need anyway
@@ -74,11 +74,17 @@ def plan(sources: Sequence[str], style: str, config: StylizeConfig) -> list[Job]
     _check_out(config, one=one, count=len(pictures))
     jobs = [Job(picture.source, _target(picture, style, config, one=one)) for picture in pictures]
     # What a pattern matches beside its inputs, since an earlier run or another shard has painted it.
-    results = {_key(job.target): job.source for job in jobs}
-    harvest = {p.source for p in pictures if p.matched and results.get(_key(p.source), p.source) != p.source}
+    results = {_key(job.target) for job in jobs if _key(job.target) != _key(job.source)}
+    harvest = {picture.source for picture in pictures if picture.matched and _key(picture.source) in results}
     jobs = [job for job in jobs if job.source not in harvest]
     _check_targets(jobs, config)
     return faults + jobs
+
+
+def folders(jobs: Sequence[Job]) -> list[Path]:
+    """Where their results go, addresses and stdout left out."""
+    files = (job.target for job in jobs if job.target not in ("", STANDARD) and not is_remote(job.target))
+    return list(dict.fromkeys(Path(target).parent for target in files))
 
 
 class _NothingFound(InputError):

@@ -16,7 +16,6 @@ import torch
 
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError, one_line
-from fast_nst.files import remove_leftovers
 from fast_nst.images import ImageReadError, Picture, fit, keeps_alpha, read_picture, write_picture
 from fast_nst.inference.jobs import STANDARD, Job
 from fast_nst.inference.stylizer import Stylizer
@@ -56,12 +55,7 @@ class Result:
 
 
 def paint(jobs: Sequence[Job], stylizer: Stylizer, config: StylizeConfig) -> Iterator[Result]:
-    """Every job's result in order; pictures of equal size that follow each other share a batch.
-
-    What a killed process left half-written where results go is removed first.
-    """
-    places = (Path(job.target).parent for job in jobs if job.target != STANDARD and not is_remote(job.target))
-    remove_leftovers(dict.fromkeys(places))
+    """Every job's result in order; pictures of equal size that follow each other share a batch."""
     batch: list[Result] = []
     for result in _read_ahead(jobs, config):
         full = len(batch) == config.batch_size
