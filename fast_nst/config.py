@@ -310,6 +310,12 @@ class StylizeConfig:
     """arithmetic of the convolutions; auto is fp32 on a processor, bf16 on a CUDA device that has it"""
     json: bool = False
     """print one JSON record a picture to stdout"""
+    shard: str | None = None
+    """paint one part of the pictures, such as 0/4, 1/4, 2/4 or 3/4 [default: as torchrun or srun says]"""
+    manifest: str | None = None
+    """append one JSON record a picture to this file, which shards can share"""
+    cluster: bool = False
+    """paint on all machines of a Ray cluster, or on all processors of this one"""
 
     def __post_init__(self) -> None:
         for name in ("size", "batch_size", "max_pixels", "quality"):
@@ -320,6 +326,10 @@ class StylizeConfig:
             raise InputError(f"--quality goes from 1 to 100, got {self.quality}")
         if self.overwrite and self.skip_existing:
             raise InputError("--overwrite and --skip-existing exclude each other; give one")
+        if self.manifest == "":
+            raise InputError("--manifest is empty; give a file")
+        if self.cluster and self.shard is not None:
+            raise InputError("--cluster divides the pictures itself; leave out --shard")
 
 
 def _flag(name: str) -> str:

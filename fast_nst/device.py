@@ -11,7 +11,15 @@ import torch
 
 from fast_nst.errors import InputError
 
-__all__ = ["autocast", "choose_device", "choose_precision", "cpu_has_bf16", "free_memory", "has_compiler"]
+__all__ = [
+    "autocast",
+    "choose_device",
+    "choose_precision",
+    "cpu_has_bf16",
+    "deal_device",
+    "free_memory",
+    "has_compiler",
+]
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -36,6 +44,14 @@ def choose_device(name: str = "auto") -> torch.device:
     if device.type != "cpu" and (device.index or 0) >= (count := torch.accelerator.device_count()):
         raise InputError(f"no device {name!r} here; this machine has {count} of them, counted from 0")
     return device
+
+
+def deal_device(local_rank: int) -> str:
+    """What ``auto`` means for one of several processes of this machine: its devices are dealt out in turn."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if found is None or (count := torch.accelerator.device_count()) < 2:
+        return "auto"
+    return f"{found.type}:{local_rank % count}"
 
 
 def cpu_has_bf16() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["InputError", "first_line"]
+__all__ = ["InputError", "first_line", "one_line"]
 
 
 class InputError(ValueError):
@@ -16,3 +16,12 @@ class InputError(ValueError):
 def first_line(error: BaseException) -> str:
     """Another library's reason, cut to its first line for a message of ours."""
     return next(iter(str(error).splitlines()), "") or type(error).__name__
+
+
+def one_line(error: BaseException) -> str:
+    """What went wrong; for the system's errors, with the file's name in front."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, OSError) and error.strerror:
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    # File names may hold line ends, escape sequences of terminals, or bytes that are no text.
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)

@@ -13,9 +13,6 @@ import errno
 import io
 import os
 import stat
-import threading
-import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -26,6 +23,7 @@ from PIL import Image
 
 from fast_nst.decoding import srgb_profile
 from fast_nst.errors import InputError
+from fast_nst.files import replace_file
 from fast_nst.image_files import (
     EXTENSIONS,
     FORMATS,
@@ -218,7 +216,7 @@ def write_picture(
     data = _encode(picture, writer, quality, name)
     try:
         if isinstance(target, str | Path):
-            _replace(Path(target), data)
+            replace_file(Path(target), data)
         else:
             target.write(data)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name, a closed stream
@@ -269,20 +267,6 @@ def _encode(picture: Picture, writer: _Writer, quality: int, name: str | Path) -
         why = str(error) or type(error).__name__
         raise ImageWriteError(name, f"cannot be encoded as {writer.format} ({why})") from error
     return buffer.getvalue()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    # Short and free of the target's name, which may be as long as the file system allows. Opened as any new
-    # file is, so that the umask decides who may read it; `tempfile` would make it private.
-    partial = path.parent / f".{os.getpid()}-{threading.get_ident()}-{uuid.uuid4().hex[:8]}.partial"
-    try:
-        with open(partial, "xb") as file:
-            file.write(data)
-        os.replace(partial, path)
-    except BaseException:  # Ctrl-C leaves no litter either
-        with suppress(OSError):
-            partial.unlink()
-        raise
 
 
 def _write_reason(error: OSError | ValueError, path: Path) -> str:

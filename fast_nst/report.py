@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-__all__ = ["RunLog", "StepReport", "Stopwatch", "plot_losses", "read_metrics"]
+__all__ = ["RunLog", "StepReport", "Stopwatch", "plot_losses", "read_metrics", "read_records"]
 
 _log = logging.getLogger("fast_nst")
 
@@ -162,19 +162,23 @@ class RunLog:
                 _log.warning("loss.png cannot be written: %s", error.strerror or error)
 
 
+def read_records(path: Path) -> Iterator[dict[str, Any]]:
+    """The records of a JSON-lines file, none if it is not there; a line cut short by a kill is left out."""
+    if not path.is_file():
+        return
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for text in lines:
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:
+                continue
+            if isinstance(line, dict):
+                yield line
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """The lines of a metrics.jsonl; a last line cut short by a killed run is left out."""
-    if not path.is_file():
-        return []
-    lines: list[dict[str, Any]] = []
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            line = json.loads(text)
-        except json.JSONDecodeError:
-            continue
-        if isinstance(line, dict) and "step" in line:
-            lines.append(line)
-    return lines
+    return [line for line in read_records(path) if "step" in line]
 
 
 def smooth(values: Sequence[float], share: float = 0.05) -> list[float]:

@@ -17,11 +17,13 @@ SCRIPTS = [ROOT / "train.py", ROOT / "stylize.py"]
 # Imports only ever point down this list; a package of several modules is one entry.
 ORDER = [
     "errors",
+    "files",
     "plain",
     "config",
     "decoding",
     "image_files",
     "images",
+    "storage",
     "report",
     "device",
     "foreign",

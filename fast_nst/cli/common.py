@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from fast_nst.errors import InputError
+from fast_nst.errors import InputError, one_line
 
 __all__ = [
     "DONE",
@@ -22,7 +22,6 @@ __all__ = [
     "USAGE",
     "Terminated",
     "guarded",
-    "one_line",
     "program",
     "put",
     "say",
@@ -96,15 +95,6 @@ def _settle_stdout() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def one_line(error: BaseException) -> str:
-    """What went wrong; for the system's errors, with the file's name in front."""
-    text = str(error) or type(error).__name__
-    if isinstance(error, OSError) and error.strerror:
-        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    # File names may hold line ends, escape sequences of terminals, or bytes that are no text.
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def _fail(reason: str, given: Sequence[str], code: int) -> int:

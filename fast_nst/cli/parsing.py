@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import io
+import itertools
+import re
 import tomllib
 import typing
 from collections.abc import Sequence
+from contextlib import redirect_stderr
+from difflib import get_close_matches
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, TypeVar
@@ -26,17 +31,18 @@ def parse(config: type[T], arguments: Sequence[str], *, prog: str, description: 
     """Arguments as a config.
 
     Raises:
-        InputError: a ``--config`` file that is missing or wrong, or a value out of range.
-        SystemExit: 2 for an unknown flag or a missing argument, after a message; 0 for ``--help``.
+        InputError: an unknown flag, a missing or wrong value, or a ``--config`` file that cannot be used.
+        SystemExit: 0, after ``--help``.
     """
     command = _command(config)
+    _split(arguments, _known_flags(command))  # in one line, what is unknown; the parser wants their order
     return _settings(config, _run(command, config, arguments, prog, description))
 
 
 def parse_with_sources(
     config: type[T], arguments: Sequence[str], *, prog: str, description: str, help: str
 ) -> tuple[list[str], T]:
-    """As `parse`, with sources beside the flags, as many as there are; after ``--`` they may begin with -."""
+    """As `parse`, with sources before, between and after the flags; after ``--`` they may begin with -."""
     flags, after = list(arguments), list[str]()
     if "--" in flags:
         cut = flags.index("--")
@@ -45,8 +51,48 @@ def parse_with_sources(
     after = [f"./{name}" if name.startswith("-") and name != "-" else name for name in after]
     told = tyro.conf.arg(metavar="SOURCE", help=help, help_behavior_hint="")
     source = ("sources", Annotated[tuple[str, ...], tyro.conf.Positional, told], ())
-    parsed = _run(_command(config, source), config, [*flags, *after], prog, description)
+    command = _command(config, source)
+    before, flags = _split(flags, _known_flags(command))
+    parsed = _run(command, config, [*before, *after, *flags], prog, description)
     return list(parsed.sources), _settings(config, parsed)
+
+
+def _known_flags(command: type[Any]) -> dict[str, bool]:
+    """Every flag of a command, nested configs' too, and whether a value follows it."""
+    hints, known = typing.get_type_hints(command), {"--help": False}
+    for field in dataclasses.fields(command):
+        hint, name = hints[field.name], field.name.replace("_", "-")
+        if dataclasses.is_dataclass(hint):
+            known |= _known_flags(typing.cast(type, hint))
+        elif hint is bool:
+            known |= {f"--{name}": False, f"--no-{name}": False}
+        elif name != "sources":
+            known[f"--{name}"] = True
+    return known
+
+
+def _split(arguments: Sequence[str], known: dict[str, bool]) -> tuple[list[str], list[str]]:
+    """The words that belong to no flag, and the flags with one value each."""
+    words: list[str] = []
+    flags: list[str] = []
+    rest = list(arguments)
+    while rest:
+        word = rest.pop(0)
+        if word in ("-", "-h") or not word.startswith("-"):
+            (flags if word == "-h" else words).append(word)
+            continue
+        typed, equals, _ = word.partition("=")
+        name = typed.replace("_", "-")
+        if name not in known:
+            near = get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else "--help lists all of them"
+            raise InputError(f"unknown option {typed}; {hint}")
+        flags.append(word)
+        if known[name] and not equals:
+            if not rest:
+                raise InputError(f"{name} needs a value; --help says which")
+            flags.append(rest.pop(0))
+    return words, flags
 
 
 def _command(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
@@ -71,15 +117,38 @@ def _command(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
 
 def _run(command: type[Any], config: type[Any], arguments: Sequence[str], prog: str, description: str) -> Any:
     file = _config_file(arguments)
-    return tyro.cli(
-        command,
-        args=arguments,
-        prog=prog,
-        description=description,
-        default=tyro.MISSING_NONPROP if file is None else command(**_from_file(config, file)),
-        registry=_registry,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    told = io.StringIO()
+    try:
+        with redirect_stderr(told):
+            return tyro.cli(
+                command,
+                args=arguments,
+                prog=prog,
+                description=description,
+                default=tyro.MISSING_NONPROP if file is None else command(**_from_file(config, file)),
+                registry=_registry,
+                config=(tyro.conf.OmitArgPrefixes,),
+            )
+    except SystemExit as end:
+        if not end.code:
+            raise
+    raise InputError(f"{_reason(told.getvalue())}; {prog} --help lists all options")
+
+
+def _reason(box: str) -> str:
+    """What the parser's box says between its title and its first rule, in one line."""
+    title, *lines = [line.strip(" │╭╮╰╯─") for line in box.splitlines()] or [""]
+    # Where stdout has no UTF-8 there is a rule under the title, and rules are made of hyphens.
+    rows = itertools.dropwhile(_is_rule, lines)
+    said = " ".join(itertools.takewhile(lambda row: not _is_rule(row), rows)).removesuffix(".")
+    if title == "Required options":
+        return f"{' and '.join(re.findall(r'--[a-z-]+ [A-Z]+', said))} must be given"
+    said = said.removeprefix("Error parsing ").removeprefix("loss: ")
+    return said or title or "the command line cannot be understood"
+
+
+def _is_rule(row: str) -> bool:
+    return not row.strip("-")
 
 
 def _settings(config: type[T], parsed: Any) -> T:
@@ -133,4 +202,26 @@ def _optional(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         spec,
         is_instance=lambda value: value is None or spec.is_instance(value),
         str_from_instance=lambda value: [] if value is None else spec.str_from_instance(value),
+    )
+
+
+@_registry.primitive_rule
+def _number(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Numbers, refused in words that say what was wanted."""
+    if info.type not in (int, float):
+        return None
+    kind, wanted = info.type, "a whole number" if info.type is int else "a number"
+
+    def read(words: list[str]) -> Any:
+        try:
+            return kind(words[0])
+        except ValueError:
+            raise ValueError(f"{words[0]!r} is not {wanted}") from None
+
+    return PrimitiveConstructorSpec(
+        nargs=1,
+        metavar=kind.__name__.upper(),
+        instance_from_str=read,
+        is_instance=lambda value: isinstance(value, int | kind) and not isinstance(value, bool),
+        str_from_instance=lambda value: [str(value)],
     )

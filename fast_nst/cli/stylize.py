@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fast_nst.cli.common import DONE, FAILED, USAGE, guarded, one_line, program, put, say
+from fast_nst.cli.common import DONE, FAILED, USAGE, guarded, program, put, say
 from fast_nst.cli.progress import Progress
 from fast_nst.config import StylizeConfig
-from fast_nst.errors import InputError
+from fast_nst.errors import InputError, one_line
 
 if TYPE_CHECKING:
-    from fast_nst.cli.jobs import Job
-    from fast_nst.cli.painting import Result
+    from fast_nst.checkpoint import Checkpoint
+    from fast_nst.inference.jobs import Job
+    from fast_nst.inference.manifest import Manifest
+    from fast_nst.inference.painting import Result
 
 __all__ = ["main"]
 
@@ -40,25 +47,76 @@ def _stylize(arguments: list[str]) -> int:
         return USAGE
     sources, config = _parse(arguments)
     from fast_nst.checkpoint import find_style, load_checkpoint
-    from fast_nst.cli.jobs import plan
-    from fast_nst.cli.painting import paint
-    from fast_nst.inference.stylizer import Stylizer
+    from fast_nst.files import remove_leftovers
+    from fast_nst.inference.jobs import folders, plan
+    from fast_nst.inference.manifest import record
 
     file = find_style(config.style)
     jobs = plan(sources, file.stem, config)
     _check_streams(jobs, config)
-    stylizer = Stylizer(load_checkpoint(file), device=config.device, precision=config.precision)
-    say(f"{file.stem}, {stylizer.device.type} {stylizer.precision}")
+    jobs, config, alone = _divide(jobs, config)
+    checkpoint = load_checkpoint(file)
+    remove_leftovers(folders(jobs))
+    tell = partial(record, style=checkpoint.style, checkpoint=checkpoint.about["sha256"])
     failed = 0
-    with Progress(len(jobs), "picture") as progress:
-        for done, result in enumerate(paint(jobs, stylizer, config), start=1):
+    with _manifest(jobs, config, alone) as manifest, Progress(len(jobs), "picture") as progress:
+        for done, result in enumerate(_painted(jobs, file.stem, checkpoint, config), start=1):
             failed += result.error is not None
+            line = tell(result)
+            if manifest is not None:
+                manifest.add(line)
             with progress.aside():
-                _print(result, config)
+                _print(result, line if config.json else None)
             progress.show(done, f"{done}/{len(jobs)} pictures, {failed} failed")
     if len(jobs) > 1 and failed:
         say(f"{failed} of {len(jobs)} pictures failed")
     return FAILED if failed else DONE
+
+
+def _divide(jobs: list[Job], config: StylizeConfig) -> tuple[list[Job], StylizeConfig, bool]:
+    """This shard's jobs, its device, and whether they are all; it is told what is left to other shards."""
+    from fast_nst.inference.shards import choose_shard
+
+    shard = choose_shard(config.shard, {} if config.cluster else os.environ)
+    if shard.count == 1:
+        return jobs, config, True
+    part = shard.part(jobs, config)
+    origin = "" if shard.origin == "--shard" else f" (from {shard.origin}; --shard 0/1 takes all)"
+    say(f"shard {shard.index}/{shard.count}{origin}: {len(part)} of {len(jobs)} pictures")
+    if config.device == "auto" and shard.local_rank is not None:
+        from fast_nst.device import deal_device
+
+        config = dataclasses.replace(config, device=deal_device(shard.local_rank))
+    return part, config, False
+
+
+@contextmanager
+def _manifest(jobs: list[Job], config: StylizeConfig, alone: bool) -> Iterator[Manifest | None]:
+    if config.manifest is None:
+        yield None
+        return
+    from fast_nst.inference.manifest import Manifest
+
+    manifest = Manifest(Path(config.manifest), jobs, alone=alone)
+    try:
+        yield manifest
+    finally:
+        manifest.close()
+
+
+def _painted(jobs: list[Job], name: str, checkpoint: Checkpoint, config: StylizeConfig) -> Iterator[Result]:
+    """The results, from this process or from a cluster."""
+    if config.cluster:
+        from fast_nst.inference.cluster import paint_on_cluster
+
+        yield from paint_on_cluster(jobs, checkpoint, config, on_start=lambda words: say(f"{name}, {words}"))
+        return
+    from fast_nst.inference.painting import paint
+    from fast_nst.inference.stylizer import Stylizer
+
+    stylizer = Stylizer(checkpoint, device=config.device, precision=config.precision)
+    say(f"{name}, {stylizer.device.type} {stylizer.precision}")
+    yield from paint(jobs, stylizer, config)
 
 
 def _description(prog: str) -> str:
@@ -79,7 +137,7 @@ def _parse(arguments: list[str]) -> tuple[list[str], StylizeConfig]:
 
 def _check_streams(jobs: Sequence[Job], config: StylizeConfig) -> None:
     """Refuse to wait at a keyboard for a picture, and to pour one into a terminal or among records."""
-    from fast_nst.cli.jobs import STANDARD
+    from fast_nst.inference.jobs import STANDARD
 
     if any(job.source == STANDARD for job in jobs) and sys.stdin.isatty():
         raise InputError("stdin is a terminal; give it a picture: - < photo.jpg")
@@ -90,24 +148,14 @@ def _check_streams(jobs: Sequence[Job], config: StylizeConfig) -> None:
             raise InputError("stdout is a terminal; give --out FILE, or send it on: > painted.png")
 
 
-def _print(result: Result, config: StylizeConfig) -> None:
-    """Paths, or JSON records, on stdout; words on stderr."""
+def _print(result: Result, line: dict[str, Any] | None) -> None:
+    """The path, or the record, on stdout; words on stderr."""
     job = result.job
     for words in result.words:
         say(f"{one_line(InputError(job.source))}: {words}")
     if result.error is not None:
         say(f"error: {result.error}")
-    if config.json:
-        record: dict[str, Any] = {
-            "input": job.source,
-            "output": None if result.error else job.target,
-            "ok": result.error is None,
-            "skipped": result.skipped,
-            "error": result.error,
-            "width": result.width,
-            "height": result.height,
-            "ms": result.ms,
-        }
-        put(json.dumps(record))
+    if line is not None:
+        put(json.dumps(line))
     elif job.target != "-" and result.error is None and not result.skipped:
         put(job.target)

@@ -23,10 +23,12 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
+from fast_nst.checkpoint import load_checkpoint
 from fast_nst.cli import stylize as command
 from fast_nst.config import StylizeConfig
 from fast_nst.images import MAX_PIXELS
 from fast_nst.inference.stylizer import Stylizer
+from fast_nst.storage import read_bytes, write_bytes
 from fast_nst.transform_net import TransformNet
 
 SCRIPT = Path(__file__).parents[2] / "stylize.py"
@@ -493,15 +495,37 @@ def test_an_unknown_style_gets_the_nearest_name(said, picture, monkeypatch, styl
     assert "unknown style 'stary-nigth'; did you mean 'starry-night'?" in answer.err[0]
 
 
-def test_an_unknown_flag_gets_the_nearest_name(stylize, picture, here):
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--overwrit"], "unknown option --overwrit; did you mean --overwrite?"),
+        (["--skip_exist"], "unknown option --skip_exist; did you mean --skip-existing?"),
+        (["--sise=3"], "unknown option --sise; did you mean --size?"),
+        (["--qqq"], "unknown option --qqq; --help lists all of them"),
+        (["-s", "x"], "unknown option -s; --help lists all of them"),
+        (["--size"], "--size needs a value; --help says which"),
+        (["--size", "big"], "--size: 'big' is not a whole number; "),
+        (["--precision", "fp3"], "invalid choice 'fp3' for argument '--precision'. Expected one of ('auto',"),
+        (["--json=3"], "Unrecognized options: 3; "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_wrong_flag_is_one_clear_line(said, style, picture, here, arguments, told):
     picture("a.png")
     before = tree(here)
-    answer = stylize("a.png", "--overwrit")
-    assert answer.code == 2
-    assert answer.out == []
-    assert any("--overwrit" in line for line in answer.err)
-    assert any("--overwrite" in line for line in answer.err)
+    answer = said(command.main, ["--style", style, "a.png", *arguments])
+    assert (answer.code, answer.out) == (2, [])
+    assert len(answer.err) == 1
+    assert answer.err[0].startswith(f"error: {told}")
     assert tree(here) == before
+
+
+def test_pictures_may_stand_before_between_and_behind_the_flags(said, style, picture):
+    for name in ("a.png", "bb.png", "ccc.png", "-d.png"):
+        picture(name)
+    order = ["a.png", "--style", style, "bb.png", "--no-json", "ccc.png", "--size=8", "--", "-d.png"]
+    answer = said(command.main, order)
+    assert (answer.code, answer.out) == (0, ["a_dots.png", "bb_dots.png", "ccc_dots.png", "-d_dots.png"])
 
 
 def test_one_bad_file_does_not_stop_the_others(stylize, picture, here):
@@ -514,6 +538,18 @@ def test_one_bad_file_does_not_stop_the_others(stylize, picture, here):
     assert len(answer.errors) == 1
     assert answer.errors[0].startswith("error: in/b.png: ")
     assert answer.err[-1] == "1 of 3 pictures failed"
+
+
+def test_a_source_without_pictures_does_not_stop_the_others(stylize, picture, here):
+    picture("a.png")
+    (here / "empty").mkdir()
+    answer = stylize("*.webp", "a.png", "empty", "--json")
+    assert answer.code == 1
+    assert [json.loads(line)["output"] for line in answer.out] == [None, None, "a_dots.png"]
+    assert len(answer.errors) == 2
+    assert answer.errors[0] == "error: no file matches *.webp"
+    assert answer.errors[1].startswith("error: no pictures in the folder empty; ")
+    assert answer.err[-1] == "2 of 3 pictures failed"
 
 
 def test_a_picture_too_large_for_the_memory_does_not_stop_the_others(stylize, picture, monkeypatch):
@@ -633,3 +669,88 @@ def test_a_terminal_gets_a_progress_bar_and_stdout_stays_clean(picture, here, st
     assert answer.stdout == b"a_dots.png\nbb_dots.png\n"
     assert b"2/2" in shown
     assert b"picture" in shown
+
+
+@pytest.mark.parametrize("batch", ["1", "3"])
+def test_shards_paint_every_picture_once_and_share_a_manifest(stylize, style, picture, here, batch):
+    for i in range(20):
+        picture(f"in/{'x' * (i + 1)}.png", 8, 8)
+    (here / "in/bad.jpg").write_text("Dear diary")
+    stylize("in", "--out", "whole", "--batch-size", batch)
+    rest = ["--out", "parts", "--skip-existing", "--manifest", "m.jsonl", "--batch-size", batch]
+    answers = [stylize("in", *rest, "--shard", f"{i}/3") for i in range(3)]
+    assert sorted(line for answer in answers for line in answer.out) == [
+        f"parts/{name}" for name in tree(here / "whole")
+    ]
+    assert sorted(answer.code for answer in answers) == [0, 0, 1]
+    sizes = [int(answer.err[0].split(": ")[1].split(" of ")[0]) for answer in answers]
+    assert sum(sizes) == 21
+    assert answers[0].err[0] == f"shard 0/3: {sizes[0]} of 21 pictures"
+    for name in tree(here / "whole"):
+        difference = pixels(f"parts/{name}").astype(int) - pixels(f"whole/{name}")
+        assert np.abs(difference).max() <= (batch != "1")
+    records = [json.loads(line) for line in (here / "m.jsonl").read_text().splitlines()]
+    assert sorted(line["input"] for line in records) == [f"in/{name}" for name in tree(here / "in")]
+    assert {line["checkpoint"] for line in records} == {load_checkpoint(style).about["sha256"]}
+    assert [stylize("in", *rest, "--shard", f"{i}/3").out for i in range(3)] == [[], [], []]
+    assert len((here / "m.jsonl").read_text().splitlines()) == 21
+
+
+def test_a_shard_taken_from_the_environment_is_told(stylize, picture, monkeypatch):
+    picture("a.png")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert stylize("a.png").out == ["a_dots.png"]
+    took = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        answer = stylize("a.png", "--overwrite")
+        assert answer.code == 0
+        took.append(len(answer.out))
+        taken = f"(from RANK and WORLD_SIZE; --shard 0/1 takes all): {len(answer.out)} of 1 pictures"
+        assert answer.err[0] == f"shard {rank}/2 {taken}"
+    assert sorted(took) == [0, 1]
+    assert stylize("a.png", "--overwrite", "--shard", "0/1").out == ["a_dots.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--shard", "2/2"], "--shard 2/2 is outside 0/2 to 1/2"),
+        (["--shard", "half"], "--shard half names no shard"),
+        (["--manifest", ""], "--manifest is empty"),
+        (["--manifest", "a.png"], "--manifest a.png holds something else"),
+        (["--cluster", "--shard", "0/2"], "--cluster divides the pictures itself"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_what_cannot_be_divided_or_listed_is_one_clear_line(stylize, picture, here, arguments, told):
+    before = picture("a.png").read_bytes()
+    answer = stylize("a.png", *arguments)
+    assert (answer.code, answer.out) == (2, [])
+    assert len(answer.err) == 1
+    assert answer.err[0].startswith(f"error: {told}")
+    assert tree(here) == ["a.png"]
+    assert (here / "a.png").read_bytes() == before
+
+
+def test_what_a_killed_run_left_half_written_is_removed(stylize, picture, here):
+    picture("in/deep/a.png")
+    (here / "in_dots/deep").mkdir(parents=True)
+    (here / f"in_dots/deep/.{'0' * 32}.partial").write_bytes(b"half")
+    assert stylize("in").code == 0
+    assert tree(here / "in_dots") == ["deep", "deep/a.png"]
+
+
+def test_pictures_come_from_an_address_and_go_to_one(stylize, picture, here):
+    pytest.importorskip("pyarrow")
+    root = f"memory://{here.name}"
+    data = picture("a.png").read_bytes()
+    write_bytes(f"{root}/in/sun/a.png", data)
+    write_bytes(f"{root}/in/bad.jpg", b"Dear diary")
+    answer = stylize(f"{root}/in", "--out", f"{root}/out")
+    assert (answer.code, answer.out) == (1, [f"{root}/out/sun/a.png"])
+    assert answer.errors == [f"error: {root}/in/bad.jpg: not a picture: the file holds text"]
+    stylize("a.png")
+    assert read_bytes(f"{root}/out/sun/a.png") == Path("a_dots.png").read_bytes()
+    assert stylize(f"{root}/in/sun", "--out", f"{root}/out/sun", "--skip-existing").out == []
+    assert stylize(f"{root}/in/sun", "--out", f"{root}/out/sun").code == 1

@@ -353,3 +353,21 @@ def test_a_value_out_of_range_is_one_line(parsed):
     assert parsed("--style", "a", "--dataset", "b", "--steps", "0") == [
         "error: --steps must be at least 1, got 0"
     ]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ([], "--style PATH and --dataset STR must be given; "),
+        (["--style", "a.jpg"], "--dataset STR must be given; "),
+        (["--styl", "a.jpg"], "unknown option --styl; did you mean --style?"),
+        (["--dataset", "x", "--style", "a.jpg", "--tv-weight", "-1"], "--tv-weight must be a finite number"),
+        (["--dataset", "x", "--style", "a.jpg", "b.jpg"], "Unrecognized options: b.jpg; "),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else None,
+)
+def test_a_wrong_command_line_is_one_clear_line(said, arguments, told):
+    answer = said(train.main, ["--steps", "2", *arguments])
+    assert (answer.code, answer.out) == (2, [])
+    assert len(answer.err) == 1
+    assert answer.err[0].startswith(f"error: {told}")

@@ -14,12 +14,12 @@ from pathlib import Path
 
 import torch
 
-from fast_nst.cli.common import one_line
-from fast_nst.cli.jobs import STANDARD, Job
 from fast_nst.config import StylizeConfig
-from fast_nst.errors import InputError
-from fast_nst.images import Picture, fit, keeps_alpha, read_picture, write_picture
+from fast_nst.errors import InputError, one_line
+from fast_nst.images import ImageReadError, Picture, fit, keeps_alpha, read_picture, write_picture
+from fast_nst.inference.jobs import STANDARD, Job
 from fast_nst.inference.stylizer import Stylizer
+from fast_nst.storage import exists, is_remote, read_bytes, write_bytes
 
 __all__ = ["Result", "paint"]
 
@@ -94,19 +94,34 @@ def _read(job: Job, config: StylizeConfig) -> Result:
     """The job's picture at the size asked for, if there is a place for its result."""
     result = Result(job)
     with result.part("read"):
-        if job.target != STANDARD and os.path.lexists(job.target):
+        if job.fault is not None:
+            raise InputError(job.fault)
+        if job.target != STANDARD and _is_there(job.target):
             if config.skip_existing:
                 result.skipped = True
                 return result
             if not config.overwrite:
                 raise InputError(f"{job.target} exists; give --overwrite or --skip-existing")
-        _check_folder(Path(job.target))
-        source = sys.stdin.buffer if job.source == STANDARD else job.source
-        picture = read_picture(source, max_pixels=config.max_pixels)
+        if not is_remote(job.target):
+            _check_folder(Path(job.target))
+        picture = _picture(job.source, config.max_pixels)
         _check_size(job, picture, config)
         result.picture = fit(picture, config.size)
         result.height, result.width = result.picture.height, result.picture.width
     return result
+
+
+def _is_there(target: str) -> bool:
+    return exists(target) if is_remote(target) else os.path.lexists(target)
+
+
+def _picture(source: str, max_pixels: int) -> Picture:
+    if not is_remote(source):
+        return read_picture(sys.stdin.buffer if source == STANDARD else source, max_pixels=max_pixels)
+    try:
+        return read_picture(read_bytes(source), max_pixels=max_pixels)
+    except ImageReadError as error:
+        raise ImageReadError(source, error.reason) from None  # bytes have no name
 
 
 def _check_folder(target: Path) -> None:
@@ -168,11 +183,14 @@ def _out_of_memory(error: Exception) -> bool:
 def _write(result: Result, picture: Picture, config: StylizeConfig) -> None:
     target, format = result.job.target, config.format
     with result.part("write"):
-        if target == STANDARD:
-            format = format or "png"
+        if target == STANDARD or is_remote(target):
+            format = format or (Path(target).suffix if target != STANDARD else "png")
             encoded = io.BytesIO()
             write_picture(encoded, picture, format=format, quality=config.quality)
-            _pour(encoded.getvalue())
+            if target == STANDARD:
+                _pour(encoded.getvalue())
+            else:
+                write_bytes(target, encoded.getvalue())
         else:
             place = Path(target)
             place.parent.mkdir(parents=True, exist_ok=True)

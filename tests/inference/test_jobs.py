@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fast_nst.cli.jobs import Job, plan
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
+from fast_nst.inference.jobs import Job, plan
+from fast_nst.storage import write_bytes
 
 
 def planned(
@@ -20,7 +21,7 @@ def planned(
     return plan(sources, "dots", StylizeConfig(out=out, format=format, skip_existing=skip))
 
 
-def targets(*sources: str, **options: str | None) -> list[str]:
+def targets(*sources: str, **options: str | bool | None) -> list[str]:
     return [job.target for job in planned(*sources, **options)]
 
 
@@ -119,3 +120,43 @@ def test_an_input_is_safe_even_from_another_picture_s_result(folder):
     with pytest.raises(InputError, match=r"a_dots\.png, an input, would be overwritten by a\.png's result"):
         planned("a.png", "a_dots.png")
     assert len(planned("a.png", "a_dots.png", skip=True)) == 2
+
+
+def test_what_an_earlier_run_wrote_beside_a_pattern_s_matches_is_no_input(folder):
+    Path("b.png").touch()
+    assert targets("*.png") == ["a_dots.png", "b_dots.png"]
+    Path("a_dots.png").touch()
+    assert targets("*.png", skip=True) == ["a_dots.png", "b_dots.png"]
+    Path("out").mkdir()
+    Path("out/a.png").touch()
+    assert targets("**/*.png", out="out") == ["out/a.png", "out/a_dots.png", "out/b.png"]
+
+
+def test_a_source_that_yields_nothing_stops_no_other(folder):
+    Path("empty").mkdir()
+    dead, empty, good = planned("*.webp", "empty", "a.png")
+    assert dead == Job("*.webp", "", "no file matches *.webp")
+    assert empty.fault == "no pictures in the folder empty; names end in .jpg, .png and so on"
+    assert good == Job("a.png", "a_dots.png")
+    assert planned("*.webp", "a.png", out="b.png")[1] == Job("a.png", "b.png")
+    with pytest.raises(InputError, match=r"^no file matches \*\.webp; no pictures in the folder empty; "):
+        planned("*.webp", "empty")
+
+
+def test_addresses_keep_their_sub_folders_and_may_be_mixed_with_paths(folder):
+    pytest.importorskip("pyarrow")
+    root = f"memory://{folder.name}/in"
+    for name in ("x.png", "sun/y.gif"):
+        write_bytes(f"{root}/{name}", b"")
+    assert targets(root) == ["in_dots/sun/y.png", "in_dots/x.png"]
+    assert targets(root, "a.png", out="s3://b/out/") == [
+        "s3://b/out/sun/y.png",
+        "s3://b/out/x.png",
+        "s3://b/out/a.png",
+    ]
+    assert targets("holiday", out="s3://b/out") == ["s3://b/out/b.jpg", "s3://b/out/sun/c.png"]
+    assert targets("a.png", out="s3://b/c.jpg") == ["s3://b/c.jpg"]
+    assert targets("a.png", out=f"file://{folder}/new/") == [f"{folder}/new/a.png"]
+    assert targets(f"file://{folder}/a.png") == ["a_dots.png"]
+    with pytest.raises(InputError, match="over itself"):
+        targets(f"{root}/x.png", out=f"{root}/x.png")

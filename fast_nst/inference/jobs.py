@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 import glob
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
 from fast_nst.images import can_write, find_pictures
+from fast_nst.storage import is_remote, join, list_pictures, local
 
-__all__ = ["STANDARD", "Job", "plan"]
+__all__ = ["STANDARD", "Job", "folders", "plan"]
 
 STANDARD = "-"  # stdin as a source, stdout as an output
 DEMO = "demo"  # a source for a first try: a photograph that comes with a package we need anyway
@@ -23,58 +26,118 @@ class Job:
     """One picture to stylise."""
 
     source: str
-    """a file, or ``-`` for stdin"""
+    """a file, an address, or ``-`` for stdin"""
     target: str
-    """a file, or ``-`` for stdout"""
+    """a file, an address, or ``-`` for stdout"""
+    fault: str | None = None
+    """why there is nothing to do: a pattern that matches nothing, a folder without pictures"""
+
+
+class _Found(NamedTuple):
+    """A picture before its result has a name."""
+
+    source: str
+    root: str | None = None
+    """where the results of the folder it was found in go"""
+    below: Path | None = None
+    """its place in that folder"""
+    matched: bool = False
+    """whether a pattern brought it, and not its name"""
 
 
 def plan(sources: Sequence[str], style: str, config: StylizeConfig) -> list[Job]:
     """The jobs of a command line, in order; a picture named twice is one job.
 
     Args:
-        sources: files, folders, glob patterns, or ``-``.
+        sources: files, folders, addresses, glob patterns, or ``-``. One that yields no picture stops no
+            other: it becomes a job with a fault.
         style: the style's name, for the names of outputs.
 
     Raises:
-        InputError: a source that is not there, a folder without pictures, several results for one file, or
-            a result in place of an input.
+        InputError: no source yields a picture, several results for one file, or a result in place of an
+            input.
     """
-    found: dict[str, tuple[str, Path | None]] = {}
-    for source in sources:
-        for name, place in _expand(source, style, config.out):
-            found.setdefault(name if name == STANDARD else os.path.abspath(name), (name, place))
+    if config.out is not None:
+        config = dataclasses.replace(config, out=local(config.out))
+    found: dict[str, _Found] = {}
+    faults: list[Job] = []
+    for source in map(local, sources):
+        try:
+            for picture in _expand(source, style, config.out):
+                found.setdefault(_key(picture.source), picture)
+        except _NothingFound as fault:
+            faults.append(Job(source, "", str(fault)))
+    if faults and not found:
+        raise InputError("; ".join(str(job.fault) for job in faults))
     pictures = list(found.values())
-    one = len(pictures) == 1 and not os.path.isdir(sources[0])
+    one = len(pictures) == 1 and pictures[0].root is None
     _check_out(config, one=one, count=len(pictures))
-    jobs = [Job(source, _target(source, place, style, config, one=one)) for source, place in pictures]
+    jobs = [Job(picture.source, _target(picture, style, config, one=one)) for picture in pictures]
+    # What a pattern matches beside its inputs, since an earlier run or another shard has painted it.
+    results = {_key(job.target) for job in jobs if _key(job.target) != _key(job.source)}
+    harvest = {picture.source for picture in pictures if picture.matched and _key(picture.source) in results}
+    jobs = [job for job in jobs if job.source not in harvest]
     _check_targets(jobs, config)
-    return jobs
+    return faults + jobs
 
 
-def _expand(source: str, style: str, out: str | None) -> Iterator[tuple[str, Path | None]]:
+def folders(jobs: Sequence[Job]) -> list[Path]:
+    """Where their results go, addresses and stdout left out."""
+    files = (job.target for job in jobs if job.target not in ("", STANDARD) and not is_remote(job.target))
+    return list(dict.fromkeys(Path(target).parent for target in files))
+
+
+class _NothingFound(InputError):
+    """A source that yields no picture."""
+
+
+def _key(name: str) -> str:
+    """What two names of one place have in common, links aside."""
+    return name if name == STANDARD or is_remote(name) else os.path.abspath(name)
+
+
+def _expand(source: str, style: str, out: str | None) -> Iterator[_Found]:
     """A source's pictures; each of a folder with the place of its result, sub-folders kept."""
     path = Path(source)
     if source == STANDARD:
-        yield STANDARD, None
+        yield _Found(STANDARD)
     elif not source:
         raise InputError("a source is empty; is a variable of the shell not set?")
+    elif is_remote(source):
+        yield from _expand_address(source, style, out)
     elif path.is_dir():
-        results = Path(out or f"{path.resolve().name}_{style}")
-        pictures = [picture for picture in find_pictures(path) if not _is_result(picture, path, results)]
+        root = out or f"{path.resolve().name}_{style}"
+        pictures = find_pictures(path)
+        if not is_remote(root):
+            pictures = [picture for picture in pictures if not _is_result(picture, path, Path(root))]
         if not pictures:
-            raise InputError(f"no pictures in the folder {source}; their names end in .jpg, .png and so on")
+            raise _NothingFound(f"no pictures in the folder {source}; names end in .jpg, .png and so on")
         for picture in pictures:
-            yield str(picture), results / picture.relative_to(path)
+            yield _Found(str(picture), root, picture.relative_to(path))
     elif source == DEMO and not path.exists():
-        yield str(_demo_photograph()), None
+        yield _Found(str(_demo_photograph()))
     elif path.exists() or not glob.has_magic(source):
-        yield source, None  # a missing file is that picture's failure and stops no other
+        yield _Found(source)  # a missing file is that picture's failure and stops no other
     else:
         matches = sorted(name for name in glob.glob(source, recursive=True) if Path(name).is_file())
         if not matches:
-            raise InputError(f"no file matches {source}")
+            raise _NothingFound(f"no file matches {source}")
         for name in matches:
-            yield name, None
+            yield _Found(name, matched=True)
+
+
+def _expand_address(source: str, style: str, out: str | None) -> Iterator[_Found]:
+    pictures = list_pictures(source)
+    if pictures is None:
+        yield _Found(source)
+        return
+    root = out or f"{Path(source).name}_{style}"
+    # As in folders: results below their own inputs are no inputs.
+    pictures = [(name, below) for name, below in pictures if not name.startswith(f"{root.rstrip('/')}/")]
+    if not pictures:
+        raise _NothingFound(f"no pictures below {source}; names end in .jpg, .png and so on")
+    for name, below in pictures:
+        yield _Found(name, root, Path(below))
 
 
 def _demo_photograph() -> Path:
@@ -113,24 +176,26 @@ def _check_out(config: StylizeConfig, *, one: bool, count: int) -> None:
 
 
 def _is_folder(out: str) -> bool:
+    if is_remote(out):  # where one cannot tell by looking
+        return not can_write(Path(out).suffix)
     return out.endswith(("/", os.sep)) or os.path.isdir(out)
 
 
-def _target(source: str, place: Path | None, style: str, config: StylizeConfig, *, one: bool) -> str:
+def _target(picture: _Found, style: str, config: StylizeConfig, *, one: bool) -> str:
     """Where a result goes: see `StylizeConfig.out`."""
-    out = config.out
+    source, out = picture.source, config.out
     if out == STANDARD or (out is None and source == STANDARD):
         if not one:
             raise InputError("stdout takes one picture; give --out FOLDER for several")
         return STANDARD
     if out is not None and one and not _is_folder(out):
         return out
-    if place is not None:
-        return str(place.with_suffix(_ending(place, config.format)))
+    if picture.root is not None and picture.below is not None:
+        return join(picture.root, picture.below.with_suffix(_ending(picture.below, config.format)))
     name = Path(Path(source).name if source != STANDARD else "stdin.png")
     ending = _ending(name, config.format)
     if out is not None:
-        return str(Path(out) / name.with_suffix(ending))
+        return join(out, name.with_suffix(ending))
     return str(name.with_name(f"{name.stem}_{style}{ending}"))
 
 
@@ -148,7 +213,7 @@ def _check_targets(jobs: Sequence[Job], config: StylizeConfig) -> None:
     for job in jobs:
         if job.target == STANDARD:
             continue
-        place = os.path.realpath(job.target)
+        place = job.target if is_remote(job.target) else os.path.realpath(job.target)
         if place in taken:
             pair = f"{taken[place]} and {job.source}"
             raise InputError(f"{pair} would both be written to {job.target}; give them one at a time")
@@ -161,8 +226,10 @@ def _check_targets(jobs: Sequence[Job], config: StylizeConfig) -> None:
             raise InputError(f"{source}, an input, would be overwritten by {job.source}'s result; give --out")
 
 
-def _identity(path: str) -> tuple[int, int] | None:
+def _identity(path: str) -> tuple[int, int] | str | None:
     """What two names of one file have in common; None if there is none."""
+    if is_remote(path):
+        return path
     try:
         found = os.stat(path)
     except OSError:
