@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -105,34 +106,42 @@ class RunLog:
     ) -> None:
         self.folder = folder
         self.path = folder / "metrics.jsonl"
-        kept = [line for line in read_metrics(self.path) if line["step"] <= keep_through]
-        partial = self.path.with_name(f".{self.path.name}.partial")
-        partial.write_text("".join(json.dumps(line) + "\n" for line in kept), encoding="utf-8")
-        partial.replace(self.path)  # a kill in between loses nothing
-        self._pending = b""
+        if self.path.exists():
+            os.truncate(self.path, _end_of(self.path, keep_through))
+        self._pending, self._failing = b"", False
         self._board: Any = None
         if tensorboard:
             from torch.utils.tensorboard import SummaryWriter
 
             # What an earlier run of this folder showed from here on is hidden, like the dropped lines.
-            self._board = SummaryWriter(str(folder), purge_step=keep_through + 1 if keep_through else 0)
+            try:
+                self._board = SummaryWriter(str(folder), purge_step=keep_through + 1 if keep_through else 0)
+            except OSError as error:
+                _log.warning("no TensorBoard events: %s", error.strerror or error)
         if settings:
             self._show("add_text", "config", f"```\n{settings}\n```", keep_through)
 
     def write(self, report: StepReport) -> None:
         """Append one report; it is on disk for a reader at once."""
         self._pending += (json.dumps({**asdict(report), "total": report.total}) + "\n").encode()
-        try:
-            with self.path.open("ab", buffering=0) as file:
-                self._pending = self._pending[file.write(self._pending) :]
-        except OSError as error:
-            _log.warning("%s cannot be written, trying again: %s", self.path, error.strerror)
+        self._flush()
         for name in ("content", "style", "tv", "grid", "temporal", "total", "validation"):
             value = getattr(report, name)
             if value is not None:
                 self._show("add_scalar", f"loss/{name}", value, report.step)
         self._show("add_scalar", "learning_rate", report.learning_rate, report.step)
         self._show("add_scalar", "photos_per_second", report.rate, report.step)
+
+    def _flush(self) -> None:
+        try:
+            with self.path.open("ab", buffering=0) as file:
+                while self._pending:  # a disk that is nearly full takes a part
+                    self._pending = self._pending[file.write(self._pending) :]
+            self._failing = False
+        except OSError as error:
+            if not self._failing:  # said once an outage
+                _log.warning("%s cannot be written, trying again: %s", self.path, error.strerror)
+            self._failing = True
 
     def picture(self, name: str, pixels: Any, step: int) -> None:
         """A preview for TensorBoard: ``(H, W, 3)`` uint8."""
@@ -154,6 +163,8 @@ class RunLog:
     def close(self) -> None:
         """Plot the losses and close the files."""
         self._show("close")
+        if self._pending:
+            self._flush()
         lines = read_metrics(self.path)
         if lines:
             try:
@@ -162,18 +173,32 @@ class RunLog:
                 _log.warning("loss.png cannot be written: %s", error.strerror or error)
 
 
+def _end_of(path: Path, step: int) -> int:
+    """Bytes of a metrics.jsonl up to the end of the last whole line of that step or an earlier one."""
+    end = 0
+    with path.open("rb") as file:
+        for text in file:
+            line = _record(text)
+            if not text.endswith(b"\n") or line is None or line.get("step", step + 1) > step:
+                break
+            end += len(text)
+    return end
+
+
+def _record(text: str | bytes) -> dict[str, Any] | None:
+    """A line of a JSON-lines file; None for what a kill left of one."""
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return None
+    return line if isinstance(line, dict) else None
+
+
 def read_records(path: Path) -> Iterator[dict[str, Any]]:
     """The records of a JSON-lines file, none if it is not there; a line cut short by a kill is left out."""
-    if not path.is_file():
-        return
-    with path.open(encoding="utf-8", errors="replace") as lines:
-        for text in lines:
-            try:
-                line = json.loads(text)
-            except json.JSONDecodeError:
-                continue
-            if isinstance(line, dict):
-                yield line
+    if path.is_file():
+        with path.open(encoding="utf-8", errors="replace") as lines:
+            yield from (record for record in map(_record, lines) if record is not None)
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:

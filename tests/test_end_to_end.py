@@ -9,32 +9,25 @@ import numpy as np
 import pytest
 import torch
 from PIL import ExifTags, Image
-from safetensors.torch import save_file
 
 from fast_nst.checkpoint import load_checkpoint
 from fast_nst.cli import main as command
 from fast_nst.images import load_image
 from fast_nst.losses import gram_matrix
 from fast_nst.transform_net import TransformNet
-from fast_nst.vgg import VGGFeatures, layer_names, load_vgg
+from fast_nst.vgg import load_vgg
 
 SIDE = 32
-NETWORK = [
-    "--vgg-weights",
-    "vgg.safetensors",
-    "--content-layers",
-    "relu1_2",
-    "--style-layers",
-    "relu1_1",
-    "relu1_2",
-]
-QUICK = ["--preset", "tiny", "--image-size", str(SIDE), "--style-size", str(SIDE), "--batch-size", "4"]
-ALIKE = ["--compile", "off", "--precision", "fp32", "--device", "cpu"]
-TRAIN = ["train", "--style", "dots.png", "--dataset", "photos", *NETWORK, *QUICK, *ALIKE]
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def train(quick: list[str]) -> list[str]:
+    """The command that trains on the painting and the photographs of `here`."""
+    return ["train", *quick, "--style", "dots.png", "--batch-size", "4"]
+
+
+@pytest.fixture
+def here(material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder: a painting of red dots, soft photographs, a loss network of two convolutions."""
     monkeypatch.chdir(tmp_path)
     y, x = np.mgrid[0:SIDE, 0:SIDE]
@@ -45,14 +38,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for i in range(4):
         planes = [40 + 30 * i + 4 * x, 250 - 5 * y - 20 * i, 3 * x + 3 * y + 20]
         Image.fromarray(np.stack(planes, axis=-1).clip(0, 255).astype(np.uint8)).save(f"photos/{i}.png")
-    torch.manual_seed(0)
-    vgg, names = VGGFeatures("vgg16", ["relu1_2"]), layer_names("vgg16")
-    tensors = {
-        f"features.{names.index(layer)}.{part}": tensor.detach().contiguous()
-        for layer in ("conv1_1", "conv1_2")
-        for part, tensor in vgg.body.get_submodule(layer).named_parameters()
-    }
-    save_file(tensors, "vgg.safetensors")
+    shutil.copy(material / "vgg.safetensors", tmp_path)
     return tmp_path
 
 
@@ -68,9 +54,9 @@ def style_distance(picture: str) -> float:
     return sum(distances) / len(distances)
 
 
-def test_a_trained_style_brings_pictures_nearer_to_the_painting(here, capsys):
+def test_a_trained_style_brings_pictures_nearer_to_the_painting(here, train, capsys):
     steps = ["--steps", "60", "--learning-rate", "1e-2", "--warmup", "5", "--style-weight", "20"]
-    assert command.main([*TRAIN, *steps]) == 0
+    assert command.main([*train, *steps]) == 0
     assert capsys.readouterr().out == "dots.safetensors\n"
     assert command.main(["stylize", "photos", "--style", "dots.safetensors", "--format", "png"]) == 0
     results = capsys.readouterr().out.splitlines()
@@ -79,7 +65,7 @@ def test_a_trained_style_brings_pictures_nearer_to_the_painting(here, capsys):
         assert style_distance(result) < 0.5 * style_distance(result.replace("_dots", ""))
 
 
-def test_training_and_inference_feed_the_network_the_same_tensor(here, monkeypatch):
+def test_training_and_inference_feed_the_network_the_same_tensor(here, train, monkeypatch):
     """InstanceNorm hides errors of scale from the eye, so this is the only place where they show."""
     shutil.rmtree("photos")
     turned = Image.Exif()
@@ -96,7 +82,7 @@ def test_training_and_inference_feed_the_network_the_same_tensor(here, monkeypat
 
     monkeypatch.setattr("fast_nst.training.journal.Journal.preview", lambda *_, **__: None)
     monkeypatch.setattr(TransformNet, "forward", recorded)
-    assert command.main([*TRAIN, "--steps", "2"]) == 0
+    assert command.main([*train, "--steps", "2"]) == 0
     trained, fed[:] = list(fed), []
     assert command.main(["stylize", "photos/photo.jpg", "--style", "dots.safetensors"]) == 0
     (stylized,) = fed
@@ -112,25 +98,12 @@ def test_training_and_inference_feed_the_network_the_same_tensor(here, monkeypat
 
 
 @pytest.mark.weights
-def test_the_real_loss_network_trains_on_real_photographs(here, shared, capsys):
-    arguments = [
-        "train",
-        *(
-            "--style",
-            str(shared / "data/styles/starry_night.jpg"),
-            "--dataset",
-            str(shared / "data/coco/train2017"),
-        ),
-        *(
-            "--loss-network",
-            "vgg19",
-            "--vgg-weights",
-            str(shared / "weights/vgg19-imagenet-fp16.safetensors"),
-        ),
-        *QUICK,
-        *ALIKE,
-        *("--steps", "2", "--max-images", "8"),
-    ]
+def test_the_real_loss_network_trains_on_real_photographs(here, train, shared, capsys):
+    data, weights = shared / "data", shared / "weights/vgg19-imagenet-fp16.safetensors"
+    where = ["--style", str(data / "styles/starry_night.jpg"), "--dataset", str(data / "coco/train2017")]
+    network = ["--loss-network", "vgg19", "--vgg-weights", str(weights)]
+    layers = ["--content-layers", "relu2_2", "--style-layers", "relu1_2", "relu2_2", "relu3_2", "relu4_2"]
+    arguments = [*train, *where, *network, *layers, "--steps", "2", "--max-images", "8"]
     assert command.main(arguments) == 0
     assert capsys.readouterr().out == "starry-night.safetensors\n"
     recipe = load_checkpoint("starry-night.safetensors").about["recipe"]
@@ -138,9 +111,9 @@ def test_the_real_loss_network_trains_on_real_photographs(here, shared, capsys):
 
 
 @pytest.mark.weights
-def test_real_weights_that_end_too_early_are_refused_by_name(here, shared, capsys):
+def test_real_weights_that_end_too_early_are_refused_by_name(here, train, shared, capsys):
     weights = shared / "weights/vgg16-imagenet-to-conv3_3-fp16.safetensors"
-    arguments = ["train", "--style", "dots.png", "--dataset", "photos", "--vgg-weights", str(weights), *QUICK]
+    arguments = [*train, "--vgg-weights", str(weights), "--style-layers", "relu1_2", "relu4_1"]
     assert command.main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "lacks conv4_1 of vgg16" in line

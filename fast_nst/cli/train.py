@@ -50,7 +50,8 @@ def _train(arguments: list[str]) -> int:
         trainer = Trainer(config, on_download=_download_shown())
         tell = say if trainer.ranks.first else _nothing
         tell(_announcement(trainer))
-        with _signals(trainer, tell) as caught, Progress(config.steps, "step", done=trainer.step) as progress:
+        shown = config.steps if trainer.ranks.first else 0
+        with _signals(trainer, tell) as caught, Progress(shown, "step", done=trainer.step) as progress:
             for report in trainer:
                 losses = {name: f"{getattr(report, name):.4f}" for name in ("content", "style", "tv")}
                 if trainer.ranks.first:

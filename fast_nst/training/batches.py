@@ -194,7 +194,8 @@ class PhotoBatches(Iterator[Batch]):
         workers: threads. 0 reads where the batch is asked for, and then `timeout` has no effect.
         cache_bytes: memory for reduced photographs, used if all fit; "auto" is a quarter of what is free.
         max_bad: end with a `DatasetError` once more than this fraction of the files is bad.
-        bad: of an earlier part of the same run, so that its list goes on.
+        bad: of an earlier part of the same run, so that its list goes on; photographs of the same data set
+            that are not in `source` count too.
         timeout: seconds a photograph may take before it is tried in another thread, three times over.
         ahead: batches prepared in advance.
 
@@ -231,7 +232,7 @@ class PhotoBatches(Iterator[Batch]):
         count = len(source.names)
         known = {i: bad[name] for i, name in enumerate(source.names) if name in bad} if bad else {}
         self.source, self.step = source, start_step
-        self.bad = {source.names[i]: reason for i, reason in known.items()}
+        self.bad = dict(bad or {})
         self._batch_size, self._seed, self._timeout, self._ahead = batch_size, seed, timeout, ahead
         self._share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
         # Rounded up, so that one bad file in a small folder does not end the run; 0 tolerates none.

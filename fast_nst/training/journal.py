@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 
 from fast_nst.config import TrainConfig
+from fast_nst.errors import InputError, first_line
 from fast_nst.report import RunLog, StepReport
 from fast_nst.training.photos import PhotoSource
 from fast_nst.training.previews import Previews
@@ -43,8 +44,10 @@ class Journal:
             return
         try:
             sheet, values = self._previews.save(network, step)
-        except OSError as error:
-            _log.warning("the preview of step %d cannot be written: %s", step, error.strerror or error)
+        except (OSError, InputError) as error:  # a full disk
+            _log.warning("no preview of step %d: %s", step, first_line(error))
+            return
+        except ValueError:  # NaN has no colour; the run is about to go back from there
             return
         self._log.picture("preview", sheet, step)
         self._log.histogram("painted values", values, step)

@@ -86,11 +86,13 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         before = [buffer.clone() for buffer in self._statistics]
-        terms = self._forward(images, motion_of(self.seed, step, images) if self.temporal else None)
+        terms = self._forward(images, self._motion(images, step) if self.temporal else None)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(terms.total if self.scale is None else terms.total * self.scale.scale)
         found = LossTerms(*self.ranks.mean(torch.stack([term.detach() for term in terms])).unbind())
-        bad = self.watch(found.total, self._limited())
+        # A gradient that only the loss's scale makes overflow costs this step, and is no sign of a lost run.
+        forgiven = None if self.scale is None else self.scale.scale > self.scale.LEAST
+        bad = self.watch(found.total, self._limited(), forgiven)
         # A fused optimiser that finds this set leaves weights and moments alone, without asking the device.
         self.optimizer.found_inf = bad  # type: ignore[attr-defined]
         self.optimizer.step()
@@ -108,6 +110,9 @@ class Learner:
         broken = self.limit()
         self.scale.update(broken)
         return broken
+
+    def _motion(self, images: Tensor, step: int) -> Motion:
+        return motion_of(self.seed, step, images, rank=self.ranks.rank, ranks=self.ranks.size)
 
     def _forward(self, images: Tensor, motion: Motion | None) -> LossTerms:
         if self.judge == self._judge:
@@ -135,7 +140,8 @@ class Learner:
     def remember(self, memory: dict[str, float]) -> None:
         """Put back what `memory` gave."""
         for name, value in self._scalars().items():
-            value.fill_(memory[name])
+            if name in memory:  # a state of another precision has no loss scale
+                value.fill_(memory[name])
 
     def _scalars(self) -> dict[str, Tensor]:
         scalars = {"gradient_norm": self.limit.mean, "loss": self.watch.mean, "seen": self.watch.seen}

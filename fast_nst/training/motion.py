@@ -27,12 +27,14 @@ class Motion(NamedTuple):
     Attributes:
         grid: ``(B, H, W, 2)``, where each pixel comes from, in the coordinates of `grid_sample`.
         inside: ``(B, 1, H, W)``, 1.0 where it comes from within the picture, else 0.0.
+        shown: the mean of `inside` over the pictures of all processes, a scalar.
         gain: ``(B, 1, 1, 1)``, change of brightness of the moved photographs.
         noise: ``(B, 3, H, W)``, added to the moved photographs.
     """
 
     grid: Tensor
     inside: Tensor
+    shown: Tensor
     gain: Tensor
     noise: Tensor
 
@@ -56,17 +58,19 @@ class Motion(NamedTuple):
         """
         with torch.autocast(before.device.type, enabled=False):
             difference = (after.float() - self.of(before.float())) * self.inside
-            return difference.square().sum() / (3 * self.inside.sum()).clamp_min(1)
+            return difference.square().mean() / self.shown.clamp_min(1 / self.inside.numel())
 
 
-def motion_of(seed: int, step: int, images: Tensor) -> Motion:
+def motion_of(seed: int, step: int, images: Tensor, *, rank: int = 0, ranks: int = 1) -> Motion:
     """The motion for the photographs of a step: a pure function of the seed and the step.
 
     Args:
         images: ``(B, 3, H, W)``; only its size and device count.
+        rank, ranks: which equal share of the step's photographs these are, of how many.
     """
-    b, _, h, w = images.shape
-    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    share, _, h, w = images.shape
+    b = share * ranks
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
 
     def uniform(*shape: int) -> Tensor:
         return 2 * torch.rand(shape, generator=generator) - 1
@@ -79,4 +83,6 @@ def motion_of(seed: int, step: int, images: Tensor) -> Motion:
     grid = F.affine_grid(rows, [b, 3, h, w], align_corners=False)
     inside = (grid.abs() <= 1).all(dim=-1)[:, None].float()
     gain, noise = 1 + BRIGHTNESS * uniform(b, 1, 1, 1), NOISE * torch.randn(b, 3, h, w, generator=generator)
-    return Motion(*(t.to(images.device) for t in (grid, inside, gain, noise)))
+    mine = slice(rank * share, (rank + 1) * share)
+    parts = (grid[mine], inside[mine], inside.mean(), gain[mine], noise[mine])
+    return Motion(*(t.to(images.device) for t in parts))

@@ -16,13 +16,15 @@ from fast_nst.errors import InputError
 from fast_nst.losses import PerceptualLoss
 from fast_nst.plain import to_dict
 from fast_nst.training.batches import PhotoBatches
-from fast_nst.training.photos import PhotoSource
+from fast_nst.training.coco import find_coco
+from fast_nst.training.download import Progress
+from fast_nst.training.photos import PhotoSource, hold_out, open_photos
 from fast_nst.training.ranks import Ranks
 from fast_nst.training.schedule import stage_at
 from fast_nst.transform_net import TransformNet
 from fast_nst.vgg import load_vgg
 
-__all__ = ["build_batches", "build_network", "build_objective", "compiles", "recipe"]
+__all__ = ["build_batches", "build_network", "build_objective", "choose_photos", "compiles", "recipe"]
 
 # torch.compile takes about a minute on a CPU and saves about a sixth of each step.
 COMPILE_PAYS_AFTER = 500
@@ -33,6 +35,23 @@ def compiles(config: TrainConfig, device: torch.device) -> bool:
     if config.compile != "auto":
         return config.compile == "on"
     return has_compiler(device) and config.steps >= COMPILE_PAYS_AFTER
+
+
+def choose_photos(
+    config: TrainConfig, ranks: Ranks, on_download: Progress | None
+) -> tuple[PhotoSource, PhotoSource | None]:
+    """The photographs to train on, and those to measure with, if any.
+
+    Raises:
+        InputError: there are none, or several processes are to download them.
+    """
+    c = config
+    if c.dataset == "coco" and c.download and ranks.size > 1 and find_coco() is None:
+        raise InputError("--download is for one process: start it once without torchrun, or fetch COCO first")
+    photos = open_photos(c.dataset, max_images=c.max_images, download=c.download, progress=on_download)
+    if c.validation:
+        return photos, open_photos(c.validation, max_images=c.validation_images)
+    return hold_out(photos, c.validation_images)
 
 
 def build_network(config: TrainConfig, device: torch.device) -> TransformNet:

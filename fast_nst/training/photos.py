@@ -269,10 +269,13 @@ def load_photo(source: PhotoSource, index: int, image_size: int, photo_size: int
     return fit(Picture(over_white(picture)), shorter_side=target).rgb
 
 
-def center_crops(source: PhotoSource, count: int, image_size: int) -> Tensor:
+def center_crops(
+    source: PhotoSource, count: int, image_size: int, bad: dict[str, str] | None = None
+) -> Tensor:
     """``(N, 3, S, S)`` uint8: the middles of `count` photographs, or as many as can be read, spread evenly.
 
-    For previews and validation: no seed, no mirroring, the same pictures every time.
+    For previews and validation: no seed, no mirroring, the same pictures every time. Those that cannot be
+    read are added to `bad`, by name, with the reason.
     """
     total = len(source.names)
     wanted = min(count, total)
@@ -281,20 +284,21 @@ def center_crops(source: PhotoSource, count: int, image_size: int) -> Tensor:
         for index in (n % total for n in range(start, start + total)):
             if index in crops:
                 continue
-            crops[index] = _center_crop(source, index, image_size)
-            if crops[index] is not None:
+            try:
+                crops[index] = _center_crop(source, index, image_size)
                 break
+            except ImageReadError as error:
+                crops[index] = None
+                if bad is not None:
+                    bad[source.names[index]] = error.reason
     good = [crop for _, crop in sorted(crops.items()) if crop is not None]
     if not good:
         raise DatasetError(f"none of the {total} pictures in {source.where} can be read")
     return torch.from_numpy(np.stack(good))
 
 
-def _center_crop(source: PhotoSource, index: int, size: int) -> Array | None:
-    try:
-        photo = load_photo(source, index, size)
-    except ImageReadError:
-        return None
+def _center_crop(source: PhotoSource, index: int, size: int) -> Array:
+    photo = load_photo(source, index, size)
     height, width = photo.shape[:2]
     return cut(photo, Crop((height - size) // 2, (width - size) // 2, False), size)
 

@@ -83,6 +83,10 @@ class Ranks:
         dist.all_reduce(agreed, dist.ReduceOp.MAX)
         return list(map(float, agreed))
 
+    def meet(self) -> None:
+        """Wait for all processes to come here."""
+        self.most(0.0)
+
     def gather(self, text: str) -> list[str]:
         """What every process has to say, in the order of their ranks."""
         if self.size == 1:

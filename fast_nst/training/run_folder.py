@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from glob import escape
 from pathlib import Path
 
 from fast_nst.config import TrainConfig
@@ -40,6 +41,7 @@ class RunFolder:
         self.path = config.run or Path("runs") / name
         self.state = self.path / "last.safetensors"
         self.behind = False
+        self._told = ""
 
     def check(self, config: TrainConfig) -> None:
         """Refuse to overwrite, and find out now rather than after an hour that nothing can be written.
@@ -66,22 +68,40 @@ class RunFolder:
         self.out.parent.mkdir(parents=True, exist_ok=True)
         return locked(self.path)
 
-    def begin(self, config: TrainConfig, *, anew: bool) -> None:
-        """Write config.toml, which makes the run again; for a new run forget the states of an earlier one."""
-        text = to_toml(replace(config, resume=False, overwrite=False))
-        (self.path / "config.toml").write_text(text, encoding="utf-8")
-        if anew:
+    def begin(self, config: TrainConfig) -> None:
+        """Write config.toml, which makes the run again; for a new run forget the states of an earlier one.
+
+        What a killed run left half written is removed. The folder is to be held.
+        """
+        for place, names in (
+            (self.path, ".*.partial"),
+            (self.out.parent, f".{escape(self.out.name)}.*.partial"),
+        ):
+            for litter in place.glob(names):
+                litter.unlink(missing_ok=True)
+        partial = self.path / ".config.toml.partial"
+        try:
+            partial.write_text(to_toml(replace(config, resume=False, overwrite=False)), encoding="utf-8")
+            partial.replace(self.path / "config.toml")
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            if not config.resume:
+                raise
+            _log.warning("config.toml cannot be written: %s", _why(error))
+        if not config.resume:
             forget_state(self.state)
 
     def try_to_save(self, save: Callable[[], None]) -> None:
         """Save the state in the middle of a run: what fails is said and tried again, and the run goes on."""
         try:
-            save()
+            self._save(save)
         except OSError as error:
-            _log.warning("the state cannot be saved, the last one is kept, trying again: %s", _why(error))
             self.behind = True
+            if self._told != _why(error):  # once an outage, and not with every attempt
+                self._told = _why(error)
+                _log.warning("the state cannot be saved, the last one is kept, trying again: %s", self._told)
         else:
-            self.behind = False
+            self.behind, self._told = False, ""
 
     def insist(self, save: Callable[[], None]) -> None:
         """Save what there will be no later chance for, waiting a little for a disk to have room again.
@@ -91,7 +111,7 @@ class RunFolder:
         """
         for pause in (*self.PAUSES, None):
             try:
-                save()
+                self._save(save)
             except OSError as error:
                 if pause is None or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     kept = f"{_why(error)}; the last saved state is kept: make room and give --resume"
@@ -100,6 +120,11 @@ class RunFolder:
                 time.sleep(pause)
             else:
                 return
+
+    def _save(self, save: Callable[[], None]) -> None:
+        for folder in (self.path, self.out.parent):  # somebody may have removed them
+            folder.mkdir(parents=True, exist_ok=True)
+        save()
 
 
 def _why(error: OSError) -> str:

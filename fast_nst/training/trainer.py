@@ -18,16 +18,22 @@ from itertools import islice
 from fast_nst.checkpoint import CheckpointError, save_checkpoint
 from fast_nst.config import TrainConfig
 from fast_nst.device import choose_device, choose_precision
-from fast_nst.errors import InputError
 from fast_nst.images import load_image
 from fast_nst.plain import to_dict
 from fast_nst.report import StepReport, Stopwatch
 from fast_nst.training.batches import Batch, as_images
 from fast_nst.training.download import Progress
+from fast_nst.training.failures import TrainingError, explained
 from fast_nst.training.journal import Journal
 from fast_nst.training.learner import Learner
-from fast_nst.training.parts import build_batches, build_network, build_objective, compiles, recipe
-from fast_nst.training.photos import hold_out, open_photos
+from fast_nst.training.parts import (
+    build_batches,
+    build_network,
+    build_objective,
+    choose_photos,
+    compiles,
+    recipe,
+)
 from fast_nst.training.ranks import Ranks
 from fast_nst.training.resume import TrainingState, load_state, refuse_changes, save_state
 from fast_nst.training.run_folder import RunFolder
@@ -41,10 +47,6 @@ __all__ = ["Trainer", "TrainingError"]
 _log = logging.getLogger("fast_nst")
 
 LOST = 3  # bad steps in a row after which a run goes back, and times it goes back before it is given up
-
-
-class TrainingError(InputError):
-    """A run that cannot go on; the last saved state is intact."""
 
 
 class Trainer:
@@ -61,6 +63,7 @@ class Trainer:
 
     Raises:
         InputError: a setting, file or folder that cannot be used, found before the first step.
+        TrainingError: later, of the iteration: a run that cannot go on, and why.
     """
 
     def __init__(self, config: TrainConfig, *, on_download: Progress | None = None) -> None:
@@ -73,12 +76,7 @@ class Trainer:
         painting = load_image(config.style, short_side=config.style_size, max_pixels=config.max_pixels)
         # Now, and not at the end: the painting may have been moved by then.
         self.origin = {"style_sha256": sha256(config.style.read_bytes()).hexdigest()}
-        photos = open_photos(
-            config.dataset, max_images=config.max_images, download=config.download, progress=on_download
-        )
-        self.photos, self.held_out = hold_out(photos, 0 if config.validation else config.validation_images)
-        if config.validation:
-            self.held_out = open_photos(config.validation, max_images=config.validation_images)
+        self.photos, self.held_out = choose_photos(config, self.ranks, on_download)
         self.compiled = compiles(config, self.device)
         objective = build_objective(config, painting, self.device, self.ranks)
         self.origin["vgg_sha256"] = weights_digest(objective.features)
@@ -153,15 +151,16 @@ class Trainer:
         return self.finished or self._stop
 
     def __iter__(self) -> Iterator[StepReport]:
-        with self.folder.held() if self.ranks.first else nullcontext():
-            if self.ranks.first:
-                self.folder.begin(self.config, anew=self.step == 0)
-                if self.step == 0:
+        first = self.ranks.first
+        with explained(self.config, self.folder.state), self.folder.held() if first else nullcontext():
+            if first:
+                self.folder.begin(self.config)
+                if not self.config.resume:
                     self.save_state()
             while not self._over:
                 yield from self._steps()
             self._share_bad()
-            if self.ranks.first and self.step:
+            if first and self.step:
                 self.folder.insist(self.save)
 
     def _steps(self) -> Iterator[StepReport]:
@@ -234,6 +233,8 @@ class Trainer:
     def _measure(self) -> None:
         if self.ranks.first and self.validation:
             self.measured = {**self.validation(self.learner.average.network), "step": self.step}
+            if not self.config.validation:  # else they are no part of the dataset
+                self.bad.update(self.validation.bad)
 
     def _report(self, values: list[float], rate: float, speed: float, *, measured: bool) -> StepReport:
         content, style, tv, grid, temporal = values
@@ -256,10 +257,10 @@ class Trainer:
                 "or with --precision fp32"
             )
         self.learner.watch.forget()
-        _log.warning(
-            "%s (photographs: %s): back to step %d, at half the learning rate", lost, names, self.step
-        )
+        self.ranks.meet()  # before the first one replaces what the others read
         if self.ranks.first:
+            back = f"back to step {self.step}, at half the learning rate"
+            _log.warning("%s (photographs: %s): %s", lost, names, back)
             self.folder.try_to_save(self.save_state)
 
     def _save_due(self) -> bool:
@@ -291,8 +292,7 @@ class Trainer:
         """Write the training state to the run folder.
 
         Raises:
-            OSError: it cannot be written; the last one is as it was.
-            CheckpointError: the weights are not finite; likewise.
+            OSError, CheckpointError: the disk refuses, or a weight is not finite; the last one is as it was.
         """
         learner = self.learner
         state = TrainingState(

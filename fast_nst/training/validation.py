@@ -23,6 +23,9 @@ class Validation:
         objective: what the training minimises.
         image_size: side of the crops, pixels.
         device, precision: as in training.
+
+    Attributes:
+        bad: name and reason of every photograph that could not be read.
     """
 
     BATCH = 4
@@ -38,12 +41,13 @@ class Validation:
     ) -> None:
         self.objective = objective.alone()
         self.device, self.precision = device, precision
+        self.bad: dict[str, str] = {}
         self._photos, self._size = photos, image_size
 
     @functools.cached_property
     def crops(self) -> Tensor:
         """``(N, 3, S, S)`` uint8, read when they are first needed."""
-        return center_crops(self._photos, len(self._photos.names), self._size)
+        return center_crops(self._photos, len(self._photos.names), self._size, self.bad)
 
     @torch.inference_mode()
     def __call__(self, network: nn.Module) -> dict[str, float]:

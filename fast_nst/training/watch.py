@@ -23,23 +23,26 @@ class LossWatch:
     def __init__(self, device: torch.device) -> None:
         self.mean, self.seen, self.in_a_row, self.skipped = torch.zeros(4, device=device).unbind()
 
-    def __call__(self, loss: Tensor, broken: Tensor) -> Tensor:
+    def __call__(self, loss: Tensor, broken: Tensor, forgiven: Tensor | None = None) -> Tensor:
         """Judge one step.
 
         Args:
             loss: its total, a scalar.
             broken: 1.0 where its gradients are not finite, else 0.0.
+            forgiven: whether broken gradients are not to count in `in_a_row`, a scalar.
 
         Returns:
             1.0 if the step is bad and not to be taken, else 0.0.
         """
         spike = (self.seen >= self.SETTLED) & (loss > self.SPIKE * self.mean)
-        bad = (broken > 0) | ~torch.isfinite(loss) | spike
+        lost = ~torch.isfinite(loss) | spike
+        bad = (broken > 0) | lost
+        counts = bad if forgiven is None else lost | ((broken > 0) & ~forgiven)
         # The plain mean at first, so that the first loss does not count for fifty.
         share = torch.clamp(1 / (self.seen + 1), min=1 - self.KEEP)
         self.mean = torch.where(bad, self.mean, self.mean.lerp(loss.to(self.mean.dtype), share))
         self.seen = self.seen + (~bad).float()
-        self.in_a_row = torch.where(bad, self.in_a_row + 1, 0.0)
+        self.in_a_row = torch.where(counts, self.in_a_row + 1, torch.where(bad, self.in_a_row, 0.0))
         self.skipped = self.skipped + bad.float()
         return bad.float()
 

@@ -15,64 +15,17 @@ from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
 from PIL import Image
-from safetensors.torch import save_file
 
 from fast_nst.checkpoint import load_checkpoint
 from fast_nst.cli import stylize, train
 from fast_nst.cli.common import Terminated
 from fast_nst.config import TrainConfig
 from fast_nst.errors import InputError
-from fast_nst.vgg import VGGFeatures, layer_names
 
 SCRIPT = Path(__file__).parents[2] / "train.py"
-QUICK = [
-    "--preset",
-    "tiny",
-    "--vgg-weights",
-    "vgg.safetensors",
-    "--content-layers",
-    "relu1_2",
-    "--style-layers",
-    "relu1_1",
-    "relu1_2",
-    "--image-size",
-    "32",
-    "--style-size",
-    "32",
-    "--batch-size",
-    "2",
-    "--compile",
-    "off",
-    "--precision",
-    "fp32",
-    "--device",
-    "cpu",
-]
-BASE = ["--style", "the_waves.png", "--dataset", "photos", *QUICK]
-
-
-@pytest.fixture(scope="module")
-def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A painting, five photographs, and the two lowest convolutions of a VGG-16, all noise."""
-    folder = tmp_path_factory.mktemp("material")
-    pixels = np.random.default_rng(0).integers(0, 256, (6, 40, 48, 3), dtype=np.uint8)
-    Image.fromarray(pixels[0]).save(folder / "the_waves.png")
-    (folder / "photos").mkdir()
-    for i, photo in enumerate(pixels[1:]):
-        Image.fromarray(photo).save(folder / f"photos/{i}.png")
-    torch.manual_seed(0)
-    vgg, names = VGGFeatures("vgg16", ["relu1_2"]), layer_names("vgg16")
-    tensors = {
-        f"features.{names.index(layer)}.{part}": tensor.detach().contiguous()
-        for layer in ("conv1_1", "conv1_2")
-        for part, tensor in vgg.body.get_submodule(layer).named_parameters()
-    }
-    save_file(tensors, folder / "vgg.safetensors")
-    return folder
 
 
 def script(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
@@ -83,11 +36,11 @@ def script(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
 
 
 @pytest.fixture(scope="module")
-def trained(material: Path, tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def trained(material: Path, quick: list[str], tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A finished run of six steps in a folder of its own, and what it said."""
     folder = tmp_path_factory.mktemp("trained") / "here"
     shutil.copytree(material, folder)
-    process = script(*BASE, "--steps", "6", "--report-every", "2", cwd=folder)
+    process = script(*quick, "--steps", "6", "--report-every", "2", cwd=folder)
     out, err = process.communicate(timeout=100)
     assert process.returncode == 0, err
     return SimpleNamespace(folder=folder, run=folder / "runs/the-waves", out=out, err=err.splitlines())
@@ -121,9 +74,10 @@ def test_without_arguments_it_explains_itself_in_a_few_lines(said):
 
 def test_a_run_says_where_its_checkpoint_is_and_little_else(trained):
     assert trained.out == "the-waves.safetensors\n"
-    (line,) = trained.err
+    line, *progress = trained.err
     assert "5 photographs, cpu fp32, from step 0 to 6" in line
     assert "runs/the-waves" in line
+    assert all(words.startswith("step ") for words in progress)  # one every ten seconds
 
 
 def test_a_run_leaves_its_log_its_curve_its_previews_and_its_settings(trained):
@@ -155,20 +109,20 @@ def test_a_checkpoint_knows_its_recipe_but_no_folders(trained):
     assert str(trained.folder) not in json.dumps(about)
 
 
-def test_a_finished_run_is_not_replaced_by_accident(trained, said, monkeypatch):
+def test_a_finished_run_is_not_replaced_by_accident(trained, said, monkeypatch, quick):
     monkeypatch.chdir(trained.folder)
     before = (trained.folder / "the-waves.safetensors").read_bytes()
-    answer = said(train.main, [*BASE, "--steps", "6"])
+    answer = said(train.main, [*quick, "--steps", "6"])
     assert answer.code == 2
     (line,) = answer.err
     assert all(word in line for word in ("the-waves.safetensors exists", "--overwrite", "--resume"))
     assert (trained.folder / "the-waves.safetensors").read_bytes() == before
 
 
-def test_overwrite_starts_anew_and_gives_the_same_again(trained, said, here):
+def test_overwrite_starts_anew_and_gives_the_same_again(trained, said, here, quick):
     shutil.copytree(trained.run, here / "runs/the-waves")
     shutil.copy(trained.folder / "the-waves.safetensors", here)
-    assert said(train.main, [*BASE, "--steps", "6", "--report-every", "2", "--overwrite"]).code == 0
+    assert said(train.main, [*quick, "--steps", "6", "--report-every", "2", "--overwrite"]).code == 0
     assert same_weights(here / "the-waves.safetensors", trained.folder / "the-waves.safetensors")
     assert len((here / "runs/the-waves/metrics.jsonl").read_text().splitlines()) == 3
 
@@ -187,8 +141,8 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     monkeypatch.setattr(RunLog, "write", interrupted)
 
 
-def test_three_steps_and_three_more_are_six_bit_for_bit(trained, said, here, monkeypatch):
-    run = [*BASE, "--steps", "6", "--report-every", "1"]
+def test_three_steps_and_three_more_are_six_bit_for_bit(trained, said, here, monkeypatch, quick):
+    run = [*quick, "--steps", "6", "--report-every", "1"]
     with monkeypatch.context() as patch:
         stop_at(patch, 3)
         answer = said(train.main, run)
@@ -205,8 +159,8 @@ def test_three_steps_and_three_more_are_six_bit_for_bit(trained, said, here, mon
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_a_usable_checkpoint(said, here, number, code):
-    process = script(*BASE, "--steps", "100000", "--report-every", "1", cwd=here)
+def test_a_signal_leaves_a_usable_checkpoint(said, here, number, code, quick):
+    process = script(*quick, "--steps", "100000", "--report-every", "1", cwd=here)
     metrics, patience = here / "runs/the-waves/metrics.jsonl", time.monotonic() + 60
     while time.monotonic() < patience and not (metrics.exists() and metrics.stat().st_size):
         time.sleep(0.02)
@@ -253,10 +207,10 @@ def test_a_second_signal_ends_a_run_at_once():
     ],
     ids=lambda value: " ".join(value[:2]),
 )
-def test_bad_input_is_one_clear_line_and_nothing_is_written(said, here, changed, told):
+def test_bad_input_is_one_clear_line_and_nothing_is_written(said, here, changed, told, quick):
     (here / "empty").mkdir()
     before = files(here)
-    answer = said(train.main, [*BASE, *changed])
+    answer = said(train.main, [*quick, *changed])
     assert answer.code == 2
     assert answer.out == []
     (line,) = answer.err
@@ -265,9 +219,9 @@ def test_bad_input_is_one_clear_line_and_nothing_is_written(said, here, changed,
     assert files(here) == before
 
 
-def test_a_resumed_run_keeps_its_settings(trained, said, here):
+def test_a_resumed_run_keeps_its_settings(trained, said, here, quick):
     shutil.copytree(trained.run, here / "runs/the-waves")
-    answer = said(train.main, [*BASE, "--steps", "8", "--resume", "--seed", "1"])
+    answer = said(train.main, [*quick, "--steps", "8", "--resume", "--seed", "1"])
     assert answer.code == 2
     assert "seed was 0, is 1" in answer.err[-1]
 

@@ -1,0 +1,54 @@
+"""What befalls a run from outside, in one line: memory that runs out, a process that is gone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+
+from fast_nst.config import TrainConfig
+from fast_nst.errors import InputError
+
+__all__ = ["TrainingError", "explained"]
+
+
+class TrainingError(InputError):
+    """A run that cannot go on; the last saved state is intact."""
+
+
+@contextmanager
+def explained(config: TrainConfig, state: Path) -> Iterator[None]:
+    """Raise a `TrainingError` for failures of a ``with`` block that are no defects.
+
+    Args:
+        config: of the run, whose settings the cure names.
+        state: the file to go on from.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if _is_out_of_memory(error):
+            raise TrainingError(
+                f"out of memory with --batch-size {config.batch_size} and --image-size "
+                f"{config.image_size}: lower one of them, in a new --run"
+            ) from error
+        if _is_lost_process(error):
+            raise TrainingError(
+                "another process of this run has ended or does not answer; what it said stands elsewhere; "
+                f"the last saved state is in {state}: start all of them again with --resume"
+            ) from error
+        raise
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    # On a processor torch raises a bare RuntimeError, told by its words only.
+    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
+    return known or "can't allocate memory" in str(error)
+
+
+def _is_lost_process(error: BaseException) -> bool:
+    known = dist.is_available() and isinstance(error, dist.DistError)
+    return known or "gloo" in str(error).lower()
