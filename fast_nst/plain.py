@@ -1,9 +1,10 @@
-"""Dataclasses as the plain values that JSON and TOML know, and back with every value checked."""
+"""Dataclasses as the plain values that JSON and TOML know and back, all values checked; sizes as text."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from collections.abc import Mapping
@@ -13,7 +14,7 @@ from typing import Any, Literal
 
 from fast_nst.errors import InputError
 
-__all__ = ["from_dict", "to_dict", "to_toml"]
+__all__ = ["from_dict", "parse_bytes", "show_bytes", "to_dict", "to_toml"]
 
 T = typing.TypeVar("T")
 
@@ -91,3 +92,29 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
     raise InputError(f"{where} must be of type {getattr(hint, '__name__', hint)}, got {value!r}")
+
+
+_UNITS = {"": 1, "b": 1} | {
+    letter + ending: base**power
+    for power, letter in enumerate("kmgt", start=1)
+    for ending, base in (("", 1000), ("b", 1000), ("ib", 1024))
+}
+
+
+def parse_bytes(text: str) -> int:
+    """``512MB``, ``2 GB``, ``1.5GiB`` or a plain number of bytes; GB is 10^9, GiB is 2^30.
+
+    Raises:
+        InputError: no such size, or less than a byte.
+    """
+    found = re.fullmatch(r"([0-9]+(?:\.[0-9]+)?)\s*([a-z]*)", text.strip().lower())
+    unit = _UNITS.get(found[2]) if found else None
+    size = int(float(found[1]) * unit) if found and unit else 0
+    if size < 1:
+        raise InputError(f"{text!r} is no size; write 512MB, 2GB or 1.5GiB")
+    return size
+
+
+def show_bytes(size: float) -> str:
+    """In the unit that suits: ``12.8 GB``, ``350 MB``."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e9 else f"{max(1, round(size / 1e6))} MB"

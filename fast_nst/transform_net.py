@@ -12,7 +12,16 @@ from torch import Tensor, nn
 
 from fast_nst.config import NetworkConfig
 
-__all__ = ["InstanceNorm", "TransformNet", "Upsample", "reflection_pad", "tied_kernel"]
+__all__ = [
+    "InstanceNorm",
+    "PaddedConv",
+    "TransformNet",
+    "Upsample",
+    "enlarge",
+    "mirrored",
+    "reflection_pad",
+    "tied_kernel",
+]
 
 STRIDE = 4  # the network halves the picture twice
 MIN_SIZE = 8  # below it the residual blocks would see a single position, whose instance norm is zero
@@ -32,12 +41,12 @@ def reflection_pad(images: Tensor, left: int, right: int, top: int, bottom: int)
         return images
     if max(left, right) < w and max(top, bottom) < h:
         return F.pad(images, (left, right, top, bottom), mode="reflect")
-    rows = _mirrored(h, top, bottom, images.device)
-    columns = _mirrored(w, left, right, images.device)
+    rows = mirrored(h, top, bottom, images.device)
+    columns = mirrored(w, left, right, images.device)
     return images.index_select(-2, rows).index_select(-1, columns)
 
 
-def _mirrored(size: int, before: int, after: int, device: torch.device) -> Tensor:
+def mirrored(size: int, before: int, after: int, device: torch.device) -> Tensor:
     """Indices that walk to and fro over ``size`` positions without repeating the ends."""
     period = max(2 * (size - 1), 1)
     index = torch.arange(-before, size + after, device=device) % period

@@ -164,7 +164,6 @@ def test_the_padding_that_makes_sizes_fit_is_reflected_and_cropped_away():
     torch.testing.assert_close(NETS["default"](images), NETS["default"](fitted)[..., :18, :21])
 
 
-@torch.inference_mode()
 @pytest.mark.parametrize("size", [(24, 24), (21, 23)])
 @torch.inference_mode()
 def test_a_cropping_network_is_its_layers_on_the_bare_picture(size):
@@ -174,6 +173,7 @@ def test_a_cropping_network_is_its_layers_on_the_bare_picture(size):
     torch.testing.assert_close(network(image), out[..., : size[0], : size[1]], rtol=0, atol=0)
 
 
+@torch.inference_mode()
 def test_the_linear_output_is_unclamped_and_the_tanh_output_stays_in_the_papers_range():
     network = net()
     network.body.conv4.conv.bias.fill_(3.0)
