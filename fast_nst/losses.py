@@ -27,6 +27,7 @@ __all__ = [
     "grid_phases",
     "style_loss",
     "total_variation",
+    "wide",
 ]
 
 
@@ -63,7 +64,7 @@ def feature_loss(features: Tensor, target: Tensor) -> Tensor:
         A scalar. Johnson et al. 2016, equation 2.
     """
     with torch.autocast(features.device.type, enabled=False):
-        difference = _wide(features) - _wide(target)
+        difference = wide(features) - wide(target)
         return difference.square().mean()
 
 
@@ -91,7 +92,7 @@ def total_variation(images: Tensor) -> Tensor:
         whom Johnson et al. 2016 follow.
     """
     with torch.autocast(images.device.type, enabled=False):
-        x = _wide(images)
+        x = wide(images)
         across = (x[..., :, 1:] - x[..., :, :-1]).square().sum(dim=(-3, -2, -1))
         down = (x[..., 1:, :] - x[..., :-1, :]).square().sum(dim=(-3, -2, -1))
         return (across + down).mean()
@@ -111,7 +112,7 @@ def grid_phases(images: Tensor, period: int = 4) -> Tensor:
     """
     b, c, h, w = images.shape
     rows, columns = h // period, w // period
-    x = _wide(images)[..., : rows * period, : columns * period]
+    x = wide(images)[..., : rows * period, : columns * period]
     return x.reshape(b, c, rows, period, columns, period).mean(dim=(0, 2, 4))
 
 
@@ -129,7 +130,8 @@ def grid_energy(phases: Tensor) -> Tensor:
     return (phases - phases.mean(dim=(1, 2), keepdim=True)).square().sum(dim=(1, 2)).mean()
 
 
-def _wide(tensor: Tensor) -> Tensor:
+def wide(tensor: Tensor) -> Tensor:
+    """In fp32, or in float64 if that is what it is in."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
@@ -243,7 +245,7 @@ class PerceptualLoss(nn.Module):
         if not self.relative:
             return loss
         # A tiny floor, so that a photograph without any feature (all black) divides by something.
-        return loss / self._whole(_wide(target).square().mean()).clamp_min(1e-12)
+        return loss / self._whole(wide(target).square().mean()).clamp_min(1e-12)
 
     def _whole(self, mean: Tensor) -> Tensor:
         """A mean over this process's share as that over the whole batch; its gradient remains the share's.

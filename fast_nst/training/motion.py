@@ -13,6 +13,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from fast_nst.losses import wide
+
 __all__ = ["Motion", "motion_of"]
 
 SHIFT = 8  # pixels either way; strokes would otherwise stick to the network's own grid of 4
@@ -57,7 +59,7 @@ class Motion(NamedTuple):
             A scalar, in squares of the picture's range.
         """
         with torch.autocast(before.device.type, enabled=False):
-            difference = (after.float() - self.of(before.float())) * self.inside
+            difference = (wide(after) - self.of(wide(before))) * self.inside
             return difference.square().mean() / self.shown.clamp_min(1 / self.inside.numel())
 
 

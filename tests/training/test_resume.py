@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+from unittest.mock import MagicMock
 
 import pytest
 import torch
@@ -159,6 +163,74 @@ def test_a_write_that_fails_leaves_both_states_as_they_were(run):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
+
+
+class Fault:
+    """Fails at the n-th thing that a save asks of the system: open, write, flush, fsync, rename …"""
+
+    def __init__(self, at: int, fail: Callable[[], None]) -> None:
+        self.left, self.fail = at, fail
+
+    def counted(self, call: Callable[..., Any]) -> Callable[..., Any]:
+        def counting(*arguments: Any, **options: Any) -> Any:
+            self.left -= 1
+            if self.left == 0:
+                self.fail()
+            return call(*arguments, **options)
+
+        return counting
+
+    def inflict(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        opened = Path.open
+
+        def watched(path: Path, *arguments: Any) -> Any:
+            file = opened(path, *arguments, buffering=0)
+            found = MagicMock(wraps=file)
+            found.__enter__.return_value = found
+            found.__exit__.side_effect = lambda *_: file.close()
+            found.write, found.flush = self.counted(file.write), self.counted(file.flush)
+            return found
+
+        monkeypatch.setattr(Path, "open", self.counted(watched))
+        monkeypatch.setattr(Path, "replace", self.counted(Path.replace))
+        monkeypatch.setattr(os, "fsync", self.counted(os.fsync))
+
+
+POINTS = ["open", "write", "flush", "fsync", "rename", "fsync of the folder", "put aside", "put in place"]
+
+
+def broken() -> None:
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+@pytest.mark.parametrize("at", range(1, 9), ids=POINTS)
+def test_a_fault_at_any_point_of_a_save_leaves_a_state_that_loads(run, at, monkeypatch):
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output error"):
+        Fault(at, broken).inflict(patch)
+        save_state(run / "last.safetensors", *fresh(), state(15))
+    # Written and not yet in its place, the new state may be found; else it is the last one.
+    assert load_state(run / "last.safetensors", *fresh()).step == (15 if at == 8 else 10)
+    save_state(run / "last.safetensors", *fresh(), state(20))
+    assert load_state(run / "last.safetensors", *fresh()).step == 20
+
+
+@pytest.mark.parametrize("at", range(1, 9), ids=POINTS)
+def test_a_kill_at_any_point_of_a_save_leaves_a_state_that_loads(run, at, monkeypatch):
+    arguments = fresh()
+    if not (child := os.fork()):
+        Fault(at, lambda: os._exit(9)).inflict(monkeypatch)
+        save_state(run / "last.safetensors", *arguments, state(15))
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 9
+    assert load_state(run / "last.safetensors", *fresh()).step == (15 if at == 8 else 10)
+
+
+def test_a_save_asks_for_these_eight_things(run, monkeypatch):
+    with monkeypatch.context() as patch:
+        fault = Fault(99, broken)
+        fault.inflict(patch)
+        save_state(run / "last.safetensors", *fresh(), state(15))
+    assert fault.left == 99 - len(POINTS)
 
 
 def test_the_state_holds_adams_moments_under_the_names_of_their_parameters(run):

@@ -1,0 +1,58 @@
+"""One of several processes that take the first step of a run together; run by ``test_ranks.py``.
+
+share.py FILE: the settings are in FILE, and the gradients of this process are left beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+
+import torch
+
+from fast_nst.config import TrainConfig
+from fast_nst.images import load_image
+from fast_nst.plain import from_dict
+from fast_nst.training.learner import Learner
+from fast_nst.training.parts import build_network, build_objective
+from fast_nst.training.ranks import Ranks, joined
+
+CPU = torch.device("cpu")
+
+
+def step(config: TrainConfig) -> dict[str, torch.Tensor]:
+    """Gradients and losses of a first step in float64, on this process's share of four pictures of noise."""
+    ranks = Ranks()
+    everything = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    share = everything.chunk(ranks.size)[ranks.rank].contiguous(memory_format=torch.channels_last)
+    painting = load_image(config.style, short_side=config.style_size)
+    learner = Learner(
+        build_network(config, CPU).double(),
+        build_objective(config, painting, CPU, ranks).double(),
+        averaging=config.averaging,
+        temporal=config.temporal_weight if config.temporal else 0.0,
+        device=CPU,
+        precision="fp32",
+        compiled=False,
+        ranks=ranks,
+    )
+    learner.limit.mean = learner.limit.mean.double()
+    motion_of = learner._motion
+    learner._motion = lambda *about: type(found := motion_of(*about))(*(part.double() for part in found))
+    terms = learner(share, 1e-3, 1)
+    gradients = {name: parameter.grad for name, parameter in learner.network.named_parameters()}
+    return gradients | {f"loss/{name}": value for name, value in terms._asdict().items()}
+
+
+if __name__ == "__main__":
+    settings = Path(sys.argv[1])
+    with joined():
+        found = step(from_dict(TrainConfig, json.loads(settings.read_text())))
+        torch.save(
+            found,
+            settings.with_name(
+                f"gradients{os.environ.get('RANK', '0')}-{os.environ.get('WORLD_SIZE', '1')}.pt"
+            ),
+        )
