@@ -13,7 +13,7 @@ __all__ = ["RunLog", "StepReport", "plot_losses", "read_metrics"]
 
 @dataclass(frozen=True)
 class StepReport:
-    """One reported training step. The losses are weighted terms of that step's photographs."""
+    """One reported step of a run. The losses are weighted terms of that step's photographs."""
 
     step: int
     steps: int
@@ -23,11 +23,12 @@ class StepReport:
     grid: float
     learning_rate: float
     elapsed: float
-    """seconds of training so far, earlier runs of a resumed one included"""
+    """seconds of running so far, earlier runs of a resumed one included"""
     rate: float
-    """photographs per second since the last report"""
+    """photographs, or whatever ``unit`` says, per second since the last report"""
     remaining: float
     """seconds to the end at this rate"""
+    unit: str = "photos"
 
     @property
     def total(self) -> float:
@@ -35,10 +36,15 @@ class StepReport:
 
     def __str__(self) -> str:
         return (
-            f"step {self.step}/{self.steps}  loss {self.total:.4f}  content {self.content:.4f}  "
-            f"style {self.style:.4f}  tv {self.tv:.4f}  {self.rate:.2f} photos/s  "
+            f"step {self.step}/{self.steps}  loss {figure(self.total)}  content {figure(self.content)}  "
+            f"style {figure(self.style)}  tv {figure(self.tv)}  {self.rate:.2f} {self.unit}/s  "
             f"{clock(self.remaining)} left"
         )
+
+
+def figure(loss: float) -> str:
+    """A loss with four decimals; the sums of Gatys' objective, which go into the billions, with a power."""
+    return f"{loss:.4f}" if abs(loss) < 1e5 else f"{loss:.4e}"
 
 
 def clock(seconds: float) -> str:
@@ -80,7 +86,7 @@ class RunLog:
             for name in ("content", "style", "tv", "grid", "total"):
                 self._board.add_scalar(f"loss/{name}", getattr(report, name), report.step)
             self._board.add_scalar("learning_rate", report.learning_rate, report.step)
-            self._board.add_scalar("photos_per_second", report.rate, report.step)
+            self._board.add_scalar(f"{report.unit}_per_second", report.rate, report.step)
 
     def picture(self, name: str, pixels: Any, step: int) -> None:
         """A preview for TensorBoard: ``(H, W, 3)`` uint8."""

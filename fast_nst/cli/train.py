@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import signal
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
-from fast_nst.cli.common import DONE, USAGE, Terminated, guarded, program, put, say
+from fast_nst.cli.common import DONE, SIGNALLED, USAGE, guarded, program, put, say, stopped_by_signals
 from fast_nst.cli.progress import Progress
 from fast_nst.config import TrainConfig
 
-if TYPE_CHECKING:
-    from types import FrameType
-
-    from fast_nst.training.trainer import Trainer
-
 __all__ = ["main"]
-
-SIGNALLED = 128  # what a shell adds to the number of the signal that ended a command
 
 DESCRIPTION = """Train a style network from one painting.
 
@@ -51,7 +41,10 @@ def _train(arguments: list[str]) -> int:
         f"{trainer.precision}, from step {trainer.step} to {config.steps}; previews and log in {trainer.run}"
         + ("; compiling first, for a minute or two" if trainer.compiled else "")
     )
-    with _signals(trainer) as caught, Progress(config.steps, "step", done=trainer.step) as progress:
+    with (
+        stopped_by_signals(trainer, "after this step and saving") as caught,
+        Progress(config.steps, "step", done=trainer.step) as progress,
+    ):
         for report in trainer:
             losses = {name: f"{getattr(report, name):.4f}" for name in ("content", "style", "tv")}
             progress.show(report.step, str(report), losses)
@@ -81,23 +74,3 @@ def _download_shown() -> Callable[[int, int | None], None]:
         shown[0].show(done, f"downloaded {done / 1e9:.2f}{of} GB")
 
     return show
-
-
-@contextmanager
-def _signals(trainer: Trainer) -> Iterator[list[int]]:
-    """The first Ctrl-C or SIGTERM ends the run after the step in progress; a second one ends it at once."""
-    caught: list[int] = []
-
-    def handle(number: int, _: FrameType | None) -> None:
-        if caught:
-            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
-        caught.append(number)
-        trainer.stop()
-        say("stopping after this step and saving; once more to stop at once")
-
-    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield caught
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)

@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from fast_nst.checkpoint import load_checkpoint
-from fast_nst.cli import stylize, train
+from fast_nst.cli import common, stylize, train
 from fast_nst.cli.common import Terminated
 from fast_nst.config import TrainConfig
 from fast_nst.errors import InputError
@@ -224,7 +224,7 @@ def test_a_second_signal_ends_a_run_at_once():
     stopped = []
     trainer = SimpleNamespace(stop=lambda: stopped.append(True))
     for number, end in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)):
-        with train._signals(trainer) as caught:
+        with common.stopped_by_signals(trainer, "") as caught:
             os.kill(os.getpid(), number)
             assert caught == [number]
             with pytest.raises(end):
