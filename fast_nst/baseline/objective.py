@@ -61,8 +61,11 @@ class GatysLoss(nn.Module):
         super().__init__()
         self.features = features
         self.config = config
-        self.content_weights = _shares(config.content_layers, config.content_layer_weights)
-        self.style_weights = _shares(config.style_layers, config.style_layer_weights)
+        # A term without weight is not computed, nor the layers that only it needs.
+        content = config.content_layers if config.content_weight else ()
+        style_layers = config.style_layers if config.style_weight else ()
+        self.content_weights = _shares(content, config.content_layer_weights)
+        self.style_weights = _shares(style_layers, config.style_layer_weights)
         with torch.no_grad():
             found = features(style[None], self.style_weights)
             self.grams = {layer: gram_matrix(found[layer])[0] for layer in self.style_weights}
