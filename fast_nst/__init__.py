@@ -14,6 +14,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fast_nst.baseline.config import GATYS_PRESETS, GatysConfig
+    from fast_nst.baseline.gatys import PictureOptimizer, optimize_image
     from fast_nst.checkpoint import bundled_styles, load_checkpoint
     from fast_nst.config import LossConfig, NetworkConfig, TrainConfig
     from fast_nst.errors import InputError
@@ -27,10 +29,13 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "GATYS_PRESETS": "baseline.config",
+    "GatysConfig": "baseline.config",
     "InputError": "errors",
     "LossConfig": "config",
     "NetworkConfig": "config",
     "PerceptualLoss": "losses",
+    "PictureOptimizer": "baseline.gatys",
     "Stylizer": "inference.stylizer",
     "TrainConfig": "config",
     "Trainer": "training.trainer",
@@ -42,14 +47,18 @@ _HOMES = {
     "load_checkpoint": "checkpoint",
     "load_image": "images",
     "load_vgg": "vgg",
+    "optimize_image": "baseline.gatys",
     "save_image": "images",
     "to_uint8": "images",
 }
 __all__ = [
+    "GATYS_PRESETS",
+    "GatysConfig",
     "InputError",
     "LossConfig",
     "NetworkConfig",
     "PerceptualLoss",
+    "PictureOptimizer",
     "Stylizer",
     "TrainConfig",
     "Trainer",
@@ -61,6 +70,7 @@ __all__ = [
     "load_checkpoint",
     "load_image",
     "load_vgg",
+    "optimize_image",
     "save_image",
     "to_uint8",
 ]

@@ -48,6 +48,7 @@ __all__ = [
     "ImageWriteError",
     "Picture",
     "can_write",
+    "check_target",
     "find_pictures",
     "fit",
     "from_uint8",
@@ -211,7 +212,7 @@ def write_picture(
     name = target if isinstance(target, str | Path) else str(getattr(target, "name", "<picture>"))
     writer = _writer(name, format)
     if isinstance(target, str | Path):
-        _check_target(Path(target), overwrite)
+        _check_place(Path(target), overwrite)
     # In memory first: a stream need not seek, and a full disk is an OSError instead of a codec's riddle.
     data = _encode(picture, writer, quality, name)
     try:
@@ -232,7 +233,19 @@ def _writer(name: str | Path, format: str | None) -> _Writer:
     return _WRITERS[ending]
 
 
-def _check_target(path: Path, overwrite: bool) -> None:
+def check_target(path: Path, *, overwrite: bool) -> None:
+    """Refuse a file that `save_image` could not write, before long work is done for it.
+
+    Raises:
+        ImageWriteError: an unknown ending, no such folder, or something that is not to be replaced.
+    """
+    _writer(path, None)
+    _check_place(path, overwrite)
+    if not path.absolute().parent.is_dir():
+        raise ImageWriteError(path, _write_reason(FileNotFoundError(), path))
+
+
+def _check_place(path: Path, overwrite: bool) -> None:
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):

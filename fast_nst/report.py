@@ -19,7 +19,7 @@ _log = logging.getLogger("fast_nst")
 
 @dataclass(frozen=True)
 class StepReport:
-    """One reported training step. The losses are weighted terms of that step's photographs."""
+    """One reported step of a run. The losses are weighted terms of that step's photographs."""
 
     step: int
     steps: int
@@ -29,15 +29,16 @@ class StepReport:
     grid: float
     learning_rate: float
     elapsed: float
-    """seconds of training so far, earlier runs of a resumed one included"""
+    """seconds of running so far, earlier runs of a resumed one included"""
     rate: float
-    """photographs per second since the last report"""
+    """photographs, or whatever ``unit`` says, per second since the last report"""
     remaining: float
     """seconds to the end at this rate"""
     temporal: float = 0.0
     """how much pictures change that should not, in runs for films"""
     validation: float | None = None
     """the objective of the averaged weights on photographs kept apart, where it was measured at this step"""
+    unit: str = "photos"
 
     @property
     def total(self) -> float:
@@ -46,10 +47,15 @@ class StepReport:
     def __str__(self) -> str:
         measured = "" if self.validation is None else f"validation {self.validation:.4f}  "
         return (
-            f"step {self.step}/{self.steps}  loss {self.total:.4f}  content {self.content:.4f}  "
-            f"style {self.style:.4f}  tv {self.tv:.4f}  {measured}{self.rate:.2f} photos/s  "
+            f"step {self.step}/{self.steps}  loss {figure(self.total)}  content {figure(self.content)}  "
+            f"style {figure(self.style)}  tv {figure(self.tv)}  {measured}{self.rate:.2f} {self.unit}/s  "
             f"{clock(self.remaining)} left"
         )
+
+
+def figure(loss: float) -> str:
+    """A loss with four decimals; the sums of Gatys' objective, which go into the billions, with a power."""
+    return f"{loss:.4f}" if abs(loss) < 1e5 else f"{loss:.4e}"
 
 
 def clock(seconds: float) -> str:
@@ -130,7 +136,7 @@ class RunLog:
             if value is not None:
                 self._show("add_scalar", f"loss/{name}", value, report.step)
         self._show("add_scalar", "learning_rate", report.learning_rate, report.step)
-        self._show("add_scalar", "photos_per_second", report.rate, report.step)
+        self._show("add_scalar", f"{report.unit}_per_second", report.rate, report.step)
 
     def _flush(self) -> None:
         try:

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "fast_nst"
 MODULES = sorted(PACKAGE.rglob("*.py"))
-SCRIPTS = [ROOT / "train.py", ROOT / "stylize.py"]
+SCRIPTS = [ROOT / "train.py", ROOT / "stylize.py", ROOT / "compare.py"]
 # Imports only ever point down this list; a package of several modules is one entry.
 ORDER = [
     "errors",
@@ -27,6 +27,7 @@ ORDER = [
     "report",
     "device",
     "foreign",
+    "timing",
     "vgg",
     "losses",
     "transform_net",
@@ -204,7 +205,7 @@ def test_importing_the_package_costs_nothing():
     assert not {"torch", "numpy", "PIL"} & loaded_after("import fast_nst")
 
 
-@pytest.mark.parametrize("script", ["train.py", "stylize.py"])
+@pytest.mark.parametrize("script", ["train.py", "stylize.py", "compare.py"])
 def test_help_does_not_wait_for_torch(script):
     code = f"""
 import runpy, sys

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
+from typing import Protocol
 
 from fast_nst.errors import InputError, one_line
 
@@ -18,6 +19,7 @@ __all__ = [
     "DONE",
     "FAILED",
     "INTERRUPTED",
+    "SIGNALLED",
     "TERMINATED",
     "USAGE",
     "Terminated",
@@ -25,9 +27,11 @@ __all__ = [
     "program",
     "put",
     "say",
+    "stopped_by_signals",
 ]
 
 DONE, FAILED, USAGE, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+SIGNALLED = 128  # what a shell adds to the number of the signal that ended a command
 
 
 class Terminated(BaseException):
@@ -87,6 +91,42 @@ def _sigterm_raises() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+class Stoppable(Protocol):
+    """A run that can be told to end early and in order."""
+
+    def stop(self) -> None:
+        """End after the step in progress."""
+
+
+@contextmanager
+def stopped_by_signals(run: Stoppable, when: str, tell: Callable[[str], None] = say) -> Iterator[list[int]]:
+    """The first Ctrl-C or SIGTERM ends the run after the step in progress; a second one ends it at once.
+
+    So does the first one where the step in progress compiles, for there is nothing to be saved then.
+
+    Args:
+        when: what is told, as in "stopping after this step".
+
+    Yields:
+        A list that gets the number of the signal.
+    """
+    caught: list[int] = []
+
+    def handle(number: int, _: FrameType | None) -> None:
+        if caught or getattr(run, "compiling", False):
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+        caught.append(number)
+        run.stop()
+        tell(f"stopping {when}; once more to stop at once")
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _settle_stdout() -> None:

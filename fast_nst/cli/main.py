@@ -18,6 +18,10 @@ COMMANDS = {
     "stylize": "stylise pictures with a trained style",
     "styles": "list the bundled styles",
     "import": "make a style of another project's trained network",
+    "optimize": "stylise one picture after any painting, slowly, without training",
+    "reconstruct": "what a loss network keeps of a photograph and of a painting, layer by layer",
+    "study": "vary one choice of the optimiser and report what it does",
+    "compare": "measure a style against the optimiser: speed and loss",
 }
 
 
@@ -32,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         module = importlib.import_module(f"fast_nst.cli.{name}")
         code: int = module.main(given[1:])
         return code
-    listing = "\n".join(f"  fast-nst {name:<9} {words}" for name, words in COMMANDS.items())
+    listing = "\n".join(f"  fast-nst {name:<11} {words}" for name, words in COMMANDS.items())
     if given in (["--help"], ["-h"]):
         print(f"Real-time style transfer.\n\n{listing}\n\nfast-nst COMMAND --help lists a command's options.")
         return DONE

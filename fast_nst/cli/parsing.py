@@ -8,7 +8,7 @@ import itertools
 import re
 import tomllib
 import typing
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stderr
 from difflib import get_close_matches
 from pathlib import Path
@@ -40,9 +40,20 @@ def parse(config: type[T], arguments: Sequence[str], *, prog: str, description: 
 
 
 def parse_with_sources(
-    config: type[T], arguments: Sequence[str], *, prog: str, description: str, help: str
+    config: type[T],
+    arguments: Sequence[str],
+    *,
+    prog: str,
+    description: str,
+    help: str,
+    presets: Mapping[str, Any] | None = None,
 ) -> tuple[list[str], T]:
-    """As `parse`, with sources before, between and after the flags; after ``--`` they may begin with -."""
+    """As `parse`, with sources before, between and after the flags; after ``--`` they may begin with -.
+
+    Args:
+        help: of the sources.
+        presets: of a config with a field ``preset``: by its value, the objects that hold the defaults.
+    """
     flags, after = list(arguments), list[str]()
     if "--" in flags:
         cut = flags.index("--")
@@ -53,26 +64,29 @@ def parse_with_sources(
     source = ("sources", Annotated[tuple[str, ...], tyro.conf.Positional, told], ())
     command = _command(config, source)
     before, flags = _split(flags, _known_flags(command))
-    parsed = _run(command, config, [*before, *after, *flags], prog, description)
+    parsed = _run(command, config, [*before, *after, *flags], prog, description, presets or {})
     return list(parsed.sources), _settings(config, parsed)
 
 
-def _known_flags(command: type[Any]) -> dict[str, bool]:
-    """Every flag of a command, nested configs' too, and whether a value follows it."""
-    hints, known = typing.get_type_hints(command), {"--help": False}
+MANY = 2
+
+
+def _known_flags(command: type[Any]) -> dict[str, int]:
+    """Every flag of a command, nested configs' too, and how many values may follow it: 0, 1, or MANY."""
+    hints, known = typing.get_type_hints(command), {"--help": 0}
     for field in dataclasses.fields(command):
         hint, name = hints[field.name], field.name.replace("_", "-")
         if dataclasses.is_dataclass(hint):
             known |= _known_flags(typing.cast(type, hint))
         elif hint is bool:
-            known |= {f"--{name}": False, f"--no-{name}": False}
+            known |= {f"--{name}": 0, f"--no-{name}": 0}
         elif name != "sources":
-            known[f"--{name}"] = True
+            known[f"--{name}"] = MANY if typing.get_origin(hint) is tuple else 1
     return known
 
 
-def _split(arguments: Sequence[str], known: dict[str, bool]) -> tuple[list[str], list[str]]:
-    """The words that belong to no flag, and the flags with one value each."""
+def _split(arguments: Sequence[str], known: dict[str, int]) -> tuple[list[str], list[str]]:
+    """The words that belong to no flag, and the flags with their values; MANY end at the next flag."""
     words: list[str] = []
     flags: list[str] = []
     rest = list(arguments)
@@ -92,6 +106,8 @@ def _split(arguments: Sequence[str], known: dict[str, bool]) -> tuple[list[str],
             if not rest:
                 raise InputError(f"{name} needs a value; --help says which")
             flags.append(rest.pop(0))
+            while known[name] == MANY and rest and not rest[0].startswith("-"):
+                flags.append(rest.pop(0))
     return words, flags
 
 
@@ -115,8 +131,15 @@ def _command(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
     )
 
 
-def _run(command: type[Any], config: type[Any], arguments: Sequence[str], prog: str, description: str) -> Any:
-    file = _config_file(arguments)
+def _run(
+    command: type[Any],
+    config: type[Any],
+    arguments: Sequence[str],
+    prog: str,
+    description: str,
+    presets: Mapping[str, Any] | None = None,
+) -> Any:
+    defaults = _defaults(config, arguments, presets or {})
     told = io.StringIO()
     try:
         with redirect_stderr(told):
@@ -125,7 +148,7 @@ def _run(command: type[Any], config: type[Any], arguments: Sequence[str], prog: 
                 args=arguments,
                 prog=prog,
                 description=description,
-                default=tyro.MISSING_NONPROP if file is None else command(**_from_file(config, file)),
+                default=command(**defaults) if defaults else tyro.MISSING_NONPROP,
                 registry=_registry,
                 config=(tyro.conf.OmitArgPrefixes,),
             )
@@ -155,20 +178,37 @@ def _settings(config: type[T], parsed: Any) -> T:
     return config(**{f.name: getattr(parsed, f.name) for f in dataclasses.fields(config)})  # type: ignore[arg-type]
 
 
-def _config_file(arguments: Sequence[str]) -> Path | None:
-    """The value of ``--config``: wanted before the rest is parsed, since it holds the defaults."""
+def _defaults(config: type[Any], arguments: Sequence[str], presets: Mapping[str, Any]) -> dict[str, Any]:
+    """What a preset says, and a file over it; empty if there is neither."""
+    file = _value_of("--config", "a file: --config run.toml", arguments)
+    told = _from_file(config, Path(file)) if file is not None else ({}, {})
+    values, everything = told
+    name = _value_of("--preset", "a name", arguments) or values.get("preset")
+    # An unknown name is left to the parser, which lists the known ones.
+    chosen = presets.get(str(name))
+    if chosen is None:
+        return everything
+    own = {f.name: getattr(chosen, f.name) for f in dataclasses.fields(chosen)}
+    return everything | own | values | {"preset": name}
+
+
+def _value_of(flag: str, kind: str, arguments: Sequence[str]) -> str | None:
+    """The value of a flag that is wanted before the rest is parsed, since it decides the defaults."""
     for i, word in enumerate(arguments):
-        if word.startswith("--config="):
-            return Path(word.removeprefix("--config="))
-        if word == "--config":
+        if word.startswith(f"{flag}="):
+            return word.removeprefix(f"{flag}=")
+        if word == flag:
             if i + 1 == len(arguments):
-                raise InputError("--config needs a file: --config run.toml")
-            return Path(arguments[i + 1])
+                raise InputError(f"{flag} needs {kind}")
+            return arguments[i + 1]
     return None
 
 
-def _from_file(config: type[Any], file: Path) -> dict[str, Any]:
-    """A file's values; what it leaves out and has no default stays required on the command line."""
+def _from_file(config: type[Any], file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The values that a file holds, and those with all the defaults.
+
+    What it leaves out and has no default stays required on the command line.
+    """
     try:
         values = tomllib.loads(file.read_text(encoding="utf-8"))
     except OSError as error:
@@ -185,7 +225,7 @@ def _from_file(config: type[Any], file: Path) -> dict[str, Any]:
     except InputError as error:
         raise InputError(f"--config {file}: {error}") from None
     found = {f.name: getattr(known, f.name) for f in dataclasses.fields(config)}
-    return found | dict.fromkeys(missing, tyro.MISSING)
+    return {name: found[name] for name in values}, found | dict.fromkeys(missing, tyro.MISSING)
 
 
 @_registry.primitive_rule

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from fast_nst.cli.common import DONE, USAGE, Terminated, guarded, program, put, say
+from fast_nst.cli.common import DONE, SIGNALLED, USAGE, guarded, program, put, say, stopped_by_signals
 from fast_nst.cli.progress import Progress
 from fast_nst.config import TrainConfig
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from fast_nst.training.trainer import Trainer
 
 __all__ = ["main"]
-
-SIGNALLED = 128  # what a shell adds to the number of the signal that ended a command
 
 DESCRIPTION = """Train a style network from one painting.
 
@@ -51,7 +49,11 @@ def _train(arguments: list[str]) -> int:
         tell = say if trainer.ranks.first else _nothing
         tell(_announcement(trainer))
         shown = config.steps if trainer.ranks.first else 0
-        with _signals(trainer, tell) as caught, Progress(shown, "step", done=trainer.step) as progress:
+        with (
+            stopped_by_signals(trainer, "after this step and saving", tell) as caught,
+            _saving_on_request(trainer, tell),
+            Progress(shown, "step", done=trainer.step) as progress,
+        ):
             for report in trainer:
                 losses = {name: f"{getattr(report, name):.4f}" for name in ("content", "style", "tv")}
                 if trainer.ranks.first:
@@ -107,32 +109,18 @@ def _download_shown() -> Callable[[int, int | None], None]:
 
 
 @contextmanager
-def _signals(trainer: Trainer, tell: Callable[[str], None]) -> Iterator[list[int]]:
-    """What signals do while the trainer runs.
-
-    The first Ctrl-C or SIGTERM ends the run after the step in progress, a second one at once; so does the
-    first one where the step in progress compiles, for there is nothing to be saved then. SIGUSR1 saves and
-    goes on.
-    """
-    caught: list[int] = []
-
-    def end(number: int, _: FrameType | None) -> None:
-        if caught or trainer.compiling:
-            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
-        caught.append(number)
-        trainer.stop()
-        tell("stopping after this step and saving; once more to stop at once")
+def _saving_on_request(trainer: Trainer, tell: Callable[[str], None]) -> Iterator[None]:
+    """SIGUSR1 saves after the step in progress, and the run goes on."""
 
     def save(_: int, __: FrameType | None) -> None:
         trainer.save_soon()
         tell(f"saving {trainer.out} after this step")
 
-    handlers: dict[int, Callable[[int, FrameType | None], None]] = {signal.SIGINT: end, signal.SIGTERM: end}
-    if hasattr(signal, "SIGUSR1"):
-        handlers[signal.SIGUSR1] = save
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+    if not hasattr(signal, "SIGUSR1"):
+        yield
+        return
+    before = signal.signal(signal.SIGUSR1, save)
     try:
-        yield caught
+        yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        signal.signal(signal.SIGUSR1, before)

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 
 from fast_nst.checkpoint import load_checkpoint
-from fast_nst.cli import stylize, train
+from fast_nst.cli import common, stylize, train
 from fast_nst.cli.common import Terminated
 from fast_nst.config import TrainConfig
 from fast_nst.errors import InputError
@@ -178,7 +178,7 @@ def test_a_second_signal_ends_a_run_at_once():
     stopped = []
     trainer = SimpleNamespace(stop=lambda: stopped.append(True), compiling=False)
     for number, end in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)):
-        with train._signals(trainer, lambda _: None) as caught:
+        with common.stopped_by_signals(trainer, "") as caught:
             os.kill(os.getpid(), number)
             assert caught == [number]
             with pytest.raises(end):

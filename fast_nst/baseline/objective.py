@@ -1,0 +1,169 @@
+"""What the optimiser minimises: Gatys' own objective, or the very object that networks are trained with.
+
+Both are called as ``objective(images, objective.content_target(photos))`` and give `LossTerms`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fast_nst.baseline.config import GatysConfig
+from fast_nst.errors import InputError
+from fast_nst.images import MAX_LEVEL, find_pictures, load_image
+from fast_nst.losses import LossTerms, PerceptualLoss, feature_loss, gram_matrix, style_loss, total_variation
+from fast_nst.vgg import VGGFeatures, load_vgg
+
+__all__ = [
+    "GatysLoss",
+    "Objective",
+    "load_features",
+    "make_objective",
+    "normalise_activations",
+    "wanted_layers",
+]
+
+PHOTOS_MEASURED = 64  # of a folder; the means of 64 photographs differ by a few per cent from those of more
+MEASURED_SIZE = 256
+
+
+class Objective(Protocol):
+    """Weighted terms of images against a painting and the targets of their photographs."""
+
+    def content_target(self, photos: Tensor) -> dict[str, Tensor]:
+        """The photographs' content features, ``(B, 3, H, W)`` in."""
+
+    def __call__(self, images: Tensor, target: Mapping[str, Tensor]) -> LossTerms:
+        """The terms of ``(B, 3, H, W)`` images."""
+
+
+class GatysLoss(nn.Module):
+    r"""The objective of Gatys, Ecker and Bethge 2016, equations 1 to 7, for one image.
+
+    .. math:: \alpha \sum_l v_l \tfrac12 \sum (F^l - P^l)^2
+        + \beta \sum_l w_l \frac{1}{4 N_l^2 M_l^2} \sum (G^l - A^l)^2 + \text{TV}
+
+    F and P are activations, N channels by M positions; G and A are sums over positions. Where the painting
+    has other positions than the image, each Gram matrix is divided by its own M. Total variation is not in
+    the paper: the sum of squares of `total_variation`, of pixels in the unit of ``config.pixels``.
+
+    Args:
+        features: built for at least the layers of ``config``.
+        style: ``(3, H, W)``, the painting, RGB in [0, 1].
+        config: layers, weights, factor of the content term.
+    """
+
+    def __init__(self, features: VGGFeatures, style: Tensor, config: GatysConfig) -> None:
+        super().__init__()
+        self.features = features
+        self.config = config
+        # A term without weight is not computed, nor the layers that only it needs.
+        content = config.content_layers if config.content_weight else ()
+        style_layers = config.style_layers if config.style_weight else ()
+        self.content_weights = _shares(content, config.content_layer_weights)
+        self.style_weights = _shares(style_layers, config.style_layer_weights)
+        with torch.no_grad():
+            found = features(style[None], self.style_weights)
+            self.grams = {layer: gram_matrix(found[layer])[0] for layer in self.style_weights}
+
+    @torch.no_grad()
+    def content_target(self, photos: Tensor) -> dict[str, Tensor]:
+        """The photographs' content features by layer, only as deep as the content layers need."""
+        found: dict[str, Tensor] = self.features(photos, self.content_weights)
+        return found
+
+    def forward(self, images: Tensor, target: Mapping[str, Tensor]) -> LossTerms:
+        """The weighted terms of ``(1, 3, H, W)`` images against what `content_target` gave."""
+        c = self.config
+        zero = images.new_zeros(())
+        found = self.features(images, {*self.content_weights, *self.style_weights})
+        content = style = zero
+        for layer, weight in self.content_weights.items():
+            mean = feature_loss(found[layer], target[layer])
+            content = content + weight * c.content_factor * mean * target[layer].numel()
+        for layer, weight in self.style_weights.items():
+            # A Gram matrix of ours is that of the paper over N M, so this is the sum over 4 N² M².
+            style = style + weight * style_loss(gram_matrix(found[layer]), self.grams[layer]) / 4
+        unit = MAX_LEVEL if c.pixels == "levels" else 1
+        tv = c.tv_weight * unit**2 * total_variation(images) if c.tv_weight else zero
+        return LossTerms(c.content_weight * content, c.style_weight * style, tv, zero, zero)
+
+
+def _shares(layers: tuple[str, ...], weights: tuple[float, ...]) -> dict[str, float]:
+    return dict(zip(layers, weights or [1 / len(layers)] * len(layers), strict=True)) if layers else {}
+
+
+def wanted_layers(config: GatysConfig) -> tuple[str, ...]:
+    """Every layer that the objective of a config looks at."""
+    style = config.style_layers if config.is_gatys else config.loss.style_layers_for(config.loss_network)
+    return (*config.content_layers, *style)
+
+
+def make_objective(features: VGGFeatures, painting: Tensor, config: GatysConfig) -> Objective:
+    """The objective of a config against a ``(3, H, W)`` painting, whose features are taken in fp32."""
+    if config.is_gatys:
+        return GatysLoss(features, painting, config)
+    return PerceptualLoss(features, painting, config.loss)
+
+
+def load_features(config: GatysConfig, pictures: Iterable[Tensor], layers: Iterable[str] = ()) -> VGGFeatures:
+    """The loss network of a config, on the CPU.
+
+    Args:
+        pictures: ``(3, H, W)``, to measure mean activations over where no folder is given for it.
+        layers: further ones that are wanted.
+
+    Raises:
+        InputError: an unknown layer, or a folder without photographs.
+        WeightsError: weights that cannot be used.
+    """
+    wanted = (*wanted_layers(config), *layers)
+    features = load_vgg(
+        config.loss_network,
+        wanted,
+        file=config.vgg_weights,
+        weights=config.vgg_release,
+        pooling=config.pooling,
+    )
+    if config.activations == "normalised":
+        if config.activation_photos is not None:
+            files = find_pictures(config.activation_photos)[:PHOTOS_MEASURED]
+            if not files:
+                raise InputError(f"--activation-photos {config.activation_photos} holds no photographs")
+            pictures = (load_image(file, size=MEASURED_SIZE) for file in files)
+        normalise_activations(features, pictures)
+    return features
+
+
+@torch.no_grad()
+def normalise_activations(features: VGGFeatures, pictures: Iterable[Tensor]) -> None:
+    """Rescale a network in place, so that each channel's mean activation over pictures and positions is 1.
+
+    Each convolution is divided by its channels' means and the next one multiplied by them, which changes
+    nothing but the scale: a ReLU and a pooling of a positive multiple are that multiple of them. Channels
+    that never fire are left as they are. Gatys et al. 2016, section 2; they measured over ImageNet.
+
+    Args:
+        pictures: ``(3, H, W)``, RGB in [0, 1], of any sizes; at least one.
+    """
+    convolutions = {n: m for n, m in features.body.named_children() if isinstance(m, nn.Conv2d)}
+    sums: dict[str, Tensor] = {}
+    count = 0
+    for picture in pictures:
+        count += 1
+        for name, found in features(picture[None], convolutions).items():
+            sums[name] = sums.get(name, 0) + F.relu(found).mean(dim=(0, 2, 3), dtype=torch.float64)
+    before: Tensor | None = None
+    for name, module in convolutions.items():
+        mean = sums[name] / count
+        mean = torch.where(mean > 0, mean, 1).to(module.weight)
+        module.weight /= mean[:, None, None, None]
+        if before is not None:
+            module.weight *= before[:, None, None]
+        if module.bias is not None:
+            module.bias /= mean
+        before = mean

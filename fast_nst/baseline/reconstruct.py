@@ -1,0 +1,92 @@
+"""What a loss network keeps: the first figure of Gatys et al. 2016, as one contact sheet.
+
+Content is rebuilt from one layer's activations alone, texture from the Gram matrices of the layers up to
+each depth, both from white noise. The deeper the layer, the less of the photograph's pixels and the larger
+the painting's patterns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from torch import Tensor
+
+from fast_nst.baseline.compare import Progressed
+from fast_nst.baseline.config import GatysConfig
+from fast_nst.baseline.gatys import PictureOptimizer
+from fast_nst.baseline.objective import load_features
+from fast_nst.baseline.pictures import fit_longer
+from fast_nst.baseline.settings import ReconstructConfig
+from fast_nst.baseline.sheets import Cell, contact_sheet
+
+__all__ = ["Reconstruction"]
+
+
+class Reconstruction:
+    """Rebuilds a photograph and a painting; iterate over it to run, each item one picture done.
+
+    Args:
+        photo, painting: ``(3, H, W)``, RGB, [0, 1].
+        config: layers, size, iterations.
+
+    Attributes:
+        content, textures: caption and picture of what is done so far.
+
+    Raises:
+        InputError: an unknown layer or a device that is not there.
+    """
+
+    def __init__(self, photo: Tensor, painting: Tensor, config: ReconstructConfig) -> None:
+        self.config = config
+        self.photo, self.painting = (fit_longer(image, config.size) for image in (photo, painting))
+        self._features = load_features(self._settings(config.layers, ()), (self.photo,))
+        self.content: list[Cell] = [("photograph", self.photo)]
+        self.textures: list[Cell] = [("painting", self.painting)]
+
+    def __iter__(self) -> Iterator[Progressed]:
+        layers = self.config.layers
+        total = 2 * len(layers)
+        for done, layer in enumerate(layers, start=1):
+            run = PictureOptimizer(
+                self.photo, self.painting, self._settings((layer,), ()), features=self._features
+            )
+            self.content.append((layer, self._finished(run)))
+            yield Progressed(done, total, f"content of {layer}: {run.best_loss:.4g}")
+        for depth, layer in enumerate(layers, start=1):
+            # A texture has the size of its painting.
+            config = self._settings((), layers[:depth])
+            run = PictureOptimizer(self.painting, self.painting, config, features=self._features)
+            caption = layer if depth == 1 else f"{layers[0]} … {layer}"
+            self.textures.append((caption, self._finished(run)))
+            yield Progressed(len(layers) + depth, total, f"texture up to {layer}: {run.best_loss:.4g}")
+
+    def save(self, path: Path) -> None:
+        """Write the contact sheet of what is done, a PNG: content above, textures below."""
+        contact_sheet([self.content, self.textures], path)
+
+    def _settings(self, content: tuple[str, ...], style: tuple[str, ...]) -> GatysConfig:
+        c = self.config
+        return GatysConfig(
+            objective="gatys",
+            content_layers=content,
+            style_layers=style,
+            content_weight=float(bool(content)),
+            style_weight=float(bool(style)),
+            tv_weight=0.0,
+            steps=c.steps,
+            report_every=c.steps,
+            start="noise",
+            size=None,
+            seed=c.seed,
+            loss_network=c.loss_network,
+            vgg_weights=c.vgg_weights,
+            pooling=c.pooling,
+            device=c.device,
+            precision=c.precision,
+        )
+
+    def _finished(self, run: PictureOptimizer) -> Tensor:
+        for _ in run:
+            pass
+        return run.picture()

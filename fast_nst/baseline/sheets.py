@@ -1,0 +1,75 @@
+"""Contact sheets with captions, and plots of objectives by iteration, as PNG files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure  # no pyplot: no global state, no display
+from torch import Tensor
+
+from fast_nst.images import to_uint8
+
+__all__ = ["COLOURS", "Curve", "contact_sheet", "plot_curves"]
+
+# Okabe and Ito's palette: told apart by colour-blind readers.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+Cell = tuple[str, Tensor]
+
+
+def contact_sheet(rows: Sequence[Sequence[Cell]], path: Path, *, inches: float = 2.2) -> None:
+    """Pictures, ``(3, H, W)`` in [0, 1], in rows, each under its caption.
+
+    Args:
+        inches: width of a cell, at 100 pixels an inch.
+    """
+    columns = max(len(row) for row in rows)
+    tallest = [max(image.shape[-2] / image.shape[-1] for _, image in row) for row in rows]
+    height = sum(inches * ratio + 0.35 for ratio in tallest)
+    figure = Figure(figsize=(columns * inches, height), layout="constrained", dpi=100)
+    grid = figure.subplots(len(rows), columns, squeeze=False)
+    for axes_row, row in zip(grid, rows, strict=True):
+        for axes in axes_row:
+            axes.axis("off")
+        for axes, (caption, image) in zip(axes_row, row, strict=False):
+            axes.imshow(to_uint8(image), interpolation="lanczos")
+            axes.set_title(caption, fontsize=8)
+    figure.savefig(path)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """An objective by iteration, the first after one evaluation."""
+
+    label: str
+    values: Sequence[float]
+    spread: Sequence[float] = ()
+    """standard deviation over the photographs, drawn as a band"""
+    dashed: bool = False
+
+
+def plot_curves(
+    panels: Mapping[str, tuple[Sequence[Curve], Mapping[str, float]]], path: Path, *, ylabel: str
+) -> None:
+    """Curves on logarithmic axes of loss, a panel for each title, with horizontal lines by their labels."""
+    figure = Figure(figsize=(6.4 * len(panels), 4.4), layout="constrained")
+    grid = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axes, (title, (curves, lines)) in zip(grid, panels.items(), strict=True):
+        for i, curve in enumerate(curves):
+            values = np.asarray(curve.values)
+            steps = np.arange(1, len(values) + 1)
+            colour, style = COLOURS[i % len(COLOURS)], "--" if curve.dashed else "-"
+            axes.plot(steps, values, style, color=colour, linewidth=1.5, label=curve.label)
+            if curve.spread:
+                low, high = values - np.asarray(curve.spread), values + np.asarray(curve.spread)
+                axes.fill_between(
+                    steps, np.maximum(low, values / 4), high, color=colour, alpha=0.15, linewidth=0
+                )
+        for i, (label, value) in enumerate(lines.items()):
+            axes.axhline(value, color="black", linestyle=(":", "-.", "--")[i % 3], linewidth=1.2, label=label)
+        axes.set(title=title, xlabel="iteration", ylabel=ylabel, yscale="log")
+        axes.grid(alpha=0.3, which="both")
+        axes.legend(fontsize=8)
+    figure.savefig(path, dpi=100)

@@ -1,0 +1,45 @@
+"""``compare.py`` and ``fast-nst compare``: parse, measure, write the report, print where it is."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fast_nst.baseline.settings import CompareConfig
+from fast_nst.cli.common import DONE, USAGE, guarded, program, put, say
+from fast_nst.cli.progress import Progress
+
+__all__ = ["main"]
+
+DESCRIPTION = """Measure a trained style against the optimiser, on the objective that it was trained with.
+
+  compare.py --style starry-night --content photos/ --sizes 256 512 --iterations 200
+  compare.py --style starry-night --content photo.jpg --painting starry_night.jpg --only speed
+
+The same command goes on where an interrupted one ended.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return guarded(_compare, arguments)
+
+
+def _compare(arguments: list[str]) -> int:
+    prog = program("compare")
+    description = DESCRIPTION.replace("compare.py", prog)
+    if not arguments:
+        say(f"{description}\n{prog} --help lists every option.")
+        return USAGE
+    from fast_nst.cli.parsing import parse
+
+    config = parse(CompareConfig, arguments, prog=prog, description=description)
+    from fast_nst.baseline.compare import Comparison
+    from fast_nst.baseline.comparison_report import write_comparison
+
+    comparison = Comparison(config)
+    say(f"{comparison.style}, {comparison.device.type} {comparison.precision}; results in {config.out}")
+    with Progress(len(comparison.pieces), "piece") as progress:
+        for done in comparison:
+            progress.show(done.done, f"{done.done}/{done.total}  {done.line}")
+    put(str(write_comparison(comparison)))
+    return DONE

@@ -1,0 +1,50 @@
+"""``fast-nst reconstruct``: what a loss network keeps of a photograph and of a painting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fast_nst.baseline.settings import ReconstructConfig
+from fast_nst.cli.common import DONE, USAGE, guarded, put, say
+from fast_nst.cli.optimize import photo_and_painting
+from fast_nst.cli.progress import Progress
+from fast_nst.errors import InputError
+
+__all__ = ["main"]
+
+PROG = "fast-nst reconstruct"
+DESCRIPTION = """Rebuild a photograph from each layer of a loss network, and a painting's texture up to each.
+
+  fast-nst reconstruct photo.jpg painting.jpg                    -> reconstructions.png
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return guarded(_reconstruct, arguments)
+
+
+def _reconstruct(arguments: list[str]) -> int:
+    if not arguments:
+        say(f"{DESCRIPTION}\n{PROG} --help lists every option.")
+        return USAGE
+    from fast_nst.cli.parsing import parse_with_sources
+
+    told = "the photograph, then the painting"
+    sources, config = parse_with_sources(
+        ReconstructConfig, arguments, prog=PROG, description=DESCRIPTION, help=told
+    )
+    photo, painting = photo_and_painting(sources, PROG)
+    if config.out.suffix.lower() != ".png":
+        raise InputError(f"--out must end in .png, got {config.out}")
+    from fast_nst.baseline.reconstruct import Reconstruction
+    from fast_nst.images import check_target, load_image
+
+    check_target(config.out, overwrite=config.overwrite)
+    reconstruction = Reconstruction(load_image(photo), load_image(painting), config)
+    with Progress(2 * len(config.layers), "picture") as progress:
+        for done, total, line in reconstruction:
+            progress.show(done, f"{done}/{total}  {line}")
+    reconstruction.save(config.out)
+    put(str(config.out))
+    return DONE

@@ -1,0 +1,55 @@
+"""``fast-nst study``: one experiment with the optimiser, and its report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from fast_nst.baseline.settings import StudyConfig
+from fast_nst.cli.common import DONE, USAGE, guarded, put, say
+from fast_nst.cli.optimize import photo_and_painting
+from fast_nst.cli.progress import Progress
+from fast_nst.errors import InputError
+
+__all__ = ["main"]
+
+PROG = "fast-nst study"
+DESCRIPTION = """Vary one choice of the optimiser, hold the rest, and check what is claimed of it.
+
+  fast-nst study start photo.jpg painting.jpg      begin with noise or with the photograph
+  fast-nst study content photo.jpg painting.jpg    which layer compares content
+  fast-nst study style photo.jpg painting.jpg      which layers compare style
+  fast-nst study tv photo.jpg painting.jpg         all of these with and without total variation
+
+The report is studies/NAME/report.md. The same command goes on where an interrupted one ended.
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return guarded(_study, arguments)
+
+
+def _study(arguments: list[str]) -> int:
+    if not arguments:
+        say(f"{DESCRIPTION}\n{PROG} --help lists every option.")
+        return USAGE
+    from fast_nst.cli.parsing import parse_with_sources
+
+    told = "start, content, style or tv; the photograph; the painting"
+    sources, config = parse_with_sources(
+        StudyConfig, arguments, prog=PROG, description=DESCRIPTION, help=told
+    )
+    if not sources:
+        raise InputError(f"no study was named: {PROG} start PHOTO PAINTING")
+    photo, painting = photo_and_painting(sources[1:], f"{PROG} {sources[0]}")
+    from fast_nst.baseline.studies import Study
+    from fast_nst.baseline.study_report import write_study
+    from fast_nst.images import load_image
+
+    study = Study(sources[0], load_image(photo), load_image(painting), config)
+    say(f"{len(study.variants)} runs of {config.steps} iterations; results in {config.out}")
+    with Progress(len(study.variants), "run") as progress:
+        for done, total, line in study:
+            progress.show(done, f"{done}/{total}  {line}")
+    put(str(write_study(study)))
+    return DONE

@@ -1,0 +1,51 @@
+"""How long calls take: warmed up, waiting for the device, with a spread; several of them in turn."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+
+__all__ = ["Timing", "measure_in_turn"]
+
+
+class Timing(NamedTuple):
+    """Milliseconds a call."""
+
+    median: float
+    p95: float
+    calls: int
+
+
+def measure_in_turn(
+    what: Mapping[str, Callable[[], object]], *, calls: int, warmup: int, device: torch.device
+) -> dict[str, Timing]:
+    """Time each of several calls, one after the other in every round, so that a busy spell hits them all.
+
+    Args:
+        calls: rounds that count.
+        warmup: rounds before, which do not.
+        device: waited for before each reading of the clock.
+    """
+    spent: dict[str, list[float]] = {name: [] for name in what}
+    for turn in range(warmup + calls):
+        for name, call in what.items():
+            _wait(device)
+            start = time.perf_counter()
+            call()
+            _wait(device)
+            if turn >= warmup:
+                spent[name].append(1e3 * (time.perf_counter() - start))
+    return {name: Timing(statistics.median(ms), _p95(ms), calls) for name, ms in spent.items()}
+
+
+def _wait(device: torch.device) -> None:
+    if device.type != "cpu":
+        torch.accelerator.synchronize(device)
+
+
+def _p95(values: list[float]) -> float:
+    return values[0] if len(values) == 1 else statistics.quantiles(values, n=20, method="inclusive")[-1]
