@@ -19,6 +19,7 @@ ORDER = [
     "errors",
     "plain",
     "config",
+    "framing",
     "decoding",
     "image_files",
     "images",
