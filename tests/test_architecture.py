@@ -17,6 +17,7 @@ SCRIPTS = [ROOT / "train.py", ROOT / "stylize.py"]
 # Imports only ever point down this list; a package of several modules is one entry.
 ORDER = [
     "errors",
+    "processor",
     "plain",
     "config",
     "framing",
@@ -28,6 +29,7 @@ ORDER = [
     "vgg",
     "losses",
     "transform_net",
+    "style_files",
     "checkpoint",
     "training",
     "inference",

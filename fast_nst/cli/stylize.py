@@ -39,16 +39,16 @@ def _stylize(arguments: list[str]) -> int:
         say(f"{_description(prog)}\n{styles} lists the bundled styles, {prog} --help every option.")
         return USAGE
     sources, config = _parse(arguments)
-    from fast_nst.checkpoint import find_style, load_checkpoint
     from fast_nst.cli.jobs import plan
     from fast_nst.cli.painting import paint
     from fast_nst.inference.stylizer import Stylizer
+    from fast_nst.style_files import find_style
 
     file = find_style(config.style)
     jobs = plan(sources, file.stem, config)
     _check_streams(jobs, config)
-    stylizer = Stylizer(load_checkpoint(file), device=config.device, precision=config.precision)
-    say(f"{file.stem}, {stylizer.device.type} {stylizer.precision}")
+    stylizer = Stylizer.load(file, device=config.device, precision=config.precision, backend=config.backend)
+    say(f"{file.stem}, {stylizer}")
     failed = 0
     with Progress(len(jobs), "picture") as progress:
         for done, result in enumerate(paint(jobs, stylizer, config), start=1):

@@ -13,16 +13,20 @@ from torch import Tensor, nn
 from fast_nst.inference.folding import EPSILON, Layer, Plan, fold_weights
 from fast_nst.transform_net import TransformNet, reflection_pad
 
-__all__ = ["FoldedLayer", "FoldedNet", "fold"]
+__all__ = ["FoldedLayer", "FoldedNet", "fold", "plan_of"]
 
 _PAD_MODES = {"repeat": "replicate", "zero": "constant"}
 
 
-def fold(network: TransformNet) -> FoldedNet:
-    """A trained network in its faster form, on the device it is on; see `folding` for what is rewritten."""
+def plan_of(network: TransformNet) -> Plan:
+    """The folded weights of a trained network; see `folding` for what is rewritten."""
     state = network.state_dict()
-    plan = fold_weights(network.config, {name: t.detach().cpu().numpy() for name, t in state.items()})
-    return FoldedNet(plan).to(next(iter(state.values())).device)
+    return fold_weights(network.config, {name: t.detach().cpu().numpy() for name, t in state.items()})
+
+
+def fold(network: TransformNet) -> FoldedNet:
+    """A trained network in its faster form, on the device it is on."""
+    return FoldedNet(plan_of(network)).to(next(network.parameters()).device)
 
 
 class FoldedLayer(nn.Module):
@@ -43,7 +47,9 @@ class FoldedLayer(nn.Module):
         self.layer = layer
         scale, shift = layer.norm or (None, None)
         kept = {"bias": layer.bias, "norm_weight": scale, "norm_bias": shift}
-        self.register_buffer("weight", torch.from_numpy(layer.weight).to(dtype))
+        # Channels last, as are the maps: so the processor's convolutions take them without rearranging.
+        weight = torch.from_numpy(layer.weight).to(dtype, memory_format=torch.channels_last)
+        self.register_buffer("weight", weight)
         for name, array in kept.items():
             tensor = None if array is None else torch.from_numpy(array)
             self.register_buffer(name, tensor.to(dtype) if tensor is not None and name == "bias" else tensor)
@@ -54,6 +60,8 @@ class FoldedLayer(nn.Module):
         if not (rows or columns):
             return x
         sides = (columns, columns, rows, rows)
+        if x.device.type == "cpu" and not torch.compiler.is_compiling():
+            return _extended(x, self.layer)
         if self.layer.border == "reflect":
             return reflection_pad(x, *sides)
         return F.pad(x, sides, mode=_PAD_MODES[self.layer.border])
@@ -95,6 +103,25 @@ class FoldedLayer(nn.Module):
         return self.finish(self.convolve(self.border(x)), skip=skip)
 
 
+def _extended(x: Tensor, layer: Layer) -> Tensor:
+    """A map with its border, channels last, by copies; ``F.pad`` would go through channels first and back."""
+    (rows, columns), (b, c, h, w) = layer.margin, x.shape
+    sizes = (b, c, h + 2 * rows, w + 2 * columns)
+    out = torch.empty(sizes, dtype=x.dtype, memory_format=torch.channels_last)
+    out[..., rows : rows + h, columns : columns + w] = x
+    for axis, margin in ((2, rows), (3, columns)):  # the columns of the border rows come along with the rest
+        for i in range(margin):
+            before, after = (out.select(axis, place) for place in (i, -1 - i))
+            if layer.border == "zero":
+                before.zero_()
+                after.zero_()
+                continue
+            inner = 2 * margin - i if layer.border == "reflect" else margin
+            before.copy_(out.select(axis, inner))
+            after.copy_(out.select(axis, -1 - inner))
+    return out
+
+
 def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     var, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0, keepdim=True)
     return mean, var
@@ -127,6 +154,7 @@ class FoldedNet(nn.Module):
         """``(B, 3, H, W)``, nominally in [0, 1], any H and W, to the same shape in fp32, unclamped."""
         h, w = images.shape[-2:]
         x = reflection_pad(images.to(self.dtype), *self.plan.frame(h, w))
+        x = x.contiguous(memory_format=torch.channels_last)
         residual: Tensor | None = None
         for i, layer in enumerate(self.layers):
             # Kept only where the layer after this one adds it: a map that is let go can be used again.
