@@ -2,7 +2,7 @@
 
 The metadata has exactly one key, sorted JSON: several keys would be written in a random order, and the same
 training would give different bytes. A SHA-256 of the tensor bytes is checked on load, for a flipped bit
-loads silently otherwise.
+loads silently otherwise. What needs no torch of all this is in `style_files`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +24,7 @@ from torch import Tensor
 from fast_nst.config import NetworkConfig
 from fast_nst.errors import InputError, first_line
 from fast_nst.plain import from_dict, to_dict
+from fast_nst.style_files import FORMAT, KEY, CheckpointError, bundled_styles, find_style, read_about
 from fast_nst.transform_net import TransformNet
 
 __all__ = [
@@ -37,13 +37,6 @@ __all__ = [
     "save_checkpoint",
     "write_tensors",
 ]
-
-FORMAT = 1
-KEY = "fast_nst"
-
-
-class CheckpointError(InputError):
-    """A file that is no checkpoint of ours, is damaged, or does not fit."""
 
 
 @dataclass(frozen=True)
@@ -107,23 +100,12 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         CheckpointError: not there, not ours, of a later format, or damaged.
     """
-    if not path.is_file():
-        raise CheckpointError(f"there is no checkpoint at {path}")
+    about = read_about(path)
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        about = json.loads(metadata[KEY])
-        found = about["format"]
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {first_line(error)}") from None
-    except (KeyError, ValueError, TypeError):
-        raise CheckpointError(
-            f"{path} is not a fast-nst checkpoint: its metadata has no readable {KEY!r} entry; "
-            "models of other projects cannot be used as they are"
-        ) from None
-    if found != FORMAT:
-        raise CheckpointError(f"{path} has format {found!r}, this version reads {FORMAT}; update fast-nst")
     if about.get("sha256") != digest(tensors):
         raise CheckpointError(f"{path} is damaged: its contents do not match its checksum; get it again")
     return tensors, about
@@ -176,33 +158,3 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             raise CheckpointError(f"{path}: {name} is not finite; the training that wrote it went wrong")
     network.load_state_dict({name: t.to(wanted[name].dtype) for name, t in tensors.items()}, assign=True)
     return Checkpoint(network.eval().requires_grad_(False), about)
-
-
-def bundled_styles() -> dict[str, Path]:
-    """The trained styles that come with the package, by name."""
-    here = Path(__file__).resolve().parent
-    for folder in (here / "checkpoints", here.parent / "checkpoints"):
-        if found := {path.stem: path for path in sorted(folder.glob("*.safetensors"))}:
-            return found
-    return {}
-
-
-def find_style(style: str | Path) -> Path:
-    """The file of a style given by its bundled name or as a path.
-
-    Raises:
-        CheckpointError: neither; names the nearest bundled style.
-    """
-    path, bundled = Path(style), bundled_styles()
-    if str(style) in bundled:  # before a file or folder that happens to be called so
-        return bundled[str(style)]
-    if path.suffix == ".safetensors" or path.is_file():
-        if not path.is_file():
-            raise CheckpointError(f"there is no checkpoint at {path}")
-        return path
-    near = get_close_matches(str(style), bundled, n=1)
-    hint = f"did you mean {near[0]!r}? " if near else ""
-    raise CheckpointError(
-        f"unknown style {str(style)!r}; {hint}bundled: {', '.join(bundled) or 'none'}; "
-        "or give a .safetensors file"
-    )

@@ -24,6 +24,7 @@ __all__ = [
 LossNetwork = Literal["vgg16", "vgg19"]
 Preset = Literal["default", "small", "tiny", "paper"]
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Backend = Literal["auto", "torch", "compile", "openvino", "onnx"]
 
 # The paper's four layers for VGG-16 (section 4.1). VGG-19 has a fourth convolution in blocks 3 and 4; the
 # second is taken there: half-way into its block, and a quarter cheaper than the last.
@@ -307,7 +308,9 @@ class StylizeConfig:
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Precision = "auto"
-    """arithmetic of the convolutions; auto is fp32 on a processor, bf16 on a CUDA device that has it"""
+    """arithmetic of the convolutions; auto is bf16 where there are matrix units for it, else fp32"""
+    backend: Backend = "auto"
+    """engine; auto is the fastest that is installed (compile takes a minute before the first picture)"""
     json: bool = False
     """print one JSON record a picture to stdout"""
     shard: str | None = None

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from fast_nst.errors import InputError
+from fast_nst.processor import cpu_has_matrix_units
 
 __all__ = [
     "autocast",
@@ -60,12 +61,17 @@ def cpu_has_bf16() -> bool:
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
-def choose_precision(name: str, device: torch.device) -> str:
-    """``fp32``, ``bf16`` or ``fp16`` for the convolutions of a training run."""
+def choose_precision(name: str, device: torch.device, *, training: bool = True) -> str:
+    """``fp32``, ``bf16`` or ``fp16`` for the convolutions.
+
+    Args:
+        training: whether they are those of a training run, which takes bf16 on any processor that
+            multiplies it. Inference takes it only where matrix units make up for its error.
+    """
     if name != "auto":
         return name
     if device.type == "cpu":
-        return "bf16" if cpu_has_bf16() else "fp32"
+        return "bf16" if (cpu_has_bf16() if training else cpu_has_matrix_units()) else "fp32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "fp32"

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fast_nst.config import NetworkConfig
+from fast_nst.framing import frame, mirrored
 
 __all__ = [
     "InstanceNorm",
@@ -18,16 +19,9 @@ __all__ = [
     "TransformNet",
     "Upsample",
     "enlarge",
-    "mirrored",
     "reflection_pad",
     "tied_kernel",
 ]
-
-STRIDE = 4  # the network halves the picture twice
-MIN_SIZE = 8  # below it the residual blocks would see a single position, whose instance norm is zero
-# Each unpadded block takes 2 positions from each side at a quarter of the size; five take the 40 pixels of
-# reflection padding in table 1 of the supplementary material.
-MARGIN_PER_BLOCK = 8
 
 
 def reflection_pad(images: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
@@ -41,16 +35,9 @@ def reflection_pad(images: Tensor, left: int, right: int, top: int, bottom: int)
         return images
     if max(left, right) < w and max(top, bottom) < h:
         return F.pad(images, (left, right, top, bottom), mode="reflect")
-    rows = mirrored(h, top, bottom, images.device)
-    columns = mirrored(w, left, right, images.device)
+    rows = torch.from_numpy(mirrored(h, top, bottom)).to(images.device)
+    columns = torch.from_numpy(mirrored(w, left, right)).to(images.device)
     return images.index_select(-2, rows).index_select(-1, columns)
-
-
-def mirrored(size: int, before: int, after: int, device: torch.device) -> Tensor:
-    """Indices that walk to and fro over ``size`` positions without repeating the ends."""
-    period = max(2 * (size - 1), 1)
-    index = torch.arange(-before, size + after, device=device) % period
-    return torch.minimum(index, period - index) if size > 1 else torch.zeros_like(index)
 
 
 class InstanceNorm(nn.Module):
@@ -212,23 +199,16 @@ class TransformNet(nn.Module):
         stage("up2", Upsample(second, first, config.upsample, bias=False), first)
         body.add_module("conv4", conv(first, 3, 9, 1, bias=True))
         self.body = body
-        self.margin = MARGIN_PER_BLOCK * config.blocks if margin_once else 0
 
     @staticmethod
     def _unreflected(inputs: int, outputs: int, kernel: int, stride: int = 1, *, bias: bool) -> nn.Module:
         """The paper pads with reflections once, at the input; its convolutions then pad with zeros."""
         return nn.Conv2d(inputs, outputs, kernel, stride, padding=kernel // 2, bias=bias)
 
-    def margins(self, height: int, width: int) -> tuple[int, int, int, int]:
-        """By how much a picture is reflected before the first layer: left, right, top, bottom."""
-        stride, m = STRIDE if self.config.alignment == "pad" else 1, self.margin
-        right, bottom = (max(MIN_SIZE, -(-size // stride) * stride) - size for size in (width, height))
-        return m, m + right, m, m + bottom
-
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)``, nominally in [0, 1], to the same shape, unclamped."""
         h, w = images.shape[-2:]
-        out: Tensor = self.body(reflection_pad(images, *self.margins(h, w)))
+        out: Tensor = self.body(reflection_pad(images, *frame(self.config, h, w)))
         if self.config.output == "tanh":
             # [0, 1], with the paper's head room: their 150 tanh around the mean spans more than 0 to 255.
             out = 0.5 + self.config.tanh_scale * torch.tanh(out)

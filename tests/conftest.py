@@ -15,6 +15,12 @@ from PIL import Image
 os.environ["OMP_NUM_THREADS"] = "1"
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _cache_of_this_session(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What engines keep between runs stays out of the user's folder, also in processes that tests start."""
+    os.environ["FAST_NST_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of real weights and photographs that may lie beside the checkout."""

@@ -18,8 +18,10 @@ SCRIPTS = [ROOT / "train.py", ROOT / "stylize.py", ROOT / "compare.py"]
 ORDER = [
     "errors",
     "files",
+    "processor",
     "plain",
     "config",
+    "framing",
     "decoding",
     "image_files",
     "images",
@@ -31,6 +33,7 @@ ORDER = [
     "vgg",
     "losses",
     "transform_net",
+    "style_files",
     "checkpoint",
     "importing",
     "training",

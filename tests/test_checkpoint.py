@@ -16,7 +16,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from fast_nst import checkpoint
+from fast_nst import checkpoint, style_files
 from fast_nst.checkpoint import (
     CheckpointError,
     bundled_styles,
@@ -329,7 +329,7 @@ def bundle(tmp_path, monkeypatch) -> Path:
     """An installation with three bundled styles."""
     folder = tmp_path / "fast_nst" / "checkpoints"
     folder.mkdir(parents=True)
-    monkeypatch.setattr(checkpoint, "__file__", str(tmp_path / "fast_nst" / "checkpoint.py"))
+    monkeypatch.setattr(style_files, "__file__", str(tmp_path / "fast_nst" / "style_files.py"))
     for name in ("starry-night", "the-scream", "the-great-wave"):
         (folder / f"{name}.safetensors").touch()
     return folder
@@ -343,7 +343,7 @@ def test_a_bundled_style_is_found_by_its_name(bundle):
 def test_a_checkout_finds_the_styles_beside_the_package(tmp_path, monkeypatch):
     (tmp_path / "checkpoints").mkdir()
     (tmp_path / "checkpoints" / "dots.safetensors").touch()
-    monkeypatch.setattr(checkpoint, "__file__", str(tmp_path / "fast_nst" / "checkpoint.py"))
+    monkeypatch.setattr(style_files, "__file__", str(tmp_path / "fast_nst" / "style_files.py"))
     assert find_style("dots") == tmp_path / "checkpoints" / "dots.safetensors"
 
 
@@ -375,6 +375,6 @@ def test_a_style_that_is_not_there_is_refused_with_the_nearest_name(bundle, styl
 
 
 def test_without_bundled_styles_the_message_says_none(tmp_path, monkeypatch):
-    monkeypatch.setattr(checkpoint, "__file__", str(tmp_path / "fast_nst" / "checkpoint.py"))
+    monkeypatch.setattr(style_files, "__file__", str(tmp_path / "fast_nst" / "style_files.py"))
     with pytest.raises(CheckpointError, match="bundled: none"):
         find_style("starry-night")

@@ -18,7 +18,6 @@ from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError, one_line
 
 if TYPE_CHECKING:
-    from fast_nst.checkpoint import Checkpoint
     from fast_nst.inference.jobs import Job
     from fast_nst.inference.manifest import Manifest
     from fast_nst.inference.painting import Result
@@ -46,21 +45,21 @@ def _stylize(arguments: list[str]) -> int:
         say(f"{_description(prog)}\n{styles} lists the bundled styles, {prog} --help every option.")
         return USAGE
     sources, config = _parse(arguments)
-    from fast_nst.checkpoint import find_style, load_checkpoint
     from fast_nst.files import remove_leftovers
     from fast_nst.inference.jobs import folders, plan
     from fast_nst.inference.manifest import record
+    from fast_nst.style_files import find_style, read_about
 
     file = find_style(config.style)
     jobs = plan(sources, file.stem, config)
     _check_streams(jobs, config)
     jobs, config, alone = _divide(jobs, config)
-    checkpoint = load_checkpoint(file)
+    about = read_about(file)
     remove_leftovers(folders(jobs))
-    tell = partial(record, style=checkpoint.style, checkpoint=checkpoint.about["sha256"])
+    tell = partial(record, style=str(about.get("style", "unnamed")), checkpoint=about["sha256"])
     failed = 0
     with _manifest(jobs, config, alone) as manifest, Progress(len(jobs), "picture") as progress:
-        for done, result in enumerate(_painted(jobs, file.stem, checkpoint, config), start=1):
+        for done, result in enumerate(_painted(jobs, file, config), start=1):
             failed += result.error is not None
             line = tell(result)
             if manifest is not None:
@@ -104,18 +103,21 @@ def _manifest(jobs: list[Job], config: StylizeConfig, alone: bool) -> Iterator[M
         manifest.close()
 
 
-def _painted(jobs: list[Job], name: str, checkpoint: Checkpoint, config: StylizeConfig) -> Iterator[Result]:
+def _painted(jobs: list[Job], file: Path, config: StylizeConfig) -> Iterator[Result]:
     """The results, from this process or from a cluster."""
     if config.cluster:
+        from fast_nst.checkpoint import load_checkpoint
         from fast_nst.inference.cluster import paint_on_cluster
 
-        yield from paint_on_cluster(jobs, checkpoint, config, on_start=lambda words: say(f"{name}, {words}"))
+        yield from paint_on_cluster(
+            jobs, load_checkpoint(file), config, on_start=lambda words: say(f"{file.stem}, {words}")
+        )
         return
     from fast_nst.inference.painting import paint
     from fast_nst.inference.stylizer import Stylizer
 
-    stylizer = Stylizer(checkpoint, device=config.device, precision=config.precision)
-    say(f"{name}, {stylizer.device.type} {stylizer.precision}")
+    stylizer = Stylizer.load(file, device=config.device, precision=config.precision, backend=config.backend)
+    say(f"{file.stem}, {stylizer}")
     yield from paint(jobs, stylizer, config)
 
 

@@ -83,7 +83,9 @@ class _Painter:
 
     def __init__(self, checkpoint: Checkpoint, config: StylizeConfig) -> None:
         self.config = config
-        self.stylizer = Stylizer(checkpoint, device=config.device, precision=config.precision)
+        self.stylizer = Stylizer(
+            checkpoint, device=config.device, precision=config.precision, backend=config.backend
+        )
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         columns = (batch[name] for name in ("source", "target", "fault"))

@@ -12,8 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError, one_line
 from fast_nst.images import ImageReadError, Picture, fit, keeps_alpha, read_picture, write_picture
@@ -176,8 +174,10 @@ def _pixels(result: Result) -> str:
 
 
 def _out_of_memory(error: Exception) -> bool:
-    kinds = (MemoryError, torch.OutOfMemoryError)
-    return isinstance(error, kinds) or "can't allocate memory" in str(error)  # the CPU's has no type
+    """Known by name and words: each engine has its own, and none is imported for this."""
+    words = ("can't allocate memory", "bad_alloc", "bad allocation", "Failed to allocate memory")
+    told = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return told or any(word in str(error) for word in words)
 
 
 def _write(result: Result, picture: Picture, config: StylizeConfig) -> None:

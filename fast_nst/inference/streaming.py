@@ -20,10 +20,11 @@ from torch import Tensor, nn
 
 from fast_nst.device import autocast
 from fast_nst.errors import InputError
+from fast_nst.framing import frame, mirrored
 from fast_nst.inference.spill import Map, Spill
 from fast_nst.inference.windows import Moments, Rows, kernel_of, slide
 from fast_nst.plain import show_bytes
-from fast_nst.transform_net import InstanceNorm, TransformNet, mirrored, reflection_pad
+from fast_nst.transform_net import InstanceNorm, TransformNet, reflection_pad
 
 __all__ = ["Plan", "Source", "plan", "stream", "whole_bytes"]
 
@@ -77,7 +78,7 @@ class _Walk:
         self._rows, self._spill, self._precision, self._progress = rows, spill, precision, progress
         self._device = next(network.parameters()).device
         self._tracked = network.config.norm == "batch"  # and so known beforehand
-        _, self._right, _, self._bottom = network.margins(*size)
+        _, self._right, _, self._bottom = frame(network.config, *size)
         self._full = size[0] + self._bottom, size[1] + self._right
         self._half = -(-self._full[0] // 2), -(-self._full[1] // 2)
         self._quarter = -(-self._half[0] // 2), -(-self._half[1] // 2)
@@ -122,7 +123,7 @@ class _Walk:
     def _picture(self) -> Rows:
         """The picture in strips, padded as the network pads it."""
         height, _ = self._size
-        below = mirrored(height, 0, self._bottom, torch.device("cpu"))[height:].tolist()
+        below = mirrored(height, 0, self._bottom)[height:].tolist()
         spans = [(top, min(top + self._rows, height)) for top in range(0, height, self._rows)]
         for top, bottom in [*spans, *((row, row + 1) for row in below)]:
             strip = self._source(top, bottom).unsqueeze(0).to(self._device)

@@ -1,20 +1,27 @@
-"""The inference engine's front: a trained style that paints pictures of any size."""
+"""The inference engine's front: a trained style that paints pictures of any size. Imports torch only where it
+is called with tensors, or where the engine is torch.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from fast_nst.checkpoint import Checkpoint, find_style, load_checkpoint
-from fast_nst.device import autocast, choose_device
 from fast_nst.errors import InputError
-from fast_nst.images import Picture, from_uint8, to_uint8
+from fast_nst.image_files import Picture
+from fast_nst.inference.backends.base import Backend, Source
+from fast_nst.inference.backends.choice import open_backend
+from fast_nst.style_files import file_digest, find_style, read_about
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from fast_nst.checkpoint import Checkpoint
+    from fast_nst.inference.folding import Plan
 
 __all__ = ["Stylizer"]
 
@@ -25,31 +32,63 @@ class Stylizer:
     Args:
         checkpoint: the style, as `load_checkpoint` returns it.
         device: ``auto``, ``cpu``, ``cuda`` …
-        precision: ``fp32``, ``bf16`` or ``fp16``; ``auto`` is fp32 on a CPU and 16 bits on a GPU.
+        precision: ``fp32``, ``bf16`` or ``fp16``; ``auto`` is 16 bits where there are matrix units for it.
+        backend: ``torch``, ``compile``, ``openvino`` or ``onnx``; ``auto`` is the fastest that is installed.
+
+    Raises:
+        InputError: a device this machine lacks, or an engine that is not installed.
     """
 
-    def __init__(self, checkpoint: Checkpoint, *, device: str = "auto", precision: str = "auto") -> None:
-        self.about = checkpoint.about
-        self.style = checkpoint.style
-        self.device = choose_device(device)
-        if precision == "auto":
-            precision = (
-                "bf16" if self.device.type == "cuda" and torch.cuda.is_bf16_supported(False) else "fp32"
-            )
-        self.precision = precision
-        self.network = checkpoint.network.to(self.device)
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        backend: str = "auto",
+    ) -> None:
+        source = Source(checkpoint.about, lambda: _plan(checkpoint))
+        self._set(source, open_backend(source, backend=backend, device=device, precision=precision))
 
     @classmethod
-    def load(cls, style: str | Path, *, device: str = "auto", precision: str = "auto") -> Stylizer:
+    def load(
+        cls, style: str | Path, *, device: str = "auto", precision: str = "auto", backend: str = "auto"
+    ) -> Stylizer:
         """A bundled style by name, or one from a .safetensors file.
 
         Raises:
             CheckpointError: no such style, or a file that cannot be used.
-            InputError: a device this machine lacks.
+            InputError: as above.
         """
-        return cls(load_checkpoint(find_style(style)), device=device, precision=precision)
+        path = find_style(style)
 
-    @torch.no_grad()  # and not inference_mode, whose tensors nobody may change in place
+        def plan() -> Plan:
+            from fast_nst.checkpoint import load_checkpoint
+
+            return _plan(load_checkpoint(path))
+
+        stylizer = cls.__new__(cls)
+        source = Source(read_about(path), plan, file_digest(path))
+        stylizer._set(source, open_backend(source, backend=backend, device=device, precision=precision))
+        return stylizer
+
+    def _set(self, source: Source, backend: Backend) -> None:
+        self.about: dict[str, Any] = dict(source.about)
+        self.style = str(source.about.get("style", "unnamed"))
+        self.backend = backend
+
+    @property
+    def device(self) -> str:
+        return self.backend.device
+
+    @property
+    def precision(self) -> str:
+        return self.backend.precision
+
+    def __str__(self) -> str:
+        """Where and how it paints, in three words."""
+        return f"{self.backend.device} {self.backend.precision} {self.backend.name}"
+
     def __call__(self, images: Tensor) -> Tensor:
         """Stylise.
 
@@ -66,11 +105,9 @@ class Stylizer:
             raise InputError(f"expected (3, H, W) or (B, 3, H, W) images, got shape {tuple(images.shape)}")
         if not images.is_floating_point():
             raise InputError(f"expected float images in [0, 1], got {images.dtype}; from_uint8 converts")
-        batch = images if images.ndim == 4 else images.unsqueeze(0)
-        with autocast(self.device, self.precision):
-            painted: Tensor = self.network(batch.to(self.device, torch.float32))
-        out = painted.float().clamp_(0, 1).to(images.device)
-        return out if images.ndim == 4 else out[0]
+        if images.ndim == 3:
+            return self.backend.images(images.unsqueeze(0))[0]
+        return self.backend.images(images)
 
     def pictures(self, pictures: Sequence[Picture]) -> list[Picture]:
         """Stylise pictures of equal size in one batch; alpha is carried over untouched.
@@ -78,9 +115,11 @@ class Stylizer:
         Raises:
             InputError: the arithmetic overflowed, as fp16 can.
         """
-        painted = self(torch.stack([from_uint8(picture.rgb) for picture in pictures]))
-        if painted.isnan().any():
-            raise InputError(f"the result is not a number in {self.precision}; give --precision fp32")
-        return [
-            Picture(to_uint8(image), picture.alpha) for image, picture in zip(painted, pictures, strict=True)
-        ]
+        painted = self.backend.levels(np.stack([picture.rgb for picture in pictures]))
+        return [Picture(rgb, picture.alpha) for rgb, picture in zip(painted, pictures, strict=True)]
+
+
+def _plan(checkpoint: Checkpoint) -> Plan:
+    from fast_nst.inference.folded_net import plan_of
+
+    return plan_of(checkpoint.network)

@@ -41,9 +41,9 @@ def test_the_result_has_the_size_of_the_picture_and_its_range(stylize, height, w
 
 def test_overshoot_is_clipped_and_nothing_else_is_changed(stylize):
     image = torch.rand(2, 3, 24, 20)
-    raw = stylize.network(image)
+    raw = network()(image)
     assert raw.min() < 0 or raw.max() > 1
-    torch.testing.assert_close(stylize(image), raw.clamp(0, 1), rtol=0, atol=0)
+    torch.testing.assert_close(stylize(image), raw.clamp(0, 1), rtol=0, atol=1e-4)
 
 
 def test_a_batch_is_its_pictures(stylize):
@@ -125,7 +125,7 @@ def test_an_overflow_is_told_and_not_painted():
     broken = network()
     broken.body.conv4.conv.bias.fill_(torch.nan)
     with pytest.raises(InputError, match="--precision fp32"):
-        Stylizer(Checkpoint(broken, {}), device="cpu").pictures([Picture(picture(9, 9))])
+        Stylizer(Checkpoint(broken, {}), device="cpu", backend="torch").pictures([Picture(picture(9, 9))])
 
 
 def test_a_style_is_loaded_from_its_file(tmp_path, stylize):

@@ -1,0 +1,55 @@
+"""How a picture is extended before the network sees it. Plain numbers: nothing here imports torch.
+
+The network halves the picture twice and gives it back at its own size, for every size from 1 x 1: the picture
+is extended by reflection on the right and at the bottom, and the result cropped.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fast_nst.config import NetworkConfig
+
+__all__ = ["MIN_SIZE", "Frame", "frame", "mirrored", "whole"]
+
+STRIDE = 4  # the network halves the picture twice
+MIN_SIZE = 8  # below it the residual blocks would see a single position, whose instance norm is zero
+# Each unpadded block takes 2 positions from each side at a quarter of the size; five take the 40 pixels of
+# reflection padding in table 1 of the supplementary material of Johnson et al. 2016.
+MARGIN_PER_BLOCK = 8
+
+
+class Frame(NamedTuple):
+    """Pixels added on each side."""
+
+    left: int
+    right: int
+    top: int
+    bottom: int
+
+
+def frame(config: NetworkConfig, height: int, width: int) -> Frame:
+    """What the network of this config needs around a picture of ``height`` x ``width``, both at least 1."""
+    margin = MARGIN_PER_BLOCK * config.blocks if config.padding == "paper" else 0
+    stride = whole(config)
+    bottom, right = (max(MIN_SIZE, -(-size // stride) * stride) - size for size in (height, width))
+    return Frame(margin, margin + right, margin, margin + bottom)
+
+
+def whole(config: NetworkConfig) -> int:
+    """What the sides of an extended picture are multiples of."""
+    return STRIDE if config.alignment == "pad" else 1
+
+
+def mirrored(size: int, before: int, after: int) -> NDArray[np.int64]:
+    """Indices that walk to and fro over ``size`` positions without repeating the ends.
+
+    They begin ``before`` positions ahead of the first one and end ``after`` behind the last: reflection
+    padding by any amount, also by more than there is to reflect.
+    """
+    period = max(2 * (size - 1), 1)
+    index = np.arange(-before, size + after) % period
+    return np.minimum(index, np.where(size > 1, period - index, 0))

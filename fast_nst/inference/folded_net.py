@@ -1,0 +1,164 @@
+"""The folded network in PyTorch: equal to the network it was made from, and faster.
+
+The two steps of a layer, `FoldedLayer.convolve` and `FoldedLayer.finish`, can be called apart: what lies
+between them, the statistics of an instance norm, belongs to the whole picture, also where a strip is painted.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fast_nst.inference.folding import EPSILON, Layer, Plan, fold_weights
+from fast_nst.transform_net import TransformNet, reflection_pad
+
+__all__ = ["FoldedLayer", "FoldedNet", "fold", "plan_of"]
+
+_PAD_MODES = {"repeat": "replicate", "zero": "constant"}
+
+
+def plan_of(network: TransformNet) -> Plan:
+    """The folded weights of a trained network; see `folding` for what is rewritten."""
+    state = network.state_dict()
+    return fold_weights(network.config, {name: t.detach().cpu().numpy() for name, t in state.items()})
+
+
+def fold(network: TransformNet) -> FoldedNet:
+    """A trained network in its faster form, on the device it is on."""
+    return FoldedNet(plan_of(network)).to(next(network.parameters()).device)
+
+
+class FoldedLayer(nn.Module):
+    """One `Layer`, as ``finish(convolve(border(x)))``.
+
+    Args:
+        layer: what it computes; kept as an attribute.
+        dtype: of the convolution; norms are in fp32 in any case.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    norm_weight: Tensor | None
+    norm_bias: Tensor | None
+
+    def __init__(self, layer: Layer, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.layer = layer
+        scale, shift = layer.norm or (None, None)
+        kept = {"bias": layer.bias, "norm_weight": scale, "norm_bias": shift}
+        # Channels last, as are the maps: so the processor's convolutions take them without rearranging.
+        weight = torch.from_numpy(layer.weight).to(dtype, memory_format=torch.channels_last)
+        self.register_buffer("weight", weight)
+        for name, array in kept.items():
+            tensor = None if array is None else torch.from_numpy(array)
+            self.register_buffer(name, tensor.to(dtype) if tensor is not None and name == "bias" else tensor)
+
+    def border(self, x: Tensor) -> Tensor:
+        """``(B, C, H, W)`` extended by the layer's margin in the layer's way."""
+        rows, columns = self.layer.margin
+        if not (rows or columns):
+            return x
+        sides = (columns, columns, rows, rows)
+        if x.device.type == "cpu" and not torch.compiler.is_compiling():
+            return _extended(x, self.layer)
+        if self.layer.border == "reflect":
+            return reflection_pad(x, *sides)
+        return F.pad(x, sides, mode=_PAD_MODES[self.layer.border])
+
+    def convolve(self, x: Tensor) -> Tensor:
+        """The convolution alone, of an input that has its border."""
+        layer = self.layer
+        if not layer.fractional:
+            return F.conv2d(x, self.weight, self.bias, layer.stride)
+        before, after = layer.crop
+        # Both ends of the full result are cropped by `padding`; `output_padding` gives the second some back.
+        return F.conv_transpose2d(
+            x, self.weight, self.bias, layer.stride, padding=before, output_padding=before - after
+        )
+
+    def finish(
+        self, x: Tensor, statistics: tuple[Tensor, Tensor] | None = None, skip: Tensor | None = None
+    ) -> Tensor:
+        """Norm, ReLU and residual of a convolution's result, in place where that saves a map.
+
+        Args:
+            statistics: mean and biased variance for the norm, ``(B, C, 1, 1)`` in fp32; default: those of x.
+            skip: the residual, uncropped.
+        """
+        if self.norm_weight is not None and self.norm_bias is not None:
+            mean, var = statistics or _statistics(x)
+            scale = self.norm_weight.view(-1, 1, 1) * torch.rsqrt(var + EPSILON)
+            shift = self.norm_bias.view(-1, 1, 1) - mean * scale
+            x = _affine(x, scale, shift)
+        if self.layer.relu:
+            x = x.relu_()
+        if self.layer.skip is not None and skip is not None:
+            crop = self.layer.skip
+            x = x.add_(skip[..., crop : skip.shape[-2] - crop, crop : skip.shape[-1] - crop])
+        return x
+
+    def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
+        """The whole layer on a whole map."""
+        return self.finish(self.convolve(self.border(x)), skip=skip)
+
+
+def _extended(x: Tensor, layer: Layer) -> Tensor:
+    """A map with its border, channels last, by copies; ``F.pad`` would go through channels first and back."""
+    (rows, columns), (b, c, h, w) = layer.margin, x.shape
+    sizes = (b, c, h + 2 * rows, w + 2 * columns)
+    out = torch.empty(sizes, dtype=x.dtype, memory_format=torch.channels_last)
+    out[..., rows : rows + h, columns : columns + w] = x
+    for axis, margin in ((2, rows), (3, columns)):  # the columns of the border rows come along with the rest
+        for i in range(margin):
+            before, after = (out.select(axis, place) for place in (i, -1 - i))
+            if layer.border == "zero":
+                before.zero_()
+                after.zero_()
+                continue
+            inner = 2 * margin - i if layer.border == "reflect" else margin
+            before.copy_(out.select(axis, inner))
+            after.copy_(out.select(axis, -1 - inner))
+    return out
+
+
+def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
+    var, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0, keepdim=True)
+    return mean, var
+
+
+def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
+    if x.dtype == scale.dtype:
+        return (
+            torch.addcmul(shift, x, scale, out=x) if not torch.compiler.is_compiling() else x * scale + shift
+        )
+    return (x * scale + shift).to(x.dtype)
+
+
+class FoldedNet(nn.Module):
+    """A folded network: images in and out as `TransformNet` takes and gives them.
+
+    Args:
+        plan: the network.
+        dtype: of the convolutions, float32, bfloat16 or float16.
+    """
+
+    def __init__(self, plan: Plan, dtype: torch.dtype = torch.float32) -> None:
+        super().__init__()
+        self.plan, self.dtype = plan, dtype
+        self.layers = nn.ModuleList(FoldedLayer(layer, dtype) for layer in plan.layers)
+        self.eval()
+
+    @torch.no_grad()
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)``, nominally in [0, 1], any H and W, to the same shape in fp32, unclamped."""
+        h, w = images.shape[-2:]
+        x = reflection_pad(images.to(self.dtype), *self.plan.frame(h, w))
+        x = x.contiguous(memory_format=torch.channels_last)
+        residual: Tensor | None = None
+        for i, layer in enumerate(self.layers):
+            # Kept only where the layer after this one adds it: a map that is let go can be used again.
+            kept = x if self.plan.is_skipped(i) else None
+            x, residual = layer(x, residual), kept
+        out = x[..., :h, :w].float()
+        return out if self.plan.tanh_scale is None else 0.5 + self.plan.tanh_scale * torch.tanh(out)

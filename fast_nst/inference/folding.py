@@ -1,0 +1,188 @@
+"""Exact rewrites of a trained network into a faster one that paints the same. Torch is not needed for it.
+
+A `Plan` is the folded network as plain arrays: a list of convolutions, each with the border it wants, the
+norm and the ReLU behind it. Every engine is built from it: `FoldedNet` in PyTorch, the graphs for OpenVINO
+and ONNX. Four rewrites, all exact but for rounding:
+
+* nearest x2, reflection and a 3x3 become a stride-½ convolution with a 4x4 kernel on a map extended by
+  repetition, 4/9 of the multiplications (see `tied_kernel`);
+* the last 9x9, whose three output channels leave vector units idle, becomes a 9x1 to 27 channels, one for
+  each output channel and column of the kernel, and a 1x9 that adds up the columns, each shifted to its place;
+* a batch norm, whose statistics are fixed, is multiplied into the convolution before it;
+* the bias of a convolution before an instance norm is dropped: the norm subtracts it again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fast_nst.config import NetworkConfig
+from fast_nst.framing import Frame, frame
+
+__all__ = ["EPSILON", "Layer", "Plan", "fold_weights"]
+
+Array = NDArray[np.float32]
+Border = Literal["reflect", "repeat", "zero"]
+
+EPSILON = 1e-5  # of every norm: added to the variance
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A convolution with what stands before and behind it: border, convolution, norm, ReLU, skip.
+
+    Attributes:
+        weight: ``(C_out, C_in, kh, kw)``; of a `fractional` one ``(C_in, C_out, kh, kw)``.
+        bias: ``(C_out,)``; None if there is none.
+        border: what the input is extended with: its mirror image, its outermost positions, or zeros.
+        margin: rows above and below, columns left and right, that the input is extended by.
+        stride: 1 or 2; a `fractional` layer has 2 and makes its input twice as large.
+        crop: rows and columns taken off (before, after) the full result of a `fractional` convolution.
+        norm: weight and bias of an instance norm, each ``(C_out,)``; None if none follows.
+        skip: None, or how many positions are cropped from each side of the residual that is added at the end:
+            the input of the layer before.
+    """
+
+    name: str
+    weight: Array
+    bias: Array | None
+    border: Border
+    margin: tuple[int, int]
+    stride: int = 1
+    fractional: bool = False
+    crop: tuple[int, int] = (0, 0)
+    norm: tuple[Array, Array] | None = None
+    relu: bool = False
+    skip: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A folded network.
+
+    It takes ``(B, 3, H, W)`` images, RGB in [0, 1], extended by reflection as `frame` says, and returns them
+    unclamped; the result is cropped to H x W from its top left corner.
+
+    Attributes:
+        layers: in order; the first takes the picture, the last gives the result.
+        config: of the network it was made from.
+    """
+
+    layers: tuple[Layer, ...]
+    config: NetworkConfig
+
+    @property
+    def tanh_scale(self) -> float | None:
+        """The result is ``0.5 + tanh_scale * tanh(x)`` of the last layer's x; None if it is x itself."""
+        return self.config.tanh_scale if self.config.output == "tanh" else None
+
+    def is_skipped(self, index: int) -> bool:
+        """Whether the input of this layer is the residual that the next one adds."""
+        return index + 1 < len(self.layers) and self.layers[index + 1].skip is not None
+
+    def frame(self, height: int, width: int) -> Frame:
+        """The reflection a picture of this size needs."""
+        return frame(self.config, height, width)
+
+
+def fold_weights(config: NetworkConfig, tensors: Mapping[str, NDArray[np.generic]]) -> Plan:
+    """The plan of a network.
+
+    Args:
+        tensors: its state dict as arrays, named as in `TransformNet`, of any float type.
+    """
+    return Plan(tuple(_layers(config, tensors)), config)
+
+
+def _layers(config: NetworkConfig, tensors: Mapping[str, NDArray[np.generic]]) -> Iterator[Layer]:
+    border: Border = "zero" if config.padding == "paper" else "reflect"
+    for name, stride in (("conv1", 1), ("conv2", 2), ("conv3", 2)):
+        weight, bias, norm = _normed(tensors, f"body.{name}", f"body.{name}_norm")
+        half = weight.shape[-1] // 2
+        yield Layer(name, weight, bias, border, (half, half), stride, norm=norm, relu=True)
+    padded = config.padding == "reflect"
+    for i in range(1, config.blocks + 1):
+        for half in (1, 2):
+            stem = f"body.block{i}"
+            weight, bias, norm = _normed(tensors, f"{stem}.conv{half}", f"{stem}.norm{half}")
+            margin = (1, 1) if padded else (0, 0)
+            skip = None if half == 1 else (0 if padded else 2)
+            name = f"block{i}_{half}"
+            yield Layer(name, weight, bias, "reflect", margin, norm=norm, relu=half == 1, skip=skip)
+    for name in ("up1", "up2"):
+        weight, bias, norm = _normed(
+            tensors, f"body.{name}", f"body.{name}_norm", fractional=config.upsample != "tied"
+        )
+        yield _upsampling(name, config.upsample, weight, bias, norm)
+    yield from _split(border, _weight(tensors, "body.conv4"), _bias(tensors, "body.conv4"))
+
+
+def _upsampling(
+    name: str, kind: str, weight: Array, bias: Array | None, norm: tuple[Array, Array] | None
+) -> Layer:
+    """A stride-½ convolution.
+
+    Uncropped, it gives ``2 H + kernel - 2`` positions. Extended by 1 at each border, the middle 2H of
+    2H + 6 are wanted of the 4x4 kinds; unextended, the paper's 3x3 has one position too many, the first.
+    """
+    if kind == "paper":
+        return Layer(name, weight, bias, "zero", (0, 0), 2, True, (1, 0), norm, relu=True)
+    kernel = _tied(weight) if kind == "tied" else weight
+    return Layer(name, kernel, bias, "repeat", (1, 1), 2, True, (3, 3), norm, relu=True)
+
+
+def _tied(weight: Array) -> Array:
+    """`fast_nst.transform_net.tied_kernel`, which explains it, for arrays."""
+    add = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float64)
+    kernel = np.einsum("au,ocuv,bv->coab", add, weight.astype(np.float64), add)
+    return np.ascontiguousarray(kernel, np.float32)
+
+
+def _split(border: Border, weight: Array, bias: Array | None) -> Iterator[Layer]:
+    """A k x k convolution to few channels, as k x 1 to k times as many and a 1 x k that adds them up."""
+    outputs, inputs, height, width = weight.shape
+    columns = weight.transpose(0, 3, 1, 2).reshape(outputs * width, inputs, height, 1)
+    yield Layer("conv4_columns", np.ascontiguousarray(columns), None, border, (height // 2, 0))
+    place = np.zeros((outputs, outputs, width, 1, width), np.float32)
+    for o in range(outputs):
+        place[o, o, :, 0] = np.eye(width)
+    yield Layer("conv4_rows", place.reshape(outputs, -1, 1, width), bias, border, (0, width // 2))
+
+
+def _normed(
+    tensors: Mapping[str, NDArray[np.generic]], conv: str, norm: str, *, fractional: bool = False
+) -> tuple[Array, Array | None, tuple[Array, Array] | None]:
+    """Weight, bias and instance norm of a convolution, a batch norm multiplied in."""
+    weight = _weight(tensors, conv)
+    scale, shift = (_array(tensors, f"{norm}.{part}") for part in ("weight", "bias"))
+    if f"{norm}.running_var" not in tensors:
+        return weight, None, (scale, shift)
+    mean, var = (_wide(tensors[f"{norm}.running_{part}"]) for part in ("mean", "var"))
+    factor = scale.astype(np.float64) / np.sqrt(var + EPSILON)
+    before = _bias(tensors, conv)
+    bias = shift + ((0.0 if before is None else before) - mean) * factor
+    shape = (1, -1, 1, 1) if fractional else (-1, 1, 1, 1)
+    return (weight * factor.reshape(shape)).astype(np.float32), bias.astype(np.float32), None
+
+
+def _weight(tensors: Mapping[str, NDArray[np.generic]], stem: str) -> Array:
+    """Of a convolution that stands alone or behind its padding."""
+    return _array(tensors, f"{stem}.weight" if f"{stem}.weight" in tensors else f"{stem}.conv.weight")
+
+
+def _bias(tensors: Mapping[str, NDArray[np.generic]], stem: str) -> Array | None:
+    name = f"{stem}.bias" if f"{stem}.weight" in tensors else f"{stem}.conv.bias"
+    return _array(tensors, name) if name in tensors else None
+
+
+def _array(tensors: Mapping[str, NDArray[np.generic]], name: str) -> Array:
+    return np.ascontiguousarray(tensors[name], np.float32)
+
+
+def _wide(array: NDArray[np.generic]) -> NDArray[np.float64]:
+    return np.asarray(array, np.float64)

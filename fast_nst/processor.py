@@ -1,0 +1,67 @@
+"""What this machine is, found out without importing torch."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+__all__ = ["cpu_fingerprint", "cpu_has_matrix_units", "may_have_accelerator", "thread_limit"]
+
+# Where drivers put what torch would find: NVIDIA, the same under WSL, AMD.
+_DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
+
+
+@functools.cache
+def _cpu_flags() -> frozenset[str]:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return frozenset()
+    return frozenset(next((line.split(":")[1] for line in lines if line.startswith("flags")), "").split())
+
+
+def _isa_limit() -> str:
+    """What oneDNN, which does the convolutions of torch and OpenVINO, is told not to go beyond."""
+    return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
+
+
+def cpu_has_matrix_units() -> bool:
+    """Whether this processor multiplies bf16 matrices in units made for it (AMX), and may use them.
+
+    Without them bf16 saves memory traffic at most, and costs accuracy all the same.
+    """
+    limit = _isa_limit()
+    return "amx_bf16" in _cpu_flags() and ("AMX" in limit or limit in ("", "ALL", "DEFAULT"))
+
+
+def cpu_fingerprint() -> str:
+    """The same only for processors that can do the same, under the same limits."""
+    words = [platform.machine(), platform.processor(), _isa_limit(), *sorted(_cpu_flags())]
+    return hashlib.sha256(" ".join(words).encode()).hexdigest()[:16]
+
+
+def may_have_accelerator() -> bool:
+    """False where torch need not be asked: a Linux machine without the driver of any GPU it knows."""
+    if not sys.platform.startswith("linux"):
+        return True
+    return any(os.path.exists(path) for path in _DRIVERS) or _torch_is_for_xpu()
+
+
+def _torch_is_for_xpu() -> bool:
+    """Intel's graphics are in most laptops; torch uses them only where it was built to."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return "xpu" in version("torch")
+    except PackageNotFoundError:
+        return False
+
+
+def thread_limit() -> int | None:
+    """``OMP_NUM_THREADS``, which torch obeys and others have to be told of; None if it says nothing."""
+    word = os.environ.get("OMP_NUM_THREADS", "")
+    return int(word) if word.isdecimal() and int(word) > 0 else None
