@@ -79,3 +79,13 @@ def test_the_compiler_that_cxx_names_counts(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CXX", "my-c++")
     assert has_compiler(CPU)
+
+
+def test_processes_of_one_machine_are_dealt_its_devices_in_turn(monkeypatch):
+    monkeypatch.setattr(
+        torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda")
+    )
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
+    assert [device.deal_device(i) for i in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+    monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
+    assert device.deal_device(1) == "auto"

@@ -73,10 +73,9 @@ def plan(sources: Sequence[str], style: str, config: StylizeConfig) -> list[Job]
     one = len(pictures) == 1 and pictures[0].root is None
     _check_out(config, one=one, count=len(pictures))
     jobs = [Job(picture.source, _target(picture, style, config, one=one)) for picture in pictures]
-    # What a pattern matches beside its inputs, since an earlier run or another shard has painted it.
-    results = {_key(job.target) for job in jobs if _key(job.target) != _key(job.source)}
-    harvest = {picture.source for picture in pictures if picture.matched and _key(picture.source) in results}
-    jobs = [job for job in jobs if job.source not in harvest]
+    if not config.overwrite:  # else what only looks like a result would be lost
+        harvest = _harvest(pictures, jobs)
+        jobs = [job for job in jobs if job.source not in harvest]
     _check_targets(jobs, config)
     return faults + jobs
 
@@ -85,6 +84,12 @@ def folders(jobs: Sequence[Job]) -> list[Path]:
     """Where their results go, addresses and stdout left out."""
     files = (job.target for job in jobs if job.target not in ("", STANDARD) and not is_remote(job.target))
     return list(dict.fromkeys(Path(target).parent for target in files))
+
+
+def _harvest(pictures: Sequence[_Found], jobs: Sequence[Job]) -> set[str]:
+    """What patterns match beside their inputs because an earlier run, or another shard, has painted it."""
+    results = {_key(job.target) for job in jobs if _key(job.target) != _key(job.source)}
+    return {picture.source for picture in pictures if picture.matched and _key(picture.source) in results}
 
 
 class _NothingFound(InputError):

@@ -130,6 +130,8 @@ def test_what_an_earlier_run_wrote_beside_a_pattern_s_matches_is_no_input(folder
     Path("out").mkdir()
     Path("out/a.png").touch()
     assert targets("**/*.png", out="out") == ["out/a.png", "out/a_dots.png", "out/b.png"]
+    with pytest.raises(InputError, match="an input, would be overwritten"):
+        plan(["*.png"], "dots", StylizeConfig(overwrite=True))
 
 
 def test_a_source_that_yields_nothing_stops_no_other(folder):

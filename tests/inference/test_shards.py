@@ -18,11 +18,8 @@ from fast_nst.inference.shards import Shard, choose_shard
 
 ROOT = Path(__file__).parents[2]
 CONFIG = StylizeConfig(out="out")
-NAMES = st.lists(
-    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1),
-    unique=True,
-    max_size=50,
-)
+NAME = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="/\0"), min_size=1)
+NAMES = st.lists(NAME, unique=True, max_size=50)
 
 
 def jobs(names: list[str], out: str = "out") -> list[Job]:
