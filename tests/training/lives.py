@@ -1,8 +1,8 @@
 """Lives of ``train.py``, one after another, each in a process of its own; run by ``test_faults.py``.
 
-A line of JSON on stdin, with the arguments, the folder to run in and the file for what is said, starts a life;
-its process's number is answered, and in the end its exit code. All are forked from one process that has
-imported everything, so that fifty of them take a minute.
+A line of JSON on stdin, with the arguments, the folder to run in and the file for what is said, starts a
+life; its process's number is answered, and in the end its exit code. All are forked from one process that has
+imported everything, which is most of what a start costs.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Whatever happens to a run, nothing is lost, nothing goes black, and the resumed run is the undisturbed one."""
+"""Whatever happens to a run, nothing is lost, nothing goes black, and resumed it is the undisturbed one."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Lives:
         )
 
     def start(self, *more: str) -> int:
-        """A new life, which goes on from the last one's state if there is one; returns its process's number."""
+        """A new life, which goes on from the last one's state if there is one; the number of its process."""
         on = ["--resume"] if any(self.run.glob("*last.safetensors")) else []
         order = {"arguments": [*self.flags, *more, *on], "folder": str(self.folder), "said": "said.txt"}
         self._nursery.stdin.write(json.dumps(order).encode() + b"\n")
@@ -106,7 +106,7 @@ def moment(lives: Lives, step_before: int) -> str:
 
 
 def killed_at_random(lives: Lives, kills: int, seed: int) -> Counter[str]:
-    """Kill the run at random moments, whole runs one after another, and compare each with an undisturbed one."""
+    """Kill runs at random moments, resume them to their end, and compare each with an undisturbed one."""
     began = time.monotonic()
     lives.start()
     assert lives.ended() == 0, lives.words
@@ -174,7 +174,7 @@ def test_a_run_told_to_end_at_twenty_moments_saves_within_two_steps_or_five_seco
     assert all(steps <= 2 or seconds <= 5 for steps, seconds in late), late
 
 
-# ---------------------------------------------------------------------------------------- numbers that are none
+# -------------------------------------------------------------------------------------- numbers that are none
 
 
 def spoil(trainer: Trainer, what: str, step: int) -> None:
@@ -254,7 +254,7 @@ def test_a_run_that_goes_back_and_is_killed_later_is_the_run_that_only_goes_back
     assert first == second and len(first) == 12
 
 
-# -------------------------------------------------------------------------------------------------- full disks
+# ------------------------------------------------------------------------------------------------- full disks
 
 
 def test_a_disk_that_is_full_ten_times_costs_no_step_no_line_and_no_state(config, caplog):
@@ -262,7 +262,7 @@ def test_a_disk_that_is_full_ten_times_costs_no_step_no_line_and_no_state(config
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         for report in trainer:
-            full = 2 <= report.step % 4 and report.step < 42
+            full = report.step % 4 >= 2 and report.step < 42
             resource.setrlimit(resource.RLIMIT_FSIZE, (600 if full else limits[0], limits[1]))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -308,7 +308,7 @@ def test_a_file_system_that_is_really_full_ten_times_costs_nothing(config, tmp_p
             replace(config, run=place / "run", out=place / "a.safetensors", steps=44, save_every=3)
         )
         for report in trainer:
-            full = 2 <= report.step % 4 and report.step < 42
+            full = report.step % 4 >= 2 and report.step < 42
             (place / "ballast").unlink(missing_ok=True)
             if full:
                 fill(place / "ballast")
@@ -400,7 +400,7 @@ def test_of_a_thousand_files_exactly_the_bad_ones_are_listed_also_after_a_resume
         print(f"\n{len(straight.photos.names) + 32} files, {len(straight.bad)} listed, all of them bad")
 
 
-# ------------------------------------------------------------------------------------------------------ memory
+# ----------------------------------------------------------------------------------------------------- memory
 
 
 def resident() -> int:
@@ -409,7 +409,7 @@ def resident() -> int:
 
 
 def growth(config, steps: int) -> tuple[float, list[int]]:
-    """Bytes by which a run of so many steps grows a step, after its first tenth, and its handles by the way."""
+    """Bytes by which a run of so many steps grows a step, after its first tenth; its handles by the way."""
     seen, handles = [], []
     for report in Trainer(replace(config, steps=steps, report_every=50, preview_every=steps // 4)):
         if report.step >= steps // 10:
@@ -425,8 +425,6 @@ def growth(config, steps: int) -> tuple[float, list[int]]:
 def test_memory_grows_by_less_than_a_megabyte_in_a_thousand_steps(config, capsys):
     slope, handles = growth(config, 20_000)
     with capsys.disabled():
-        print(
-            f"\n20,000 steps: {slope / 1e3:+.1f} kB of memory in 1,000 steps, {min(handles)} to {max(handles)} handles"
-        )
+        print(f"\n20,000 steps: {slope:+.1f} kB in 1,000 steps, {min(handles)} to {max(handles)} handles")
     assert slope * 1000 < 1e6
     assert handles[-1] <= handles[0]
