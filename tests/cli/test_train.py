@@ -12,6 +12,7 @@ import sys
 import time
 import tomllib
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -24,6 +25,10 @@ from fast_nst.cli import common, stylize, train
 from fast_nst.cli.common import Terminated
 from fast_nst.config import TrainConfig
 from fast_nst.errors import InputError
+from fast_nst.report import RunLog, StepReport
+from fast_nst.training.learner import Learner
+from fast_nst.training.lock import locked
+from fast_nst.training.trainer import Trainer
 
 SCRIPT = Path(__file__).parents[2] / "train.py"
 
@@ -129,11 +134,9 @@ def test_overwrite_starts_anew_and_gives_the_same_again(trained, said, here, qui
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """The next run gets a Ctrl-C while it reports that step."""
-    from fast_nst.report import RunLog
-
     write = RunLog.write
 
-    def interrupted(log: RunLog, report: object) -> None:
+    def interrupted(log: RunLog, report: StepReport) -> None:
         write(log, report)
         if report.step == step:
             os.kill(os.getpid(), signal.SIGINT)
@@ -184,6 +187,86 @@ def test_a_second_signal_ends_a_run_at_once():
             with pytest.raises(end):
                 os.kill(os.getpid(), number)
     assert stopped == [True, True]
+
+
+def test_a_signal_while_a_step_compiles_ends_the_run_at_once():
+    trainer = SimpleNamespace(stop=lambda: pytest.fail("waits for the step"), compiling=True)
+    for number, end in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)):
+        with train._signals(trainer, lambda _: None) as caught, pytest.raises(end):
+            os.kill(os.getpid(), number)
+        assert caught == []
+
+
+def test_a_run_compiles_in_the_first_step_of_a_stage_only(config, monkeypatch):
+    monkeypatch.setattr(Learner, "compile", lambda *_: None)
+    trainer = Trainer(replace(config, compile="on", start_size=32, start_steps=3, image_size=40))
+    compiling, step = [], Learner.__call__
+
+    def noted(learner: Learner, *arguments: object) -> object:
+        compiling.append(trainer.compiling)
+        return step(learner, *arguments)
+
+    monkeypatch.setattr(Learner, "__call__", noted)
+    monkeypatch.setattr(Learner, "judge", Learner._judge, raising=False)
+    list(trainer)
+    assert [i for i, told in enumerate(compiling) if told] == [0, 3]
+
+
+def test_sigusr1_saves_state_and_checkpoint_and_the_run_goes_on(said, here, monkeypatch, quick):
+    write, steps = RunLog.write, []
+
+    def told(log: RunLog, report: StepReport) -> None:
+        write(log, report)
+        if report.step == 3:
+            os.kill(os.getpid(), signal.SIGUSR1)
+        if report.step == 4:
+            steps.append(load_checkpoint("the-waves.safetensors").about["steps"])
+
+    monkeypatch.setattr(RunLog, "write", told)
+    answer = said(train.main, [*quick, "--steps", "5", "--report-every", "1"])
+    assert (answer.code, answer.out) == (0, ["the-waves.safetensors"])
+    assert steps == [3]
+    assert "saving the-waves.safetensors after this step" in answer.err
+    assert load_checkpoint("the-waves.safetensors").about["steps"] == 5
+
+
+def test_a_run_in_a_folder_where_another_one_trains_is_refused(said, here, quick):
+    Path("runs/the-waves").mkdir(parents=True)
+    with locked(Path("runs/the-waves")):
+        answer = said(train.main, [*quick, "--steps", "2"])
+    assert answer.code == 2
+    assert answer.errors == [
+        f"error: another run (process {os.getpid()}) is training in runs/the-waves; "
+        "wait for it, or give another --run"
+    ]
+
+
+def test_running_out_of_memory_is_one_line_with_the_cure(said, here, quick, monkeypatch):
+    monkeypatch.setattr(Learner, "__call__", lambda *_: torch.empty(2**60, dtype=torch.uint8))
+    answer = said(train.main, [*quick, "--steps", "2"])
+    assert answer.code == 2
+    assert answer.errors == [
+        "error: out of memory with --batch-size 2 and --image-size 32: lower one of them, in a new --run"
+    ]
+    assert not any("Traceback" in line for line in answer.err)
+
+
+@pytest.mark.parametrize(("share", "code"), [("0.4", 0), ("0.1", 2)])
+def test_bad_photographs_are_listed_and_too_many_end_the_run(said, here, quick, share, code):
+    for name in ("bad.jpg", "worse.jpg"):
+        Path("photos", name).touch()
+    answer = said(train.main, [*quick, "--steps", "8", "--max-bad", share])
+    assert answer.code == code
+    if code:
+        (line,) = answer.errors
+        assert "2 of 7 photographs in photos cannot be read, allowed are 1: " in line
+        assert "raise --max-bad" in line
+    else:
+        assert answer.err[1:] == [
+            "2 of 7 photographs could not be read and were left out:",
+            "  bad.jpg: the file is empty",
+            "  worse.jpg: the file is empty",
+        ]
 
 
 @pytest.mark.parametrize(

@@ -6,21 +6,28 @@ import errno
 import io
 import os
 import shutil
+import signal
 import socket
 import threading
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from PIL import Image
 
+from fast_nst.cli import train
+from fast_nst.config import TrainConfig
 from fast_nst.errors import InputError
 from fast_nst.training import coco
+from fast_nst.training import download as download_module
 from fast_nst.training.coco import download_coco, find_coco
 from fast_nst.training.download import DownloadError, download
+from fast_nst.training.parts import choose_photos
 
 
 def make_zip(seed: int = 0, members: int = 3) -> bytes:
@@ -362,6 +369,70 @@ def test_coco_is_downloaded_to_where_it_is_found(home, server, monkeypatch):
     path = download_coco()
     assert path == home / ".cache/fast_nst/train2017.zip" == find_coco()
     assert path.read_bytes() == server.data
+
+
+@pytest.fixture
+def photographs(home, server, monkeypatch) -> list[str]:
+    """The server has four photographs; the flags that ask for them. There is neither painting nor network."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for i in range(4):
+            picture = io.BytesIO()
+            pixels = np.random.default_rng(i).integers(0, 256, (600, 400, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(picture, "PNG")
+            archive.writestr(f"train2017/{i}.png", picture.getvalue())
+    server.data = buffer.getvalue()
+
+    class Local(coco.Archive):
+        url = server.url
+
+    monkeypatch.setitem(coco.ARCHIVES, "train2017", Local("train2017", len(server.data), 4))
+    Image.new("RGB", (40, 40), (200, 30, 30)).save("red.png")
+    return ["--style", "red.png", "--dataset", "coco", "--vgg-weights", "none.safetensors"]
+
+
+def test_ctrl_c_during_a_download_keeps_what_arrived_and_the_next_command_goes_on(
+    photographs, server, home, capsys, monkeypatch
+):
+    show = train._download_shown
+    place = home / ".cache/fast_nst"
+
+    def interrupted() -> Callable[[int, int | None], None]:
+        def told(done: int, total: int | None) -> None:
+            show()(done, total)
+            if done > len(server.data) // 2:
+                os.kill(os.getpid(), signal.SIGINT)
+
+        return told
+
+    monkeypatch.setattr(download_module, "_CHUNK", 2**16)
+    with monkeypatch.context() as patch:
+        patch.setattr(train, "_download_shown", interrupted)
+        assert train.main([*photographs, "--download"]) == 130
+    assert capsys.readouterr().err.splitlines()[-1] == "error: interrupted"
+    assert sorted(path.name for path in place.iterdir()) == ["train2017.zip.part", "train2017.zip.part.json"]
+    have = (place / "train2017.zip.part").stat().st_size
+    server.asked.clear()
+    assert train.main([*photographs, "--download"]) == 2  # for want of a loss network, which comes next
+    assert "none.safetensors" in capsys.readouterr().err
+    assert server.asked == [f"bytes={have}-"]
+    assert (place / "train2017.zip").read_bytes() == server.data
+
+
+def test_without_download_coco_is_not_fetched(photographs, server, capsys):
+    assert train.main(photographs) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "add --download" in line
+    assert server.asked == []
+
+
+def test_several_processes_do_not_download_into_one_file(photographs, server):
+    flags = {"style": Path("red.png"), "dataset": "coco", "download": True}
+    with pytest.raises(InputError, match="--download is for one process"):
+        choose_photos(TrainConfig(**flags), SimpleNamespace(size=2), None)
+    assert server.asked == []
+    assert len(choose_photos(TrainConfig(**flags), SimpleNamespace(size=1), None)[0].names) == 4
+    assert len(choose_photos(TrainConfig(**flags), SimpleNamespace(size=2), None)[0].names) == 4
 
 
 def test_a_failed_download_is_an_error_of_the_user_and_not_of_ours():

@@ -11,8 +11,9 @@ import time
 import zipfile
 import zlib
 from collections.abc import Callable
-from itertools import islice
+from itertools import islice, pairwise
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ from fast_nst.images import ImageReadError
 from fast_nst.training import batches as batching
 from fast_nst.training import photos
 from fast_nst.training.batches import THREAD_NAME, Batch, PhotoBatches
-from fast_nst.training.photos import DatasetError, center_crops, load_photo, open_photos
+from fast_nst.training.photos import DatasetError, center_crops, hold_out, load_photo, open_photos
 from fast_nst.training.sampling import batch_indices, crop_of, sample_order
 
 SIZE = 32
@@ -578,6 +579,50 @@ def test_centre_crops_pass_over_bad_photographs_and_repeat_none(folder):
 
 def test_there_are_no_more_centre_crops_than_photographs(folder):
     assert len(center_crops(open_photos(folder), 99, SIZE)) == 23
+
+
+def test_centre_crops_name_the_photographs_they_passed_over(folder):
+    spoil(folder)
+    bad: dict[str, str] = {}
+    center_crops(open_photos(folder), 99, SIZE, bad)
+    assert len(bad) == 12
+    assert bad["b-zero.jpg"] == "the file is empty"
+
+
+# ---------------------------------------------------------------------------------------------- kept apart
+
+
+@given(st.integers(1, 400), st.integers(0, 40))
+def test_photographs_kept_apart_and_the_others_are_all_of_them(total, count):
+    source = SimpleNamespace(where="here", names=[f"{i:03}" for i in range(total)], fingerprint="abc")
+    train, held = hold_out(source, count)
+    kept = [] if held is None else list(held.names)
+    assert len(kept) == min(count, total // 10)
+    assert sorted([*train.names, *kept]) == source.names
+    gaps = [int(b) - int(a) for a, b in pairwise(kept)]
+    assert not gaps or max(gaps) - min(gaps) <= 1
+
+
+def test_a_part_reads_its_own_photographs_and_has_a_fingerprint_of_its_own(folder):
+    source = open_photos(folder)
+    train, held = hold_out(source, 2)
+    for part in (train, held):
+        for index, name in enumerate(part.names):
+            assert part.read(index) == (folder / name).read_bytes()
+    assert len({source.fingerprint, train.fingerprint, held.fingerprint}) == 3
+    again, _ = hold_out(open_photos(folder), 2)
+    assert again.fingerprint == train.fingerprint
+    with open(folder / held.names[0], "ab") as file:
+        file.write(b"x")
+    changed, _ = hold_out(open_photos(folder), 2)
+    assert changed.fingerprint != train.fingerprint
+
+
+def test_nothing_is_kept_apart_when_none_are_wanted_or_there_are_few(folder):
+    source = open_photos(folder)
+    assert hold_out(source, 0) == (source, None)
+    few = open_photos(folder, max_images=9)
+    assert hold_out(few, 5) == (few, None)
 
 
 def test_centre_crops_of_nothing_but_bad_pictures_are_refused(tmp_path):

@@ -205,9 +205,11 @@ def broken() -> None:
 
 @pytest.mark.parametrize("at", range(1, 9), ids=POINTS)
 def test_a_fault_at_any_point_of_a_save_leaves_a_state_that_loads(run, at, monkeypatch):
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="Input/output error"):
+    arguments = fresh()
+    with monkeypatch.context() as patch:
         Fault(at, broken).inflict(patch)
-        save_state(run / "last.safetensors", *fresh(), state(15))
+        with pytest.raises(OSError, match="Input/output error"):
+            save_state(run / "last.safetensors", *arguments, state(15))
     # Written and not yet in its place, the new state may be found; else it is the last one.
     assert load_state(run / "last.safetensors", *fresh()).step == (15 if at == 8 else 10)
     save_state(run / "last.safetensors", *fresh(), state(20))
