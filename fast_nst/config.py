@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from fast_nst.errors import InputError
+from fast_nst.plain import parse_bytes
 
 __all__ = [
     "PRESETS",
@@ -285,10 +286,14 @@ class StylizeConfig:
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Precision = "auto"
     """arithmetic of the convolutions; auto is fp32 on a processor, bf16 on a CUDA device that has it"""
+    memory: str | None = None
+    """limit, such as 2GB; what does not fit is painted in strips [default: three quarters of what is free]"""
     json: bool = False
     """print one JSON record a picture to stdout"""
 
     def __post_init__(self) -> None:
+        if self.memory is not None:
+            parse_bytes(self.memory, "--memory")
         for name in ("size", "batch_size", "max_pixels", "quality"):
             value = getattr(self, name)
             if value is not None and value < 1:

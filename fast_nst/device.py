@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
@@ -11,7 +12,16 @@ import torch
 
 from fast_nst.errors import InputError
 
-__all__ = ["autocast", "choose_device", "choose_precision", "cpu_has_bf16", "free_memory", "has_compiler"]
+__all__ = [
+    "autocast",
+    "choose_device",
+    "choose_precision",
+    "cpu_has_bf16",
+    "free_memory",
+    "has_compiler",
+    "is_out_of_memory",
+    "resident_memory",
+]
 
 
 def choose_device(name: str = "auto") -> torch.device:
@@ -83,3 +93,29 @@ def free_memory() -> int:
         return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
     except (OSError, ValueError):  # no container, or one without a limit ("max")
         return free
+
+
+def resident_memory() -> int:
+    """Bytes of memory this process holds now; 0 if the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return 0
+    # The most it ever held, in units that differ; more than it holds now is on the safe side.
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, of Python's, of numpy's or of torch's on any device."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # Neither the processor's allocator nor those of MPS and oneDNN have an error of their own.
+    told = str(error).lower()
+    return isinstance(error, RuntimeError) and (
+        "can't allocate memory" in told or "out of memory" in told or "could not create a memory" in told
+    )

@@ -11,6 +11,7 @@ from fast_nst.cli.common import DONE, FAILED, USAGE, guarded, one_line, program,
 from fast_nst.cli.progress import Progress
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
+from fast_nst.plain import parse_bytes
 
 if TYPE_CHECKING:
     from fast_nst.cli.jobs import Job
@@ -47,11 +48,15 @@ def _stylize(arguments: list[str]) -> int:
     file = find_style(config.style)
     jobs = plan(sources, file.stem, config)
     _check_streams(jobs, config)
-    stylizer = Stylizer(load_checkpoint(file), device=config.device, precision=config.precision)
+    memory = parse_bytes(config.memory, "--memory") if config.memory else None
+    stylizer = Stylizer(
+        load_checkpoint(file), device=config.device, precision=config.precision, memory=memory
+    )
     say(f"{file.stem}, {stylizer.device.type} {stylizer.precision}")
-    failed = 0
-    with Progress(len(jobs), "picture") as progress:
-        for done, result in enumerate(paint(jobs, stylizer, config), start=1):
+    failed, strips = 0, _Strips()
+    with Progress(len(jobs), "picture") as progress, strips:
+        for done, result in enumerate(paint(jobs, stylizer, config, strips.show), start=1):
+            strips.close()
             failed += result.error is not None
             with progress.aside():
                 _print(result, config)
@@ -59,6 +64,32 @@ def _stylize(arguments: list[str]) -> int:
     if len(jobs) > 1 and failed:
         say(f"{failed} of {len(jobs)} pictures failed")
     return FAILED if failed else DONE
+
+
+class _Strips:
+    """A bar for the one picture that is being painted in strips, from its first strip to its last."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def show(self, job: Job, share: float) -> None:
+        """So much of the job is done."""
+        percent = int(100 * share)
+        if self._progress is None:
+            self._progress = Progress(100, "%")
+        self._progress.show(percent, f"{one_line(InputError(job.source))}: {percent} % painted, in strips")
+
+    def close(self) -> None:
+        """The picture is done, or has failed."""
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+            self._progress = None
+
+    def __enter__(self) -> _Strips:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def _description(prog: str) -> str:

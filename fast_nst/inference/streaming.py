@@ -31,9 +31,11 @@ Source = Callable[[int, int], Tensor]
 """rows of a picture, from the first to before the second, as ``(3, rows, W)`` in [0, 1]"""
 
 BYTES = 4  # of a value
-# Measured: the most that was held at once, in maps of the first convolution's width at full size.
+# Measured: the most held at once, in maps as wide as the first convolution's at full size, and what oneDNN and
+# the allocator add to strips of any size.
 WHOLE = 8.0
-STRIP = 16.0
+STRIP = 14.0
+FIXED = 100_000_000
 # Strips of this many pixels are as quick as larger ones, and stay in the processor's caches for a part.
 STRIP_PIXELS = 1 << 17
 
@@ -96,10 +98,10 @@ class _Walk:
         self._spill.free(kept)
         trunk = self._blocks(x, norm)
         kept = self._spill.map(second, 2 * quarter[0], 2 * quarter[1])
-        enlarged = self._kept("up1", self._conv("up1", trunk, quarter[0]), kept)
+        enlarged = self._kept("up1", self._conv("up1", self._thinner(trunk), quarter[0]), kept)
 
         def last() -> Rows:
-            return self._conv("up2", enlarged(self._read(kept)), 2 * quarter[0])
+            return self._conv("up2", self._thinner(enlarged(self._read(kept))), 2 * quarter[0])
 
         norm = self._measured("up2", last())
         yield from self._cropped(self._conv("conv4", norm(last()), 4 * quarter[0]))
@@ -131,6 +133,11 @@ class _Walk:
     def _read(self, source: Map) -> Rows:
         for top in range(0, source.height, self._rows):
             yield source.read(top, min(top + self._rows, source.height)).to(self._device)
+
+    def _thinner(self, strips: Rows) -> Rows:
+        """Strips of half as many rows, which the enlargement that follows doubles."""
+        for strip in strips:
+            yield from strip.split(max(1, self._rows // 2), 2)
 
     @staticmethod
     def _into(target: Map, strips: Rows) -> Rows:
@@ -261,12 +268,12 @@ def plan(network: TransformNet, height: int, width: int, memory: int | None) -> 
     if memory is None:
         return Plan(rows, None)
     a_row = STRIP * BYTES * width * max(network.config.widths[0], network.config.widths[1] / 2)
-    # The last convolution holds 8 rows besides those of its strip.
-    rows = min(rows, int(memory / a_row) - 8)
+    reach = 8  # rows that the last convolution holds besides those of its strip
+    rows = min(rows, int((memory - FIXED) / a_row) - reach)
     if rows < 1:
-        needed = show_bytes(9 * a_row - memory)
+        needed = show_bytes(FIXED + (reach + 1) * a_row - memory)
         raise InputError(
             f"{width} x {height} pixels do not fit into the memory allowed: the smallest strips need "
             f"{needed} more; give more --memory or a smaller --size"
         )
-    return Plan(rows, max(0, memory - int((rows + 8) * a_row)))
+    return Plan(rows, max(0, int(memory - FIXED - (rows + reach) * a_row)))
