@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Literal
 
 from fast_nst.errors import InputError
+from fast_nst.plain import parse_bytes
 
 __all__ = [
     "PRESETS",
@@ -311,6 +312,8 @@ class StylizeConfig:
     """arithmetic of the convolutions; auto is bf16 where there are matrix units for it, else fp32"""
     backend: Backend = "auto"
     """engine; auto is the fastest that is installed (compile takes a minute before the first picture)"""
+    memory: str | None = None
+    """limit, such as 2GB; what does not fit is painted in strips [default: three quarters of what is free]"""
     json: bool = False
     """print one JSON record a picture to stdout"""
     shard: str | None = None
@@ -321,6 +324,8 @@ class StylizeConfig:
     """paint on all machines of a Ray cluster, or on all processors of this one"""
 
     def __post_init__(self) -> None:
+        if self.memory is not None:
+            parse_bytes(self.memory, "--memory")
         for name in ("size", "batch_size", "max_pixels", "quality"):
             value = getattr(self, name)
             if value is not None and value < 1:

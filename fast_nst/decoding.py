@@ -18,6 +18,7 @@ __all__ = ["log_once", "srgb_profile", "to_levels"]
 
 _log = logging.getLogger("fast_nst")
 
+_ROWS = 256
 _WHITE = np.iinfo(np.uint8).max  # the number itself stays in images.py
 
 
@@ -25,7 +26,16 @@ def to_levels(image: Image.Image, name: str | Path) -> tuple[NDArray[np.uint8], 
     """``(H, W, 3)`` sRGB and ``(H, W)`` alpha, if any, of a loaded image; `name` is for the log."""
     _turn_upright(image, name)
     colour, alpha = _split_alpha(image)
-    return np.asarray(_to_srgb(colour, image.info.get("icc_profile"), name)), alpha
+    return _levels(_to_srgb(colour, image.info.get("icc_profile"), name)), alpha
+
+
+def _levels(image: Image.Image) -> NDArray[np.uint8]:
+    """``(H, W, 3)``, a few rows at a time: np.asarray holds three copies of a picture for a moment."""
+    levels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, _ROWS):
+        bottom = min(top + _ROWS, image.height)
+        levels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return levels
 
 
 def _turn_upright(image: Image.Image, name: str | Path) -> None:
@@ -45,9 +55,14 @@ def _split_alpha(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | N
         image = image.convert(image.mode.upper())
     plain = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}.get(image.mode, "RGB")
     if not image.has_transparency_data:
-        return image.convert(plain), None
+        return _in_mode(image, plain), None
     image = image.convert("RGBA")
-    return image.convert("RGB").convert(plain), np.asarray(image.getchannel("A"))
+    return _in_mode(image.convert("RGB"), plain), np.asarray(image.getchannel("A"))
+
+
+def _in_mode(image: Image.Image, mode: str) -> Image.Image:
+    """Without the copy that Pillow makes where there is nothing to convert."""
+    return image if image.mode == mode else image.convert(mode)
 
 
 def _grey_levels(image: Image.Image) -> NDArray[np.uint8]:
@@ -84,7 +99,7 @@ def _to_srgb(colour: Image.Image, icc: bytes | None, name: str | Path) -> Image.
             return _through_profile(colour, icc)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
             log_once(f"{name}: its colour profile is ignored ({error})")
-    return colour.convert("RGB")
+    return _in_mode(colour, "RGB")
 
 
 def _through_profile(colour: Image.Image, icc: bytes | None) -> Image.Image:
@@ -105,6 +120,9 @@ def _through_profile(colour: Image.Image, icc: bytes | None) -> Image.Image:
     )
     # sRGB by what it does, not by its name: there are linear profiles called "sRGB-…", and "c2" is sRGB.
     if mode == "RGB" and _is_identity(transform):
+        return colour
+    if mode == "RGB":
+        ImageCms.applyTransform(colour, transform, inPlace=True)
         return colour
     converted = ImageCms.applyTransform(colour, transform)
     assert converted is not None  # only an in-place call returns nothing

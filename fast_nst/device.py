@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 from contextlib import AbstractContextManager, nullcontext
-from pathlib import Path
 
 import torch
 
@@ -18,7 +17,6 @@ __all__ = [
     "choose_precision",
     "cpu_has_bf16",
     "deal_device",
-    "free_memory",
     "has_compiler",
 ]
 
@@ -89,19 +87,3 @@ def has_compiler(device: torch.device) -> bool:
     if device.type == "cpu":
         return any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "g++", "clang++"))
     return device.type == "cuda" and torch.utils._triton.has_triton()
-
-
-def free_memory() -> int:
-    """Bytes that can be had without swapping, in this container; 0 if the system does not say."""
-    try:
-        meminfo = Path("/proc/meminfo").read_text().split()
-        free = int(meminfo[meminfo.index("MemAvailable:") + 1]) * 1024
-    except (OSError, ValueError):
-        try:
-            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-        except (AttributeError, OSError, ValueError):
-            return 0
-    try:
-        return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
-    except (OSError, ValueError):  # no container, or one without a limit ("max")
-        return free

@@ -101,8 +101,11 @@ _UNITS = {"": 1, "b": 1} | {
 }
 
 
-def parse_bytes(text: str) -> int:
+def parse_bytes(text: str, name: str) -> int:
     """``512MB``, ``2 GB``, ``1.5GiB`` or a plain number of bytes; GB is 10^9, GiB is 2^30.
+
+    Args:
+        name: of what has that size, for the message.
 
     Raises:
         InputError: no such size, or less than a byte.
@@ -111,7 +114,7 @@ def parse_bytes(text: str) -> int:
     unit = _UNITS.get(found[2]) if found else None
     size = int(float(found[1]) * unit) if found and unit else 0
     if size < 1:
-        raise InputError(f"{text!r} is no size; write 512MB, 2GB or 1.5GiB")
+        raise InputError(f"{name} {text!r} is no size; write 512MB, 2GB or 1.5GiB")
     return size
 
 

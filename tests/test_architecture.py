@@ -19,6 +19,7 @@ ORDER = [
     "errors",
     "files",
     "processor",
+    "memory",
     "plain",
     "config",
     "framing",

@@ -16,6 +16,7 @@ from fast_nst.cli.common import DONE, FAILED, USAGE, guarded, program, put, say
 from fast_nst.cli.progress import Progress
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError, one_line
+from fast_nst.plain import parse_bytes
 
 if TYPE_CHECKING:
     from fast_nst.inference.jobs import Job
@@ -57,9 +58,10 @@ def _stylize(arguments: list[str]) -> int:
     about = read_about(file)
     remove_leftovers(folders(jobs))
     tell = partial(record, style=str(about.get("style", "unnamed")), checkpoint=about["sha256"])
-    failed = 0
-    with _manifest(jobs, config, alone) as manifest, Progress(len(jobs), "picture") as progress:
-        for done, result in enumerate(_painted(jobs, file, config), start=1):
+    failed, strips = 0, _Strips()
+    with _manifest(jobs, config, alone) as manifest, Progress(len(jobs), "picture") as progress, strips:
+        for done, result in enumerate(_painted(jobs, file, config, strips), start=1):
+            strips.close()
             failed += result.error is not None
             line = tell(result)
             if manifest is not None:
@@ -103,7 +105,7 @@ def _manifest(jobs: list[Job], config: StylizeConfig, alone: bool) -> Iterator[M
         manifest.close()
 
 
-def _painted(jobs: list[Job], file: Path, config: StylizeConfig) -> Iterator[Result]:
+def _painted(jobs: list[Job], file: Path, config: StylizeConfig, strips: _Strips) -> Iterator[Result]:
     """The results, from this process or from a cluster."""
     if config.cluster:
         from fast_nst.checkpoint import load_checkpoint
@@ -116,9 +118,41 @@ def _painted(jobs: list[Job], file: Path, config: StylizeConfig) -> Iterator[Res
     from fast_nst.inference.painting import paint
     from fast_nst.inference.stylizer import Stylizer
 
-    stylizer = Stylizer.load(file, device=config.device, precision=config.precision, backend=config.backend)
+    stylizer = Stylizer.load(
+        file,
+        device=config.device,
+        precision=config.precision,
+        backend=config.backend,
+        memory=parse_bytes(config.memory, "--memory") if config.memory else None,
+    )
     say(f"{file.stem}, {stylizer}")
-    yield from paint(jobs, stylizer, config)
+    yield from paint(jobs, stylizer, config, strips.show)
+
+
+class _Strips:
+    """A bar for the one picture that is being painted in strips, from its first strip to its last."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def show(self, job: Job, share: float) -> None:
+        """So much of the job is done."""
+        percent = int(100 * share)
+        if self._progress is None:
+            self._progress = Progress(100, "%")
+        self._progress.show(percent, f"{one_line(InputError(job.source))}: {percent} % painted, in strips")
+
+    def close(self) -> None:
+        """The picture is done, or has failed."""
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+            self._progress = None
+
+    def __enter__(self) -> _Strips:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
 
 def _description(prog: str) -> str:

@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +17,7 @@ from fast_nst.errors import InputError, one_line
 from fast_nst.images import ImageReadError, Picture, fit, keeps_alpha, read_picture, write_picture
 from fast_nst.inference.jobs import STANDARD, Job
 from fast_nst.inference.stylizer import Stylizer
+from fast_nst.memory import is_out_of_memory
 from fast_nst.storage import exists, is_remote, read_bytes, write_bytes
 
 __all__ = ["Result", "paint"]
@@ -52,20 +53,26 @@ class Result:
         self.ms[name] = round(1e3 * (time.perf_counter() - started), 1)
 
 
-def paint(jobs: Sequence[Job], stylizer: Stylizer, config: StylizeConfig) -> Iterator[Result]:
+Strips = Callable[[Job, float], None]
+"""told the share of a job that is done while its picture is painted in strips"""
+
+
+def paint(
+    jobs: Sequence[Job], stylizer: Stylizer, config: StylizeConfig, strips: Strips = lambda job, share: None
+) -> Iterator[Result]:
     """Every job's result in order; pictures of equal size that follow each other share a batch."""
     batch: list[Result] = []
     for result in _read_ahead(jobs, config):
         full = len(batch) == config.batch_size
         if batch and (full or _size(result) != _size(batch[0])):
-            yield from _finish(batch, stylizer, config)
+            yield from _finish(batch, stylizer, config, strips)
             batch = []
         if result.picture is None:
             yield result
         else:
             batch.append(result)
     if batch:
-        yield from _finish(batch, stylizer, config)
+        yield from _finish(batch, stylizer, config, strips)
 
 
 def _size(result: Result) -> tuple[int, int] | None:
@@ -146,19 +153,22 @@ def _check_size(job: Job, picture: Picture, config: StylizeConfig) -> None:
         )
 
 
-def _finish(batch: Sequence[Result], stylizer: Stylizer, config: StylizeConfig) -> Iterator[Result]:
+def _finish(
+    batch: Sequence[Result], stylizer: Stylizer, config: StylizeConfig, strips: Strips
+) -> Iterator[Result]:
     """Stylise and write one batch."""
     painted: list[Picture] = []
     error: str | None = None
     started = time.perf_counter()
     try:
-        painted = stylizer.pictures([result.picture for result in batch if result.picture is not None])
+        pictures = [result.picture for result in batch if result.picture is not None]
+        painted = stylizer.pictures(pictures, progress=lambda share: strips(batch[0].job, share))
     except InputError as reason:
         error = one_line(reason)
     except (MemoryError, RuntimeError) as reason:
-        if not _out_of_memory(reason):
+        if not is_out_of_memory(reason):
             raise
-        error = f"not enough memory for {_pixels(batch[0])}; give a smaller --size or --batch-size"
+        error = f"not enough memory for {_pixels(batch[0])}, in strips either; give a smaller --size"
     spent = round(1e3 * (time.perf_counter() - started) / len(batch), 1)
     for i, result in enumerate(batch):
         result.picture, result.ms["run"] = None, spent
@@ -171,13 +181,6 @@ def _finish(batch: Sequence[Result], stylizer: Stylizer, config: StylizeConfig) 
 
 def _pixels(result: Result) -> str:
     return f"{result.width} x {result.height} pixels"
-
-
-def _out_of_memory(error: Exception) -> bool:
-    """Known by name and words: each engine has its own, and none is imported for this."""
-    words = ("can't allocate memory", "bad_alloc", "bad allocation", "Failed to allocate memory")
-    told = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return told or any(word in str(error) for word in words)
 
 
 def _write(result: Result, picture: Picture, config: StylizeConfig) -> None:

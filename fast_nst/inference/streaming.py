@@ -13,7 +13,6 @@ overwritten once they have been read: the residual blocks need two maps, however
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -23,20 +22,12 @@ from fast_nst.errors import InputError
 from fast_nst.framing import frame, mirrored
 from fast_nst.inference.spill import Map, Spill
 from fast_nst.inference.windows import Moments, Rows, kernel_of, slide
-from fast_nst.plain import show_bytes
 from fast_nst.transform_net import InstanceNorm, TransformNet, reflection_pad
 
-__all__ = ["Plan", "Source", "plan", "stream", "whole_bytes"]
+__all__ = ["Source", "stream"]
 
 Source = Callable[[int, int], Tensor]
 """rows of a picture, from the first to before the second, as ``(3, rows, W)`` in [0, 1]"""
-
-BYTES = 4  # of a value
-# Measured: the most that was held at once, in maps of the first convolution's width at full size.
-WHOLE = 8.0
-STRIP = 16.0
-# Strips of this many pixels are as quick as larger ones, and stay in the processor's caches for a part.
-STRIP_PIXELS = 1 << 17
 
 
 class _Affine:
@@ -97,10 +88,10 @@ class _Walk:
         self._spill.free(kept)
         trunk = self._blocks(x, norm)
         kept = self._spill.map(second, 2 * quarter[0], 2 * quarter[1])
-        enlarged = self._kept("up1", self._conv("up1", trunk, quarter[0]), kept)
+        enlarged = self._kept("up1", self._conv("up1", self._thinner(trunk), quarter[0]), kept)
 
         def last() -> Rows:
-            return self._conv("up2", enlarged(self._read(kept)), 2 * quarter[0])
+            return self._conv("up2", self._thinner(enlarged(self._read(kept))), 2 * quarter[0])
 
         norm = self._measured("up2", last())
         yield from self._cropped(self._conv("conv4", norm(last()), 4 * quarter[0]))
@@ -132,6 +123,11 @@ class _Walk:
     def _read(self, source: Map) -> Rows:
         for top in range(0, source.height, self._rows):
             yield source.read(top, min(top + self._rows, source.height)).to(self._device)
+
+    def _thinner(self, strips: Rows) -> Rows:
+        """Strips of half as many rows, which the enlargement that follows doubles."""
+        for strip in strips:
+            yield from strip.split(max(1, self._rows // 2), 2)
 
     @staticmethod
     def _into(target: Map, strips: Rows) -> Rows:
@@ -235,39 +231,3 @@ def stream(
         raise InputError("the paper preset cannot paint in strips; give a smaller --size or more --memory")
     walk = _Walk(network, source, size, rows=rows, spill=spill, precision=precision, progress=progress)
     return walk.painted()
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How a picture is streamed within a limit."""
-
-    rows: int
-    """of a strip"""
-    maps: int | None
-    """bytes of maps that may stay in memory; None: all"""
-
-
-def whole_bytes(network: TransformNet, height: int, width: int) -> int:
-    """About what painting a picture in one piece takes, besides the picture and the result."""
-    return int(height * width * BYTES * (WHOLE * network.config.widths[0] + 6))
-
-
-def plan(network: TransformNet, height: int, width: int, memory: int | None) -> Plan:
-    """The strips and the maps that fit into `memory` bytes, the picture and the result not counted.
-
-    Raises:
-        InputError: not even the smallest strips do.
-    """
-    rows = max(4, STRIP_PIXELS // width)
-    if memory is None:
-        return Plan(rows, None)
-    a_row = STRIP * BYTES * width * max(network.config.widths[0], network.config.widths[1] / 2)
-    # The last convolution holds 8 rows besides those of its strip.
-    rows = min(rows, int(memory / a_row) - 8)
-    if rows < 1:
-        needed = show_bytes(9 * a_row - memory)
-        raise InputError(
-            f"{width} x {height} pixels do not fit into the memory allowed: the smallest strips need "
-            f"{needed} more; give more --memory or a smaller --size"
-        )
-    return Plan(rows, max(0, memory - int((rows + 8) * a_row)))

@@ -1,18 +1,25 @@
-"""The inference engine's front: a trained style that paints pictures of any size. Imports torch only where it
-is called with tensors, or where the engine is torch.
+"""The inference engine's front: a trained style that paints pictures of any size.
+
+Torch is imported only where it is called with tensors, where the engine is torch, or for strips.
 """
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from fast_nst.config import NetworkConfig
 from fast_nst.errors import InputError
 from fast_nst.image_files import Picture
-from fast_nst.inference.backends.base import Backend, Source
+from fast_nst.inference.backends.base import Source
 from fast_nst.inference.backends.choice import open_backend
+from fast_nst.inference.budget import StripPlan, plan_strips, whole_bytes
+from fast_nst.memory import free_memory, is_out_of_memory, resident_memory
+from fast_nst.plain import from_dict
 from fast_nst.style_files import file_digest, find_style, read_about
 
 if TYPE_CHECKING:
@@ -25,6 +32,15 @@ if TYPE_CHECKING:
 
 __all__ = ["Stylizer"]
 
+_log = logging.getLogger("fast_nst")
+
+# Of what is free; the rest is for what else the machine does meanwhile.
+SHARE = 0.75
+
+
+def _ignore(share: float) -> None:
+    """Nobody wants to know how far a picture is."""
+
 
 class Stylizer:
     """Paints pictures in one trained style.
@@ -34,6 +50,7 @@ class Stylizer:
         device: ``auto``, ``cpu``, ``cuda`` …
         precision: ``fp32``, ``bf16`` or ``fp16``; ``auto`` is 16 bits where there are matrix units for it.
         backend: ``torch``, ``compile``, ``openvino`` or ``onnx``; ``auto`` is the fastest that is installed.
+        memory: bytes that `pictures` keeps the whole process under; None: three quarters of what is free.
 
     Raises:
         InputError: a device this machine lacks, or an engine that is not installed.
@@ -46,13 +63,19 @@ class Stylizer:
         device: str = "auto",
         precision: str = "auto",
         backend: str = "auto",
+        memory: int | None = None,
     ) -> None:
-        source = Source(checkpoint.about, lambda: _plan(checkpoint))
-        self._set(source, open_backend(source, backend=backend, device=device, precision=precision))
+        self._open(checkpoint.about, lambda: checkpoint, None, device, precision, backend, memory)
 
     @classmethod
     def load(
-        cls, style: str | Path, *, device: str = "auto", precision: str = "auto", backend: str = "auto"
+        cls,
+        style: str | Path,
+        *,
+        device: str = "auto",
+        precision: str = "auto",
+        backend: str = "auto",
+        memory: int | None = None,
     ) -> Stylizer:
         """A bundled style by name, or one from a .safetensors file.
 
@@ -62,20 +85,31 @@ class Stylizer:
         """
         path = find_style(style)
 
-        def plan() -> Plan:
+        def checkpoint() -> Checkpoint:
             from fast_nst.checkpoint import load_checkpoint
 
-            return _plan(load_checkpoint(path))
+            return load_checkpoint(path)
 
         stylizer = cls.__new__(cls)
-        source = Source(read_about(path), plan, file_digest(path))
-        stylizer._set(source, open_backend(source, backend=backend, device=device, precision=precision))
+        stylizer._open(read_about(path), checkpoint, file_digest(path), device, precision, backend, memory)
         return stylizer
 
-    def _set(self, source: Source, backend: Backend) -> None:
-        self.about: dict[str, Any] = dict(source.about)
-        self.style = str(source.about.get("style", "unnamed"))
-        self.backend = backend
+    def _open(
+        self,
+        about: dict[str, Any],
+        checkpoint: Callable[[], Checkpoint],
+        key: str | None,
+        device: str,
+        precision: str,
+        backend: str,
+        memory: int | None,
+    ) -> None:
+        source = Source(about, lambda: _plan(checkpoint()), key)
+        self.backend = open_backend(source, backend=backend, device=device, precision=precision)
+        self.about = dict(about)
+        self.style = str(about.get("style", "unnamed"))
+        self.memory = memory
+        self._checkpoint = checkpoint
 
     @property
     def device(self) -> str:
@@ -109,14 +143,73 @@ class Stylizer:
             return self.backend.images(images.unsqueeze(0))[0]
         return self.backend.images(images)
 
-    def pictures(self, pictures: Sequence[Picture]) -> list[Picture]:
-        """Stylise pictures of equal size in one batch; alpha is carried over untouched.
+    def pictures(
+        self, pictures: Sequence[Picture], *, progress: Callable[[float], None] = _ignore
+    ) -> list[Picture]:
+        """Stylise pictures of equal size; alpha is carried over untouched.
+
+        In one batch where that fits into the memory, or else one by one; a picture that does not fit even so
+        is painted in strips, with the same result.
+
+        Args:
+            progress: told the share of a picture that is done, from 0 to 1, while it is painted in strips.
 
         Raises:
-            InputError: the arithmetic overflowed, as fp16 can.
+            InputError: the arithmetic overflowed, as fp16 can; or there is no room for strips either.
         """
-        painted = self.backend.levels(np.stack([picture.rgb for picture in pictures]))
-        return [Picture(rgb, picture.alpha) for rgb, picture in zip(painted, pictures, strict=True)]
+        height, width = pictures[0].height, pictures[0].width
+        free = self._free_memory(height, width, len(pictures))
+        needed = whole_bytes(self._config(), height, width)
+        if free is None or needed * len(pictures) <= free:
+            try:
+                painted = self.backend.levels(np.stack([picture.rgb for picture in pictures]))
+                return [Picture(rgb, one.alpha) for rgb, one in zip(painted, pictures, strict=True)]
+            except (MemoryError, RuntimeError) as error:
+                if not is_out_of_memory(error):
+                    raise
+        if len(pictures) > 1:
+            return [painted for one in pictures for painted in self.pictures([one], progress=progress)]
+        if free is None or needed <= free:
+            _log.warning("%d x %d pixels: out of memory; painting them in strips", width, height)
+        return [self.in_strips(pictures[0], progress=progress)]
+
+    def in_strips(
+        self, picture: Picture, *, rows: int | None = None, progress: Callable[[float], None] = _ignore
+    ) -> Picture:
+        """Stylise one picture in little memory; see `streaming`. The result is that of the whole picture.
+
+        Args:
+            rows: of a strip [default: as many as the memory suggests].
+            progress: told the share that is done, from 0 to 1.
+
+        Raises:
+            InputError: as `pictures`.
+        """
+        from fast_nst.inference.strips import paint_in_strips
+
+        size = picture.height, picture.width
+        planned = plan_strips(self._config(), *size, self._free_memory(*size, 1))
+        painted = paint_in_strips(
+            self._checkpoint().network,
+            picture.rgb,
+            planned if rows is None else StripPlan(rows, planned.maps),
+            device=self.device,
+            precision=self.precision,
+            progress=progress,
+        )
+        return Picture(painted, picture.alpha)
+
+    def _config(self) -> NetworkConfig:
+        return from_dict(NetworkConfig, self.about["network"])
+
+    def _free_memory(self, height: int, width: int, count: int) -> int | None:
+        """Bytes that painting may take besides the results; None if there is no limit to be known."""
+        results = 3 * height * width * count
+        if self.memory is not None:
+            return self.memory - resident_memory() - results
+        if self.device != "cpu":
+            return None  # it says so when it is full
+        return int(SHARE * free) - results if (free := free_memory()) else None
 
 
 def _plan(checkpoint: Checkpoint) -> Plan:

@@ -23,9 +23,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fast_nst.device import free_memory
 from fast_nst.errors import InputError
 from fast_nst.images import MAX_LEVEL, ImageReadError
+from fast_nst.memory import free_memory
 from fast_nst.training.photos import DatasetError, PhotoSource, cut, load_photo
 from fast_nst.training.sampling import Sample, batch_indices, crop_of
 

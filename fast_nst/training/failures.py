@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import torch
 import torch.distributed as dist
 
 from fast_nst.config import TrainConfig
 from fast_nst.errors import InputError
+from fast_nst.memory import is_out_of_memory
 
 __all__ = ["TrainingError", "explained"]
 
@@ -30,7 +30,7 @@ def explained(config: TrainConfig, state: Path) -> Iterator[None]:
     try:
         yield
     except (MemoryError, RuntimeError) as error:
-        if _is_out_of_memory(error):
+        if is_out_of_memory(error):
             raise TrainingError(
                 f"out of memory with --batch-size {config.batch_size} and --image-size "
                 f"{config.image_size}: lower one of them, in a new --run"
@@ -41,12 +41,6 @@ def explained(config: TrainConfig, state: Path) -> Iterator[None]:
                 f"the last saved state is in {state}: start all of them again with --resume"
             ) from error
         raise
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    # On a processor torch raises a bare RuntimeError, told by its words only.
-    known = isinstance(error, (MemoryError, torch.OutOfMemoryError))
-    return known or "can't allocate memory" in str(error)
 
 
 def _is_lost_process(error: BaseException) -> bool:

@@ -1,0 +1,63 @@
+"""How much memory there is, how much this process holds, and whether an error says that it ran out.
+
+Nothing here imports torch.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+__all__ = ["free_memory", "is_out_of_memory", "resident_memory"]
+
+# Of torch on processors, MPS and in oneDNN, of OpenVINO and onnxruntime, which all have no type of their own.
+_WORDS = (
+    "can't allocate memory",
+    "out of memory",
+    "could not create a memory",
+    "bad_alloc",
+    "bad allocation",
+    "failed to allocate memory",
+)
+
+
+def free_memory() -> int:
+    """Bytes that can be had without swapping, in this container; 0 if the system does not say."""
+    try:
+        meminfo = Path("/proc/meminfo").read_text().split()
+        free = int(meminfo[meminfo.index("MemAvailable:") + 1]) * 1024
+    except (OSError, ValueError):
+        try:
+            free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        except (AttributeError, OSError, ValueError):
+            return 0
+    try:
+        return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+    except (OSError, ValueError):  # no container, or one without a limit ("max")
+        return free
+
+
+def resident_memory() -> int:
+    """Bytes of memory this process holds now; 0 if the system does not say."""
+    try:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    except (AttributeError, OSError, ValueError):
+        pass
+    try:
+        import resource
+    except ImportError:
+        return 0
+    # The most it ever held, in units that differ; more than it holds now is on the safe side.
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed: Python's, numpy's, or that of an engine on any device.
+
+    Engines' errors are known by name and words, so that no engine is imported for this.
+    """
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _WORDS)
