@@ -21,10 +21,17 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from fast_nst.config import NetworkConfig
-from fast_nst.errors import InputError, first_line
-from fast_nst.plain import from_dict, to_dict
-from fast_nst.style_files import FORMAT, KEY, CheckpointError, bundled_styles, find_style, read_about
+from fast_nst.errors import first_line
+from fast_nst.plain import to_dict
+from fast_nst.style_files import (
+    FORMAT,
+    KEY,
+    CheckpointError,
+    bundled_styles,
+    find_style,
+    network_of,
+    read_about,
+)
 from fast_nst.transform_net import TransformNet
 
 __all__ = [
@@ -139,12 +146,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """
     path = Path(path)
     tensors, about = read_tensors(path)
-    if "network" not in about:
-        raise CheckpointError(f"{path} holds a training state, not a style; give the checkpoint beside it")
-    try:
-        config = from_dict(NetworkConfig, about["network"])
-    except InputError as error:
-        raise CheckpointError(f"{path} describes a network this version does not know: {error}") from None
+    config = network_of(path, about)
     with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
         network = TransformNet(config)
     wanted = network.state_dict()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
+from fast_nst.config import NetworkConfig
 from fast_nst.errors import InputError, first_line
+from fast_nst.plain import from_dict
 
 __all__ = [
     "FORMAT",
@@ -19,6 +22,7 @@ __all__ = [
     "bundled_styles",
     "file_digest",
     "find_style",
+    "network_of",
     "read_about",
 ]
 
@@ -52,6 +56,23 @@ def read_about(path: Path) -> dict[str, Any]:
     if found != FORMAT:
         raise CheckpointError(f"{path} has format {found!r}, this version reads {FORMAT}; update fast-nst")
     return about
+
+
+def network_of(path: Path, about: Mapping[str, Any]) -> NetworkConfig:
+    """The network that a style file of ours is for.
+
+    Args:
+        about: its metadata, as `read_about` gives it.
+
+    Raises:
+        CheckpointError: a training state, or a network of a later version.
+    """
+    if "network" not in about:
+        raise CheckpointError(f"{path} holds a training state, not a style; give the checkpoint beside it")
+    try:
+        return from_dict(NetworkConfig, about["network"])
+    except InputError as error:
+        raise CheckpointError(f"{path} describes a network this version does not know: {error}") from None
 
 
 def file_digest(path: Path) -> str:

@@ -80,7 +80,7 @@ def _end(trainer: Trainer, caught: list[int], tell: Callable[[str], None]) -> in
     if trainer.bad:
         count = len(trainer.photos.names)
         tell(f"{len(trainer.bad)} of {count} photographs could not be read and were left out:")
-    for name, reason in trainer.bad.items():
+    for name, reason in sorted(trainer.bad.items()):
         tell(f"  {name}: {reason}")
     if skipped := int(trainer.learner.watch.skipped):
         tell(f"{skipped} of {trainer.step} steps were not taken: loss not finite, or far above the usual")

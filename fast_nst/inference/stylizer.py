@@ -19,8 +19,7 @@ from fast_nst.inference.backends.base import Source
 from fast_nst.inference.backends.choice import open_backend
 from fast_nst.inference.budget import StripPlan, plan_strips, whole_bytes
 from fast_nst.memory import free_memory, is_out_of_memory, resident_memory
-from fast_nst.plain import from_dict
-from fast_nst.style_files import file_digest, find_style, read_about
+from fast_nst.style_files import file_digest, find_style, network_of, read_about
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -65,7 +64,8 @@ class Stylizer:
         backend: str = "auto",
         memory: int | None = None,
     ) -> None:
-        self._open(checkpoint.about, lambda: checkpoint, None, device, precision, backend, memory)
+        config = checkpoint.network.config
+        self._open(checkpoint.about, config, lambda: checkpoint, None, device, precision, backend, memory)
 
     @classmethod
     def load(
@@ -90,13 +90,15 @@ class Stylizer:
 
             return load_checkpoint(path)
 
-        stylizer = cls.__new__(cls)
-        stylizer._open(read_about(path), checkpoint, file_digest(path), device, precision, backend, memory)
+        stylizer, about = cls.__new__(cls), read_about(path)
+        config, key = network_of(path, about), file_digest(path)
+        stylizer._open(about, config, checkpoint, key, device, precision, backend, memory)
         return stylizer
 
     def _open(
         self,
         about: dict[str, Any],
+        config: NetworkConfig,
         checkpoint: Callable[[], Checkpoint],
         key: str | None,
         device: str,
@@ -109,7 +111,7 @@ class Stylizer:
         self.about = dict(about)
         self.style = str(about.get("style", "unnamed"))
         self.memory = memory
-        self._checkpoint = checkpoint
+        self._config, self._checkpoint = config, checkpoint
 
     @property
     def device(self) -> str:
@@ -159,7 +161,7 @@ class Stylizer:
         """
         height, width = pictures[0].height, pictures[0].width
         free = self._free_memory(height, width, len(pictures))
-        needed = whole_bytes(self._config(), height, width)
+        needed = whole_bytes(self._config, height, width)
         if free is None or needed * len(pictures) <= free:
             try:
                 painted = self.backend.levels(np.stack([picture.rgb for picture in pictures]))
@@ -188,7 +190,7 @@ class Stylizer:
         from fast_nst.inference.strips import paint_in_strips
 
         size = picture.height, picture.width
-        planned = plan_strips(self._config(), *size, self._free_memory(*size, 1))
+        planned = plan_strips(self._config, *size, self._free_memory(*size, 1))
         painted = paint_in_strips(
             self._checkpoint().network,
             picture.rgb,
@@ -198,9 +200,6 @@ class Stylizer:
             progress=progress,
         )
         return Picture(painted, picture.alpha)
-
-    def _config(self) -> NetworkConfig:
-        return from_dict(NetworkConfig, self.about["network"])
 
     def _free_memory(self, height: int, width: int, count: int) -> int | None:
         """Bytes that painting may take besides the results; None if there is no limit to be known."""

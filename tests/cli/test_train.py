@@ -192,7 +192,7 @@ def test_a_second_signal_ends_a_run_at_once():
 def test_a_signal_while_a_step_compiles_ends_the_run_at_once():
     trainer = SimpleNamespace(stop=lambda: pytest.fail("waits for the step"), compiling=True)
     for number, end in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)):
-        with train._signals(trainer, lambda _: None) as caught, pytest.raises(end):
+        with common.stopped_by_signals(trainer, "") as caught, pytest.raises(end):
             os.kill(os.getpid(), number)
         assert caught == []
 
