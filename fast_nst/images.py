@@ -9,13 +9,7 @@ Torch is imported by `from_uint8` alone, so that programs without it can read an
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-import stat
-import threading
-import uuid
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -26,6 +20,7 @@ from PIL import Image
 
 from fast_nst.decoding import srgb_profile
 from fast_nst.errors import InputError
+from fast_nst.files import WholeFile, refusal, write_reason
 from fast_nst.image_files import (
     EXTENSIONS,
     FORMATS,
@@ -57,6 +52,7 @@ __all__ = [
     "load_image",
     "over_white",
     "read_picture",
+    "resized",
     "save_image",
     "to_uint8",
     "write_picture",
@@ -124,6 +120,13 @@ def fit(picture: Picture, longer_side: int | None = None, *, shorter_side: int |
         return picture
     # Rounded in integers, so that the chosen side is exactly as wanted.
     width, height = (max(1, (2 * side * wanted + now) // (2 * now)) for side in sides)
+    return resized(picture, width, height)
+
+
+def resized(picture: Picture, width: int, height: int) -> Picture:
+    """The picture at this size, as `fit` makes it; the same object if it has it already."""
+    if (picture.width, picture.height) == (width, height):
+        return picture
     return _to_picture(_to_pillow(picture).resize((width, height), Image.Resampling.LANCZOS))
 
 
@@ -212,17 +215,18 @@ def write_picture(
     """
     name = target if isinstance(target, str | Path) else str(getattr(target, "name", "<picture>"))
     writer = _writer(name, format)
-    if isinstance(target, str | Path):
-        _check_target(Path(target), overwrite)
+    if isinstance(target, str | Path) and (why := refusal(Path(target), overwrite=overwrite)):
+        raise ImageWriteError(target, why)
     # In memory first: a stream need not seek, and a full disk is an OSError instead of a codec's riddle.
     data = _encode(picture, writer, quality, name)
     try:
         if isinstance(target, str | Path):
-            _replace(Path(target), data)
+            with WholeFile(Path(target)) as whole:
+                whole.file.write(data)
         else:
             target.write(data)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name, a closed stream
-        raise ImageWriteError(name, _write_reason(error, Path(name))) from error
+        raise ImageWriteError(name, write_reason(error, Path(name))) from error
 
 
 def _writer(name: str | Path, format: str | None) -> _Writer:
@@ -232,19 +236,6 @@ def _writer(name: str | Path, format: str | None) -> _Writer:
         found = f"cannot write {ending!r}" if format or Path(name).suffix else "the name has no ending"
         raise ImageWriteError(name, f"{found}; known endings are {' '.join(_WRITERS)}")
     return _WRITERS[ending]
-
-
-def _check_target(path: Path, overwrite: bool) -> None:
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):
-        return  # not there, or not reachable: writing will tell
-    if stat.S_ISDIR(mode):
-        raise ImageWriteError(path, f"is a folder; name a file in it, such as {path / 'out.png'}")
-    if not stat.S_ISREG(mode):  # renaming over /dev/null would replace the device
-        raise ImageWriteError(path, "is a pipe, a socket or a device, which a picture must not replace")
-    if not overwrite:
-        raise ImageWriteError(path, "exists already; --overwrite replaces it")
 
 
 def _encode(picture: Picture, writer: _Writer, quality: int, name: str | Path) -> bytes:
@@ -269,28 +260,3 @@ def _encode(picture: Picture, writer: _Writer, quality: int, name: str | Path) -
         why = str(error) or type(error).__name__
         raise ImageWriteError(name, f"cannot be encoded as {writer.format} ({why})") from error
     return buffer.getvalue()
-
-
-def _replace(path: Path, data: bytes) -> None:
-    # Short and free of the target's name, which may be as long as the file system allows. Opened as any new
-    # file is, so that the umask decides who may read it; `tempfile` would make it private.
-    partial = path.parent / f".{os.getpid()}-{threading.get_ident()}-{uuid.uuid4().hex[:8]}.partial"
-    try:
-        with open(partial, "xb") as file:
-            file.write(data)
-        os.replace(partial, path)
-    except BaseException:  # Ctrl-C leaves no litter either
-        with suppress(OSError):
-            partial.unlink()
-        raise
-
-
-def _write_reason(error: OSError | ValueError, path: Path) -> str:
-    code = error.errno if isinstance(error, OSError) else None
-    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "the disk is full; free some space or write elsewhere"
-    if isinstance(error, FileNotFoundError):
-        return f"the folder {path.parent} does not exist; create it first"
-    if isinstance(error, PermissionError) or code == errno.EROFS:
-        return f"no permission to write in {path.parent}; choose another folder"
-    return f"cannot be written ({os.strerror(code) if code else error})"
