@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from fast_nst.errors import InputError
+from fast_nst.film_config import FilmConfig, LiveConfig
 
 __all__ = [
     "PRESETS",
+    "FilmConfig",
+    "LiveConfig",
     "LossConfig",
     "NetworkConfig",
     "StylizeConfig",
@@ -259,7 +262,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class StylizeConfig:
-    """Stylise pictures with a trained style."""
+    """Stylise pictures, films and the camera with a trained style."""
 
     style: str = "starry-night"
     """a bundled style's name (fast-nst styles lists them) or a .safetensors file"""
@@ -268,13 +271,13 @@ class StylizeConfig:
     size: int | None = None
     """longer side of the result, pixels: smaller makes larger strokes [default: the picture's own]"""
     format: str | None = None
-    """file format of the result, such as png or jpg [default: the output's ending, else the input's]"""
+    """file format of the result, such as png, jpg or mp4 [default: the output's ending, else the input's]"""
     quality: int = 95
-    """of JPEG, WebP and AVIF, 1 to 100"""
+    """of JPEG, WebP, AVIF and films, 1 to 100"""
     max_pixels: int = 110_000_000
     """refuse pictures with more pixels than this before decoding them"""
     batch_size: int = 1
-    """pictures of equal size stylised together"""
+    """pictures of equal size, or frames of a film, stylised together"""
     overwrite: bool = False
     """replace existing files"""
     skip_existing: bool = False
@@ -284,7 +287,9 @@ class StylizeConfig:
     precision: Precision = "auto"
     """arithmetic of the convolutions; auto is fp32 on a processor, bf16 on a CUDA device that has it"""
     json: bool = False
-    """print one JSON record a picture to stdout"""
+    """print one JSON record a picture or film to stdout"""
+    film: FilmConfig = field(default_factory=FilmConfig)
+    camera: LiveConfig = field(default_factory=LiveConfig)
 
     def __post_init__(self) -> None:
         for name in ("size", "batch_size", "max_pixels", "quality"):
