@@ -19,9 +19,10 @@ from fast_nst.cli.jobs import STANDARD, Job
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
 from fast_nst.images import Picture, fit, keeps_alpha, read_picture, write_picture
+from fast_nst.inference.film.pipeline import FilmReport, FilmRun
 from fast_nst.inference.stylizer import Stylizer
 
-__all__ = ["Result", "paint"]
+__all__ = ["FilmProgress", "Result", "paint"]
 
 
 @dataclass
@@ -32,14 +33,18 @@ class Result:
     width: int = 0
     """of the result, pixels"""
     height: int = 0
+    frames: int = 1
+    """pictures in the result"""
     words: list[str] = field(default_factory=list)
     """what a person should know of it"""
     error: str | None = None
     skipped: bool = False
     ms: dict[str, float] = field(default_factory=dict)
-    """time spent to ``read``, ``run`` (a picture's share of its batch) and ``write``"""
+    """time spent to ``read``, ``run`` (a picture's share of its batch, or a film's all) and ``write``"""
     picture: Picture | None = None
     """what was read; None if it could not or need not be"""
+    waiting: bool = False
+    """a film that has a place for its result, and is to be run"""
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -54,15 +59,28 @@ class Result:
         self.ms[name] = round(1e3 * (time.perf_counter() - started), 1)
 
 
-def paint(jobs: Sequence[Job], stylizer: Stylizer, config: StylizeConfig) -> Iterator[Result]:
-    """Every job's result in order; pictures of equal size that follow each other share a batch."""
+@dataclass(frozen=True)
+class FilmProgress:
+    """A film that is on its way."""
+
+    job: Job
+    report: FilmReport
+
+
+def paint(jobs: Sequence[Job], stylizer: Stylizer, config: StylizeConfig) -> Iterator[Result | FilmProgress]:
+    """Every job's result in order; before a film's, how far it is.
+
+    Pictures of equal size that follow each other share a batch.
+    """
     batch: list[Result] = []
     for result in _read_ahead(jobs, config):
         full = len(batch) == config.batch_size
         if batch and (full or _size(result) != _size(batch[0])):
             yield from _finish(batch, stylizer, config)
             batch = []
-        if result.picture is None:
+        if result.waiting:
+            yield from _run_film(result, stylizer, config)
+        elif result.picture is None:
             yield result
         else:
             batch.append(result)
@@ -101,6 +119,9 @@ def _read(job: Job, config: StylizeConfig) -> Result:
             if not config.overwrite:
                 raise InputError(f"{job.target} exists; give --overwrite or --skip-existing")
         _check_folder(Path(job.target))
+        if job.film:
+            result.waiting = True
+            return result
         source = sys.stdin.buffer if job.source == STANDARD else job.source
         picture = read_picture(source, max_pixels=config.max_pixels)
         _check_size(job, picture, config)
@@ -131,6 +152,31 @@ def _check_size(job: Job, picture: Picture, config: StylizeConfig) -> None:
             f"{job.source}: --size {config.size} would make {pixels:,} pixels of it, over the limit of "
             f"{config.max_pixels:,}; --max-pixels {pixels} would allow it"
         )
+
+
+def _run_film(result: Result, stylizer: Stylizer, config: StylizeConfig) -> Iterator[Result | FilmProgress]:
+    job = result.job
+    with result.part("run"):
+        Path(job.target).parent.mkdir(parents=True, exist_ok=True)
+        run = FilmRun(job.source, job.target, stylizer, config)
+        result.width, result.height = run.heading.width, run.heading.height
+        try:
+            for report in run.reports():
+                yield FilmProgress(job, report)
+            result.frames = run.keep()
+        except Exception as error:
+            run.drop()
+            if _out_of_memory(error):
+                raise InputError(
+                    f"{job.source}: not enough memory for {_pixels(result)}; give a smaller --size"
+                ) from error
+            raise
+        except BaseException as end:  # Ctrl-C: what is done is finished, so that it plays
+            if frames := run.keep():
+                end.add_note(f"{job.target} holds the first {frames} frames")
+            raise
+        result.words += run.words
+    yield result
 
 
 def _finish(batch: Sequence[Result], stylizer: Stylizer, config: StylizeConfig) -> Iterator[Result]:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from fast_nst.cli.common import DONE, FAILED, USAGE, guarded, one_line, program, put, say
-from fast_nst.cli.progress import Progress
+from fast_nst.cli.progress import FilmBar, Progress
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
 
@@ -18,11 +18,13 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-DESCRIPTION = """Stylise pictures with a trained style.
+DESCRIPTION = """Stylise pictures, films and the camera with a trained style.
 
   stylize.py photo.jpg --style starry-night            -> photo_starry-night.jpg
   stylize.py holiday/ --style my-style.safetensors     -> holiday_my-style/, sub-folders kept
   stylize.py '*.png' --style the-scream --out painted/
+  stylize.py clip.mp4 --style starry-night             -> clip_starry-night.mp4, sound kept
+  stylize.py 0 --style starry-night                    the camera, live
   stylize.py - --style the-great-wave --format png < photo.jpg > painted.png
 """
 
@@ -40,24 +42,33 @@ def _stylize(arguments: list[str]) -> int:
         return USAGE
     sources, config = _parse(arguments)
     from fast_nst.checkpoint import find_style, load_checkpoint
-    from fast_nst.cli.jobs import plan
-    from fast_nst.cli.painting import paint
+    from fast_nst.cli.jobs import camera_of, plan
+    from fast_nst.cli.painting import FilmProgress, paint
     from fast_nst.inference.stylizer import Stylizer
 
     file = find_style(config.style)
+    if (camera := camera_of(sources, config)) is not None:
+        from fast_nst.cli.live import show
+
+        return show(camera, file, config)
     jobs = plan(sources, file.stem, config)
     _check_streams(jobs, config)
     stylizer = Stylizer(load_checkpoint(file), device=config.device, precision=config.precision)
     say(f"{file.stem}, {stylizer.device.type} {stylizer.precision}")
     failed = 0
-    with Progress(len(jobs), "picture") as progress:
-        for done, result in enumerate(paint(jobs, stylizer, config), start=1):
-            failed += result.error is not None
+    done, kind = 0, "films" if jobs and all(job.film for job in jobs) else "pictures"
+    with Progress(len(jobs), kind.removesuffix("s")) as progress, FilmBar() as film:
+        for result in paint(jobs, stylizer, config):
+            if isinstance(result, FilmProgress):
+                film.show(result)
+                continue
+            film.clear()
+            done, failed = done + 1, failed + (result.error is not None)
             with progress.aside():
                 _print(result, config)
-            progress.show(done, f"{done}/{len(jobs)} pictures, {failed} failed")
+            progress.show(done, f"{done}/{len(jobs)} {kind}, {failed} failed")
     if len(jobs) > 1 and failed:
-        say(f"{failed} of {len(jobs)} pictures failed")
+        say(f"{failed} of {len(jobs)} {kind} failed")
     return FAILED if failed else DONE
 
 
@@ -68,7 +79,7 @@ def _description(prog: str) -> str:
 def _parse(arguments: list[str]) -> tuple[list[str], StylizeConfig]:
     from fast_nst.cli.parsing import parse_with_sources
 
-    prog, told = program("stylize"), "files, folders, patterns in quotes, or - for stdin"
+    prog, told = program("stylize"), "files, folders, patterns in quotes, - for stdin, or 0 for the camera"
     sources, config = parse_with_sources(
         StylizeConfig, arguments, prog=prog, description=_description(prog), help=told
     )
@@ -106,6 +117,7 @@ def _print(result: Result, config: StylizeConfig) -> None:
             "error": result.error,
             "width": result.width,
             "height": result.height,
+            "frames": result.frames,
             "ms": result.ms,
         }
         put(json.dumps(record))
