@@ -56,7 +56,8 @@ CODECS: dict[str, Codec] = {
         "yuv420p",
         "yuv444p",
         crf=(51, 20, 0),
-        options={"preset": "veryfast", "x265-params": "log-level=none"},
+        # With B-frames a film of two frames gets time stamps from memory that x265 never set.
+        options={"preset": "veryfast", "x265-params": "log-level=none:bframes=0"},
     ),
     "vp9": Codec(
         "libvpx-vp9",
@@ -77,7 +78,7 @@ CODECS: dict[str, Codec] = {
     ),
     "ffv1": Codec("ffv1", "bgr0", alpha="bgra", options={"level": "3"}),
     "gif": Codec("gif", "pal8", alpha="pal8"),
-    "webp": Codec("libwebp_anim", "yuv420p", alpha="bgra"),
+    "webp": Codec("libwebp_anim", "bgra", alpha="bgra"),
 }
 
 

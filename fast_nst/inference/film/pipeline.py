@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fast_nst.animations import is_animation
+from fast_nst.animations import ANIMATIONS
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
 from fast_nst.images import Picture
@@ -64,7 +64,7 @@ def open_film(path: str, config: StylizeConfig) -> Film:
     Raises:
         FilmReadError, ImageReadError: it cannot be read.
     """
-    kind = AnimatedFile if is_animation(path) else VideoFile
+    kind = AnimatedFile if Path(path).suffix.lower() in ANIMATIONS else VideoFile
     return kind(path, start=config.film.start, duration=config.film.duration, max_pixels=config.max_pixels)
 
 

@@ -33,6 +33,8 @@ __all__ = ["VideoFile"]
 
 _CLOCKS_FROM_ANYWHERE = ("mpegts", "mpeg")  # broadcasts: their first time stamp is no beginning
 _UNKNOWN = 2  # H.273 for "not said"
+# FFmpeg's quick conversion rounds down, which darkens a film by half a level, and 10-bit ones by two.
+_EXACT = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 _KEPT = ("audio", "subtitle")
 _MOST_PACKETS = 256  # of sound and subtitles in a chunk without frames
 _READ_ON = 1.0  # seconds of the file in which sound may lie behind the frames it belongs to
@@ -59,6 +61,7 @@ class VideoFile:
             self._decoder = make_decoder(self._video, max_pixels)
             self._origin = self._begin_at(start)
             self._end = self._origin + Fraction(duration) if duration else None
+            self._decoding = self._decode()
             # The first frame says what the header may not: how it is turned, its colours, its transparency.
             self._waiting, first = self._read_to_first_frame()
             self._turn = _quarter_turns(first)
@@ -114,7 +117,7 @@ class VideoFile:
 
     def _read_to_first_frame(self) -> tuple[list[Any], VideoFrame]:
         events: list[Any] = []
-        for event in self._decode():
+        for event in self._decoding:
             events.append(event)
             if isinstance(event, VideoFrame):
                 check_size(self.path, (event.width, event.height), self._max_pixels)
@@ -175,7 +178,7 @@ class VideoFile:
     def _events(self) -> Iterator[Any]:
         yield from self._waiting
         self._waiting = []
-        yield from self._decode()
+        yield from self._decoding  # the same: its decoder holds frames already
 
     def _decode(self) -> Iterator[Any]:
         """Decoded frames and the companions' packets, in the order of the file, of the part asked for."""
@@ -268,7 +271,7 @@ class VideoFile:
             height,
             "rgba" if heading.alpha else "rgb24",
             src_colorspace=matrix,
-            interpolation=Interpolation.BICUBIC,
+            interpolation=_EXACT,
         ).to_ndarray()
         pixels: NDArray[np.uint8] = np.ascontiguousarray(np.rot90(turned, self._turn), np.uint8)
         if not heading.alpha:

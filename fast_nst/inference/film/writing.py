@@ -163,8 +163,6 @@ class FilmWriter:
         context = video.codec_context
         video.time_base = context.time_base = self._base
         context.flags |= _FRAME_DURATION
-        if codec.encoder == "libx265":
-            context.codec_tag = "hvc1" if self._format.format in ("mp4", "mov") else context.codec_tag
         if heading.aspect:
             context.sample_aspect_ratio = heading.aspect
         if not self._layout.startswith(("bgr", "pal")):
@@ -184,9 +182,8 @@ class FilmWriter:
                     raise ValueError
                 stream = self._container.add_stream_from_template(source, opaque=True)
             except ValueError:
-                lost.append(
-                    f"{'sound' if source.type == 'audio' else 'subtitles'} ({source.codec_context.name})"
-                )
+                kind = "sound" if source.type == "audio" else "subtitles"
+                lost.append(f"{kind} ({source.codec_context.codec.canonical_name})")
                 continue
             stream.disposition = source.disposition
             for key in ("language", "title"):
@@ -214,7 +211,7 @@ class FilmWriter:
             dst_colorspace=self.heading.colour.swscale,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,
-            interpolation=Interpolation.BICUBIC,
+            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
         )
 
     def _fault(self, error: BaseException) -> FilmWriteError:
