@@ -298,6 +298,8 @@ class StylizeConfig:
                 raise InputError(f"{_flag(name)} must be at least 1, got {value}")
         if self.quality > 100:
             raise InputError(f"--quality goes from 1 to 100, got {self.quality}")
+        self.film.check()
+        self.camera.check()
         if self.overwrite and self.skip_existing:
             raise InputError("--overwrite and --skip-existing exclude each other; give one")
 

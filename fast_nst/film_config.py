@@ -32,7 +32,8 @@ class FilmConfig:
     steadiness: float = 0.7
     """with --steady: share of the previous result, from 0 to below 1, where the motion is certain"""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse values out of range. Called by the config that holds this one: its parser tells it better."""
         if not 0 <= self.start < float("inf"):
             raise InputError(f"--start must be a time of at least 0 seconds, got {self.start}")
         if not 0 <= self.duration < float("inf"):
@@ -60,7 +61,8 @@ class LiveConfig:
     tries: int = 5
     """times to open a camera again that has gone"""
 
-    def __post_init__(self) -> None:
+    def check(self) -> None:
+        """Refuse values out of range."""
         if not 0 < self.patience < float("inf"):
             raise InputError(f"--patience must be a time above 0 seconds, got {self.patience}")
         if self.tries < 0:

@@ -194,9 +194,9 @@ def _ending(name: Path, format: str | None, *, film: bool) -> str:
     """
     if format is not None and (_dotted(format) in CONTAINERS if film else can_write(_dotted(format))):
         return _dotted(format)
-    if film:
-        return FILMS.get(name.suffix.lower(), name.suffix)
-    return name.suffix if can_write(name.suffix) else ".png"
+    if name.suffix.lower() in CONTAINERS if film else can_write(name.suffix):
+        return name.suffix
+    return FILMS[name.suffix.lower()] if film else ".png"
 
 
 def _check_targets(jobs: Sequence[Job], config: StylizeConfig) -> None:

@@ -18,7 +18,7 @@ from fast_nst.cli.common import one_line
 from fast_nst.cli.jobs import STANDARD, Job
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
-from fast_nst.images import Picture, fit, keeps_alpha, read_picture, write_picture
+from fast_nst.images import Picture, can_write, fit, keeps_alpha, read_picture, write_picture
 from fast_nst.inference.film.pipeline import FilmReport, FilmRun
 from fast_nst.inference.stylizer import Stylizer
 
@@ -212,7 +212,9 @@ def _out_of_memory(error: Exception) -> bool:
 
 
 def _write(result: Result, picture: Picture, config: StylizeConfig) -> None:
-    target, format = result.job.target, config.format
+    target = result.job.target
+    # A format for films may have been asked for, where a folder holds both.
+    format = config.format if config.format and can_write(f".{config.format.removeprefix('.')}") else None
     with result.part("write"):
         if target == STANDARD:
             format = format or "png"

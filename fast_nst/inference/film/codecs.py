@@ -122,12 +122,14 @@ FILMS: dict[str, str] = {
 
 
 def container_of(target: str | Path, format: str | None = None) -> Container:
-    """The container of a file name, or of a format such as ``mp4``.
+    """The container of a format such as ``mp4`` if that is one for films, else of a file name.
 
     Raises:
         InputError: none of ours.
     """
-    wanted = f".{format.removeprefix('.')}" if format else Path(target).suffix
+    wanted = f".{format.lower().removeprefix('.')}" if format else ""
+    if wanted not in CONTAINERS:
+        wanted = Path(target).suffix
     if (container := CONTAINERS.get(wanted.lower())) is None:
         raise InputError(
             f"{target}: a film cannot be written as {wanted!r}; give one of {' '.join(CONTAINERS)}"
