@@ -12,10 +12,13 @@ from pathlib import Path
 from typing import Literal
 
 from fast_nst.errors import InputError
+from fast_nst.film_config import FilmConfig, LiveConfig
 from fast_nst.plain import parse_bytes
 
 __all__ = [
     "PRESETS",
+    "FilmConfig",
+    "LiveConfig",
     "LossConfig",
     "NetworkConfig",
     "StylizeConfig",
@@ -286,7 +289,7 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class StylizeConfig:
-    """Stylise pictures with a trained style."""
+    """Stylise pictures, films and the camera with a trained style."""
 
     style: str = "starry-night"
     """a bundled style's name (fast-nst styles lists them) or a .safetensors file"""
@@ -295,13 +298,13 @@ class StylizeConfig:
     size: int | None = None
     """longer side of the result, pixels: smaller makes larger strokes [default: the picture's own]"""
     format: str | None = None
-    """file format of the result, such as png or jpg [default: the output's ending, else the input's]"""
+    """file format of the result, such as png, jpg or mp4 [default: the output's ending, else the input's]"""
     quality: int = 95
-    """of JPEG, WebP and AVIF, 1 to 100"""
+    """of JPEG, WebP, AVIF and films, 1 to 100"""
     max_pixels: int = 110_000_000
     """refuse pictures with more pixels than this before decoding them"""
     batch_size: int = 1
-    """pictures of equal size stylised together"""
+    """pictures of equal size, or frames of a film, stylised together"""
     overwrite: bool = False
     """replace existing files"""
     skip_existing: bool = False
@@ -315,7 +318,9 @@ class StylizeConfig:
     memory: str | None = None
     """limit, such as 2GB; what does not fit is painted in strips [default: three quarters of what is free]"""
     json: bool = False
-    """print one JSON record a picture to stdout"""
+    """print one JSON record a picture or film to stdout"""
+    film: FilmConfig = field(default_factory=FilmConfig)
+    camera: LiveConfig = field(default_factory=LiveConfig)
     shard: str | None = None
     """paint one part of the pictures, such as 0/4, 1/4, 2/4 or 3/4 [default: as torchrun or srun says]"""
     manifest: str | None = None
@@ -332,6 +337,8 @@ class StylizeConfig:
                 raise InputError(f"{_flag(name)} must be at least 1, got {value}")
         if self.quality > 100:
             raise InputError(f"--quality goes from 1 to 100, got {self.quality}")
+        self.film.check()
+        self.camera.check()
         if self.overwrite and self.skip_existing:
             raise InputError("--overwrite and --skip-existing exclude each other; give one")
         if self.manifest == "":

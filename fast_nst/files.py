@@ -7,20 +7,78 @@ far as its file system has locks.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import stat
 import sys
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
 
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["LineLog", "remove_leftovers", "replace_file"]
+__all__ = ["LineLog", "WholeFile", "refusal", "remove_leftovers", "replace_file", "write_reason"]
 
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")
+
+
+class WholeFile:
+    """A new file open for writing, which takes the place of `path` when the ``with`` block ends well.
+
+    Whatever goes wrong in the block, Ctrl-C too, an old file of that name stays and nothing else is left; a
+    process that is killed leaves a hidden file for `remove_leftovers`. A link is replaced; the file it points
+    at stays as it is.
+
+    Raises:
+        OSError, ValueError: the folder cannot be written to, or the name is none.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        while True:
+            # Short and free of the target's name, which may be as long as the file system allows. Opened as
+            # any new file is, so that the umask decides who may read it; `tempfile` would make it private.
+            self._partial = path.parent / f".{uuid.uuid4().hex}.partial"
+            self.file = open(self._partial, "xb")  # noqa: SIM115 -- closed by `keep`
+            self._locked = _lock(self.file.fileno())
+            if not (self._locked and os.fstat(self.file.fileno()).st_nlink == 0):
+                return
+            self.file.close()  # taken for a leftover before it was locked
+
+    def keep(self) -> None:
+        """Close the file and give it its name."""
+        self.file.flush()
+        if self._locked:  # renamed before the lock ends with the file
+            os.replace(self._partial, self._path)
+        self.file.close()
+        if not self._locked:
+            os.replace(self._partial, self._path)
+
+    def drop(self) -> None:
+        """Take it away, unless it has its name."""
+        with suppress(OSError):
+            self.file.close()
+        with suppress(OSError):
+            self._partial.unlink()
+
+    def __enter__(self) -> WholeFile:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        try:
+            if kind is None:
+                self.keep()
+        finally:
+            self.drop()
 
 
 def replace_file(path: Path, data: bytes) -> None:
@@ -29,24 +87,35 @@ def replace_file(path: Path, data: bytes) -> None:
     Raises:
         OSError: it cannot be written; nothing is left behind.
     """
-    # Short and free of the target's name, which may be as long as the file system allows. Opened as any new
-    # file is, so that the umask decides who may read it; `tempfile` would make it private.
-    partial = path.parent / f".{uuid.uuid4().hex}.partial"
+    with WholeFile(path) as whole:
+        whole.file.write(data)
+
+
+def refusal(path: Path, *, overwrite: bool) -> str | None:
+    """Why nothing can be written under this name; None if nothing speaks against it beforehand."""
     try:
-        with open(partial, "xb") as file:
-            locked = _lock(file.fileno())
-            if locked and os.fstat(file.fileno()).st_nlink == 0:  # taken for a leftover before it was locked
-                return replace_file(path, data)
-            file.write(data)
-            file.flush()
-            if locked:  # renamed before the lock ends with the file
-                os.replace(partial, path)
-        if not locked:
-            os.replace(partial, path)
-    except BaseException:  # Ctrl-C leaves no litter either
-        with suppress(OSError):
-            partial.unlink()
-        raise
+        mode = path.stat().st_mode
+    except (OSError, ValueError):
+        return None  # not there, or not reachable: writing will tell
+    if stat.S_ISDIR(mode):
+        return f"is a folder; name a file in it, such as {path / ('out' + (path.suffix or '.png'))}"
+    if not stat.S_ISREG(mode):  # renaming over /dev/null would replace the device
+        return "is a pipe, a socket or a device, which a file must not replace"
+    if not overwrite:
+        return "exists already; --overwrite replaces it"
+    return None
+
+
+def write_reason(error: OSError | ValueError, path: Path) -> str:
+    """What a person can act on, from what the system raised when `path` was written."""
+    code = error.errno if isinstance(error, OSError) else None
+    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return "the disk is full; free some space or write elsewhere"
+    if isinstance(error, FileNotFoundError):
+        return f"the folder {path.parent} does not exist; create it first"
+    if isinstance(error, PermissionError) or code == errno.EROFS:
+        return f"no permission to write in {path.parent}; choose another folder"
+    return f"cannot be written ({os.strerror(code) if code else error})"
 
 
 def remove_leftovers(folders: Iterable[Path]) -> None:

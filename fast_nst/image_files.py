@@ -12,7 +12,7 @@ import os
 import stat
 import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +33,12 @@ __all__ = [
     "ImageReadError",
     "Picture",
     "check_rgb",
+    "check_size",
     "find_pictures",
+    "opened",
+    "pillow_settings",
     "read_picture",
+    "read_reason",
 ]
 
 # 300 MB of RGB, which a PNG of 12 KB can claim to hold. The few cameras above it need --max-pixels.
@@ -111,17 +115,17 @@ def read_picture(source: str | Path | BinaryIO | bytes, *, max_pixels: int = MAX
     name = source if isinstance(source, str | Path) else str(getattr(source, "name", "<picture>"))
     head = b""
     try:
-        with _pillow_settings, _opened(source) as stream:
+        with pillow_settings, opened(source) as stream:
             head = stream.read(512)
             stream.seek(0)
             # A stream, not a path: Pillow maps some files by path, and cutting a mapped file short kills us.
             with Image.open(stream, formats=_formats(head)) as image:
-                _check_size(name, image.size, max_pixels)
+                check_size(name, image.size, max_pixels)
                 return _decode(image, name)
     except FileFault:
         raise
     except Exception as error:  # fuzzed files make Pillow raise a dozen different types
-        raise ImageReadError(name, _read_reason(error, head)) from error
+        raise ImageReadError(name, read_reason(error, head)) from error
 
 
 class _PillowSettings:
@@ -153,11 +157,12 @@ class _PillowSettings:
                 self._warnings.__exit__(None, None, None)
 
 
-_pillow_settings = _PillowSettings()
+pillow_settings = _PillowSettings()
 
 
 @contextmanager
-def _opened(source: str | Path | BinaryIO | bytes) -> Iterator[BinaryIO]:
+def opened(source: str | Path | BinaryIO | bytes) -> Iterator[BinaryIO]:
+    """A file, stream or bytes as a stream that can be rewound; what would block or is no file is refused."""
     if isinstance(source, bytes):
         yield io.BytesIO(source)
     elif not isinstance(source, str | Path):
@@ -188,7 +193,8 @@ def _is_heif(head: bytes) -> bool:
     return head[4:8] == b"ftyp" and head[8:11] in (b"hei", b"hev", b"mif", b"msf")
 
 
-def _check_size(name: str | Path, size: tuple[int, int], max_pixels: int) -> None:
+def check_size(name: str | Path, size: tuple[int, int], max_pixels: int) -> None:
+    """Refuse more pixels than allowed, with the flag that would allow them."""
     width, height = size
     if width * height > max_pixels:
         raise ImageReadError(
@@ -203,7 +209,7 @@ def _decode(image: Image.Image, name: str | Path) -> Picture:
     return Picture(*to_levels(image, name))
 
 
-def _read_reason(error: Exception, head: bytes) -> str:
+def read_reason(error: Exception, head: bytes) -> str:
     """What a person can act on, from whatever Pillow or the system raised on a file starting with `head`."""
     if isinstance(error, FileNotFoundError):
         return "no such file"
@@ -234,7 +240,7 @@ def _looks_like(head: bytes) -> str:
     return f"not a picture, or one whose header is damaged or cut off; readable are {', '.join(FORMATS)}"
 
 
-def find_pictures(folder: Path) -> list[Path]:
+def find_pictures(folder: Path, *, endings: Collection[str] = EXTENSIONS) -> list[Path]:
     """All picture files below `folder` by their ending, sorted; hidden ones and linked folders are left out.
 
     A link to a file counts. A link to a folder does not: it may lead out of the tree, or round in circles.
@@ -245,5 +251,5 @@ def find_pictures(folder: Path) -> list[Path]:
     for place, folders, files in os.walk(folder, onerror=lambda error: log_once(f"skipped: {error}")):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = [Path(place, name) for name in files if not name.startswith(".")]
-        found += [path for path in paths if path.suffix.lower() in EXTENSIONS and path.is_file()]
+        found += [path for path in paths if path.suffix.lower() in endings and path.is_file()]
     return sorted(found)

@@ -9,10 +9,7 @@ Torch is imported by `from_uint8` alone, so that programs without it can read an
 
 from __future__ import annotations
 
-import errno
 import io
-import os
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -23,7 +20,7 @@ from PIL import Image
 
 from fast_nst.decoding import srgb_profile
 from fast_nst.errors import InputError
-from fast_nst.files import replace_file
+from fast_nst.files import refusal, replace_file, write_reason
 from fast_nst.image_files import (
     EXTENSIONS,
     FORMATS,
@@ -56,6 +53,7 @@ __all__ = [
     "load_image",
     "over_white",
     "read_picture",
+    "resized",
     "save_image",
     "to_uint8",
     "write_picture",
@@ -123,6 +121,13 @@ def fit(picture: Picture, longer_side: int | None = None, *, shorter_side: int |
         return picture
     # Rounded in integers, so that the chosen side is exactly as wanted.
     width, height = (max(1, (2 * side * wanted + now) // (2 * now)) for side in sides)
+    return resized(picture, width, height)
+
+
+def resized(picture: Picture, width: int, height: int) -> Picture:
+    """The picture at this size, as `fit` makes it; the same object if it has it already."""
+    if (picture.width, picture.height) == (width, height):
+        return picture
     return _to_picture(_to_pillow(picture).resize((width, height), Image.Resampling.LANCZOS))
 
 
@@ -211,8 +216,8 @@ def write_picture(
     """
     name = target if isinstance(target, str | Path) else str(getattr(target, "name", "<picture>"))
     writer = _writer(name, format)
-    if isinstance(target, str | Path):
-        _check_place(Path(target), overwrite)
+    if isinstance(target, str | Path) and (why := refusal(Path(target), overwrite=overwrite)):
+        raise ImageWriteError(target, why)
     # In memory first: a stream need not seek, and a full disk is an OSError instead of a codec's riddle.
     data = _encode(picture, writer, quality, name)
     try:
@@ -221,7 +226,7 @@ def write_picture(
         else:
             target.write(data)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name, a closed stream
-        raise ImageWriteError(name, _write_reason(error, Path(name))) from error
+        raise ImageWriteError(name, write_reason(error, Path(name))) from error
 
 
 def _writer(name: str | Path, format: str | None) -> _Writer:
@@ -240,22 +245,10 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         ImageWriteError: an unknown ending, no such folder, or something that is not to be replaced.
     """
     _writer(path, None)
-    _check_place(path, overwrite)
+    if why := refusal(path, overwrite=overwrite):
+        raise ImageWriteError(path, why)
     if not path.absolute().parent.is_dir():
-        raise ImageWriteError(path, _write_reason(FileNotFoundError(), path))
-
-
-def _check_place(path: Path, overwrite: bool) -> None:
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError):
-        return  # not there, or not reachable: writing will tell
-    if stat.S_ISDIR(mode):
-        raise ImageWriteError(path, f"is a folder; name a file in it, such as {path / 'out.png'}")
-    if not stat.S_ISREG(mode):  # renaming over /dev/null would replace the device
-        raise ImageWriteError(path, "is a pipe, a socket or a device, which a picture must not replace")
-    if not overwrite:
-        raise ImageWriteError(path, "exists already; --overwrite replaces it")
+        raise ImageWriteError(path, write_reason(FileNotFoundError(), path))
 
 
 def _encode(picture: Picture, writer: _Writer, quality: int, name: str | Path) -> bytes:
@@ -280,14 +273,3 @@ def _encode(picture: Picture, writer: _Writer, quality: int, name: str | Path) -
         why = str(error) or type(error).__name__
         raise ImageWriteError(name, f"cannot be encoded as {writer.format} ({why})") from error
     return buffer.getvalue()
-
-
-def _write_reason(error: OSError | ValueError, path: Path) -> str:
-    code = error.errno if isinstance(error, OSError) else None
-    if code in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "the disk is full; free some space or write elsewhere"
-    if isinstance(error, FileNotFoundError):
-        return f"the folder {path.parent} does not exist; create it first"
-    if isinstance(error, PermissionError) or code == errno.EROFS:
-        return f"no permission to write in {path.parent}; choose another folder"
-    return f"cannot be written ({os.strerror(code) if code else error})"

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -80,3 +83,101 @@ def config(material: Path, quick: list[str], tmp_path: Path):
         out=tmp_path / "style.safetensors",
         run=tmp_path / "run",
     )
+
+
+@pytest.fixture
+def clip(tmp_path: Path) -> Callable[..., Path]:
+    """Makes a film of FFmpeg's test pictures; see the arguments."""
+
+    def make(
+        name: str,
+        *,
+        size: tuple[int, int] = (64, 48),
+        rate: Fraction | int = 25,
+        frames: int = 10,
+        times: Sequence[int] | None = None,
+        time_base: Fraction | None = None,
+        codec: str = "libx264",
+        pixels: str = "yuv420p",
+        options: dict[str, str] | None = None,
+        sound: Sequence[str] = (),
+        late: int = 0,
+        subtitles: bool = False,
+        chapters: Sequence[tuple[int, int, str]] = (),
+        rotation: int = 0,
+        transfer: int | None = None,
+        picture: Callable[[int], np.ndarray] | None = None,
+    ) -> Path:
+        """``times`` in units of ``time_base``; sound begins ``late`` milliseconds; chapters in milliseconds.
+
+        ``picture`` gives the frames instead, ``(H, W, 3 or 4)`` uint8.
+        """
+        import av
+
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        source = av.open(f"testsrc2=size={max(size[0], 8)}x{max(size[1], 8)}:rate=25", format="lavfi")
+        base = time_base or 1 / Fraction(rate)
+        with av.open(str(path), "w") as film:
+            video = film.add_stream(codec, rate=Fraction(rate), options=options or {})
+            video.width, video.height, video.pix_fmt = *size, pixels
+            video.time_base = video.codec_context.time_base = base
+            if rotation:
+                video.set_display_rotation(rotation)
+            if transfer is not None:
+                video.codec_context.color_trc = transfer
+            tracks = [film.add_stream(kind, rate=44100) for kind in sound]
+            for track, language in zip(tracks, ("deu", "fra", "ita"), strict=False):
+                track.metadata["language"] = language
+            lines, words = _subtitles(tmp_path, film) if subtitles else ([], None)
+            film.set_chapters(
+                [
+                    {
+                        "id": i,
+                        "start": a,
+                        "end": b,
+                        "time_base": Fraction(1, 1000),
+                        "metadata": {"title": title},
+                    }
+                    for i, (a, b, title) in enumerate(chapters, start=1)
+                ]
+            )
+            shown = source.decode(video=0)
+            for i, time in enumerate(times if times is not None else range(frames)):
+                if picture is None:
+                    raw = next(shown).reformat(*size, pixels)
+                else:
+                    array = picture(i)
+                    raw = av.VideoFrame.from_ndarray(array, format="rgba" if array.shape[2] == 4 else "rgb24")
+                    raw = raw.reformat(format=pixels)
+                raw.pts, raw.time_base = time, base
+                film.mux(video.encode(raw))
+            film.mux(video.encode(None))
+            for track in tracks:
+                _hum(film, track, late)
+            for packet in lines:
+                packet.stream = words
+                film.mux(packet)
+        return path
+
+    return make
+
+
+def _hum(film: Any, track: Any, late: int) -> None:
+    import av
+
+    shift = late * 44100 // 1000
+    for heard in av.open("sine=frequency=440:sample_rate=44100:duration=0.4", format="lavfi").decode(audio=0):
+        heard.pts = heard.pts + shift
+        film.mux(track.encode(heard))
+    film.mux(track.encode(None))
+
+
+def _subtitles(folder: Path, film: Any) -> tuple[list[Any], Any]:
+    import av
+
+    text = folder / "words.srt"
+    text.write_text("1\n00:00:00,100 --> 00:00:00,300\nHello there\n\n")
+    source = av.open(str(text))
+    words = film.add_stream_from_template(source.streams.subtitles[0], opaque=True)
+    return [packet for packet in source.demux() if packet.size], words

@@ -64,10 +64,10 @@ def guarded(command: Callable[[list[str]], int], arguments: Sequence[str] | None
             return command(given)
     except InputError as error:
         return _fail(one_line(error), given, USAGE)
-    except KeyboardInterrupt:
-        return _fail("interrupted", given, INTERRUPTED)
-    except Terminated:
-        return _fail("terminated", given, TERMINATED)
+    except KeyboardInterrupt as end:
+        return _fail("; ".join(["interrupted", *_notes(end)]), given, INTERRUPTED)
+    except Terminated as end:
+        return _fail("; ".join(["terminated", *_notes(end)]), given, TERMINATED)
     except BrokenPipeError:
         return FAILED  # whoever read our stdout has gone, and needs no telling
     except OSError as error:
@@ -135,6 +135,11 @@ def _settle_stdout() -> None:
         sys.stdout.flush()
     except OSError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _notes(end: BaseException) -> list[str]:
+    """What those whom the signal interrupted had to say."""
+    return [one_line(InputError(note)) for note in getattr(end, "__notes__", [])]
 
 
 def _fail(reason: str, given: Sequence[str], code: int) -> int:

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fast_nst.cli.common import say
+from fast_nst.errors import InputError, one_line
 
-__all__ = ["Progress"]
+if TYPE_CHECKING:
+    from fast_nst.inference.painting import FilmProgress
+
+__all__ = ["FilmBar", "Progress"]
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -21,16 +26,25 @@ class Progress:
 
     Args:
         unit: what is counted, in the singular; large numbers of ``B`` are shown as MB or GB.
+        total: 0 if nobody knows.
+        name: of a part of the whole: its bar stands below and goes away at the end.
     """
 
-    def __init__(self, total: int, unit: str, *, done: int = 0) -> None:
+    def __init__(self, total: int, unit: str, *, done: int = 0, name: str | None = None) -> None:
         self._last = time.monotonic()
         self._bar: Any = None
-        if total > 1 and sys.stderr.isatty():
+        if total != 1 and sys.stderr.isatty():
             from tqdm import tqdm
 
-            scaled = unit == "B"
-            self._bar = tqdm(total=total, initial=done, unit=unit, unit_scale=scaled, dynamic_ncols=True)
+            self._bar = tqdm(
+                total=total or None,
+                initial=done,
+                unit=unit,
+                unit_scale=unit == "B",
+                dynamic_ncols=True,
+                desc=name,
+                leave=name is None,
+            )
 
     def show(self, done: int, line: str, details: Mapping[str, str] | None = None) -> None:
         """So many are done now: the bar moves, its details beside it; without a bar, perhaps the line."""
@@ -62,3 +76,32 @@ class Progress:
     ) -> None:
         if self._bar is not None:
             self._bar.close()
+
+
+class FilmBar:
+    """The progress of one film after the other: frames, frames a second and the time left."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def show(self, film: FilmProgress) -> None:
+        """How far it is now."""
+        report, name = film.report, os.path.basename(film.job.source)
+        if self._progress is None:
+            self._progress = Progress(report.total, "frame", name=name)
+        of = f" of {report.total}" if report.total else ""
+        left = "" if report.left is None else f", {report.left / 60:.1f} minutes left"
+        line = f"{name}: {report.frames}{of} frames, {report.rate:.1f} a second{left}"
+        self._progress.show(report.frames, one_line(InputError(line)))
+
+    def clear(self) -> None:
+        """The film is over."""
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+            self._progress = None
+
+    def __enter__(self) -> FilmBar:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.clear()

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from fast_nst.cli.common import DONE, FAILED, USAGE, guarded, program, put, say
-from fast_nst.cli.progress import Progress
+from fast_nst.cli.progress import FilmBar, Progress
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError, one_line
 from fast_nst.plain import parse_bytes
@@ -21,15 +21,17 @@ from fast_nst.plain import parse_bytes
 if TYPE_CHECKING:
     from fast_nst.inference.jobs import Job
     from fast_nst.inference.manifest import Manifest
-    from fast_nst.inference.painting import Result
+    from fast_nst.inference.painting import FilmProgress, Result
 
 __all__ = ["main"]
 
-DESCRIPTION = """Stylise pictures with a trained style.
+DESCRIPTION = """Stylise pictures, films and the camera with a trained style.
 
   stylize.py photo.jpg --style starry-night            -> photo_starry-night.jpg
   stylize.py holiday/ --style my-style.safetensors     -> holiday_my-style/, sub-folders kept
   stylize.py '*.png' --style the-scream --out painted/
+  stylize.py clip.mp4 --style starry-night             -> clip_starry-night.mp4, sound kept
+  stylize.py 0 --style starry-night                    the camera, live
   stylize.py - --style the-great-wave --format png < photo.jpg > painted.png
 """
 
@@ -47,11 +49,16 @@ def _stylize(arguments: list[str]) -> int:
         return USAGE
     sources, config = _parse(arguments)
     from fast_nst.files import remove_leftovers
-    from fast_nst.inference.jobs import folders, plan
+    from fast_nst.inference.jobs import camera_of, folders, plan
     from fast_nst.inference.manifest import record
+    from fast_nst.inference.painting import FilmProgress
     from fast_nst.style_files import find_style, read_about
 
     file = find_style(config.style)
+    if (camera := camera_of(sources, config)) is not None:
+        from fast_nst.cli.live import show
+
+        return show(camera, file, config)
     jobs = plan(sources, file.stem, config)
     _check_streams(jobs, config)
     jobs, config, alone = _divide(jobs, config)
@@ -59,18 +66,28 @@ def _stylize(arguments: list[str]) -> int:
     remove_leftovers(folders(jobs))
     tell = partial(record, style=str(about.get("style", "unnamed")), checkpoint=about["sha256"])
     failed, strips = 0, _Strips()
-    with _manifest(jobs, config, alone) as manifest, Progress(len(jobs), "picture") as progress, strips:
-        for done, result in enumerate(_painted(jobs, file, config, strips), start=1):
+    done, kind = 0, "films" if jobs and all(job.film for job in jobs) else "pictures"
+    with (
+        _manifest(jobs, config, alone) as manifest,
+        Progress(len(jobs), kind.removesuffix("s")) as progress,
+        FilmBar() as film,
+        strips,
+    ):
+        for result in _painted(jobs, file, config, strips):
+            if isinstance(result, FilmProgress):
+                film.show(result)
+                continue
+            film.clear()
             strips.close()
-            failed += result.error is not None
+            done, failed = done + 1, failed + (result.error is not None)
             line = tell(result)
             if manifest is not None:
                 manifest.add(line)
             with progress.aside():
                 _print(result, line if config.json else None)
-            progress.show(done, f"{done}/{len(jobs)} pictures, {failed} failed")
+            progress.show(done, f"{done}/{len(jobs)} {kind}, {failed} failed")
     if len(jobs) > 1 and failed:
-        say(f"{failed} of {len(jobs)} pictures failed")
+        say(f"{failed} of {len(jobs)} {kind} failed")
     return FAILED if failed else DONE
 
 
@@ -105,7 +122,9 @@ def _manifest(jobs: list[Job], config: StylizeConfig, alone: bool) -> Iterator[M
         manifest.close()
 
 
-def _painted(jobs: list[Job], file: Path, config: StylizeConfig, strips: _Strips) -> Iterator[Result]:
+def _painted(
+    jobs: list[Job], file: Path, config: StylizeConfig, strips: _Strips
+) -> Iterator[Result | FilmProgress]:
     """The results, from this process or from a cluster."""
     if config.cluster:
         from fast_nst.checkpoint import load_checkpoint
@@ -162,7 +181,7 @@ def _description(prog: str) -> str:
 def _parse(arguments: list[str]) -> tuple[list[str], StylizeConfig]:
     from fast_nst.cli.parsing import parse_with_sources
 
-    prog, told = program("stylize"), "files, folders, patterns in quotes, or - for stdin"
+    prog, told = program("stylize"), "files, folders, patterns in quotes, - for stdin, or 0 for the camera"
     sources, config = parse_with_sources(
         StylizeConfig, arguments, prog=prog, description=_description(prog), help=told
     )

@@ -44,10 +44,13 @@ def paint_on_cluster(
         on_start: is told what the cluster has, once it is reached.
 
     Raises:
-        InputError: Ray is not installed, no cluster answers, or a picture comes from stdin or goes to stdout.
+        InputError: Ray is not installed, no cluster answers, or a picture comes from stdin or goes to stdout,
+            or there is a film.
     """
     if any(STANDARD in (job.source, job.target) for job in jobs):
         raise InputError("a cluster reads and writes files; stdin and stdout need a run without --cluster")
+    if any(job.film for job in jobs):
+        raise InputError("a cluster paints pictures; films need a run without --cluster")
     ray = _ray()
     started = not ray.is_initialized()
     if started:
@@ -89,8 +92,8 @@ class _Painter:
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         columns = (batch[name] for name in ("source", "target", "fault"))
-        jobs = [Job(str(s), str(t), str(f) or None) for s, t, f in zip(*columns, strict=True)]
-        results = paint(jobs, self.stylizer, self.config)
+        jobs = [Job(str(s), str(t), fault=str(f) or None) for s, t, f in zip(*columns, strict=True)]
+        results = (r for r in paint(jobs, self.stylizer, self.config) if isinstance(r, Result))
         return {"index": list(batch["index"]), "result": [_plain(result) for result in results]}
 
 

@@ -1,4 +1,4 @@
-"""Which picture goes where: sources of ``stylize.py`` as a list of jobs, outputs named and checked."""
+"""Which picture or film goes where: sources of ``stylize.py`` as jobs, outputs named and checked."""
 
 from __future__ import annotations
 
@@ -10,25 +10,31 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from fast_nst.animations import is_animation
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
-from fast_nst.images import can_write, find_pictures
+from fast_nst.images import EXTENSIONS, can_write, find_pictures
+from fast_nst.inference.film.codecs import CONTAINERS, FILMS
 from fast_nst.storage import is_remote, join, list_pictures, local
 
-__all__ = ["STANDARD", "Job", "folders", "plan"]
+__all__ = ["STANDARD", "Job", "camera_of", "folders", "plan"]
 
+# What cameras are reached by; other addresses are files, or cameras by --live.
+_STREAMS = ("rtsp://", "rtsps://", "rtmp://", "udp://", "srt://")
 STANDARD = "-"  # stdin as a source, stdout as an output
 DEMO = "demo"  # a source for a first try: a photograph that comes with a package we need anyway
 
 
 @dataclass(frozen=True)
 class Job:
-    """One picture to stylise."""
+    """One picture or film to stylise."""
 
     source: str
     """a file, an address, or ``-`` for stdin"""
     target: str
     """a file, an address, or ``-`` for stdout"""
+    film: bool = False
+    """whether it is a film, or an animation that stays one"""
     fault: str | None = None
     """why there is nothing to do: a pattern that matches nothing, a folder without pictures"""
 
@@ -43,6 +49,21 @@ class _Found(NamedTuple):
     """its place in that folder"""
     matched: bool = False
     """whether a pattern brought it, and not its name"""
+
+
+def camera_of(sources: Sequence[str], config: StylizeConfig) -> str | None:
+    """The camera among the sources: a number, a stream's address, or what ``--live`` says is one; or None.
+
+    Raises:
+        InputError: a camera among other sources.
+    """
+    for source in sources:
+        number = source.isdecimal() and source.isascii() and not os.path.exists(source)
+        if number or source.startswith(_STREAMS) or config.camera.live:
+            if len(sources) > 1:
+                raise InputError(f"{source} is a camera, which is a source for itself; give it alone")
+            return source
+    return None
 
 
 def plan(sources: Sequence[str], style: str, config: StylizeConfig) -> list[Job]:
@@ -66,13 +87,18 @@ def plan(sources: Sequence[str], style: str, config: StylizeConfig) -> list[Job]
             for picture in _expand(source, style, config.out):
                 found.setdefault(_key(picture.source), picture)
         except _NothingFound as fault:
-            faults.append(Job(source, "", str(fault)))
+            faults.append(Job(source, "", fault=str(fault)))
     if faults and not found:
         raise InputError("; ".join(str(job.fault) for job in faults))
     pictures = list(found.values())
     one = len(pictures) == 1 and pictures[0].root is None
-    _check_out(config, one=one, count=len(pictures))
-    jobs = [Job(picture.source, _target(picture, style, config, one=one)) for picture in pictures]
+    films = {picture.source for picture in pictures if _is_film(picture.source, config, one=one)}
+    _check_out(config, one=one, count=len(pictures), films=len(films))
+    jobs = [
+        Job(picture.source, _target(picture, style, config, one=one, film=film), film)
+        for picture in pictures
+        for film in [picture.source in films]
+    ]
     if not config.overwrite:  # else what only looks like a result would be lost
         harvest = _harvest(pictures, jobs)
         jobs = [job for job in jobs if job.source not in harvest]
@@ -112,11 +138,13 @@ def _expand(source: str, style: str, out: str | None) -> Iterator[_Found]:
         yield from _expand_address(source, style, out)
     elif path.is_dir():
         root = out or f"{path.resolve().name}_{style}"
-        pictures = find_pictures(path)
+        pictures = find_pictures(path, endings=EXTENSIONS | FILMS.keys())
         if not is_remote(root):
             pictures = [picture for picture in pictures if not _is_result(picture, path, Path(root))]
         if not pictures:
-            raise _NothingFound(f"no pictures in the folder {source}; names end in .jpg, .png and so on")
+            raise _NothingFound(
+                f"no pictures in the folder {source}, nor films; their names end in .jpg, .png, .mp4 …"
+            )
         for picture in pictures:
             yield _Found(str(picture), root, picture.relative_to(path))
     elif source == DEMO and not path.exists():
@@ -158,12 +186,33 @@ def _is_result(picture: Path, folder: Path, results: Path) -> bool:
     return folder.resolve() in results.parents and results in picture.resolve().parents
 
 
-def _check_out(config: StylizeConfig, *, one: bool, count: int) -> None:
+def _is_film(source: str, config: StylizeConfig, *, one: bool) -> bool:
+    """Whether the result is a film: of a film always, of an animation if it is not to be a single picture."""
+    if source == STANDARD:
+        return False
+    if Path(source).suffix.lower() in FILMS:
+        return True
+    wanted = Path(source).suffix
+    if config.format is not None:
+        wanted = _dotted(config.format)
+    elif one and config.out is not None and not _is_folder(config.out):
+        wanted = Path(config.out).suffix
+    return wanted.lower() in CONTAINERS and not is_remote(source) and is_animation(source)
+
+
+def _dotted(format: str) -> str:
+    return f".{format.lower().removeprefix('.')}"
+
+
+def _check_out(config: StylizeConfig, *, one: bool, count: int, films: int) -> None:
     out = config.out
-    if config.format is not None and not can_write("." + config.format.removeprefix(".")):
-        raise InputError(
-            f"cannot write --format {config.format}; give png, jpg, webp, tiff, avif, bmp or ppm"
-        )
+    if config.format is not None:
+        format = _dotted(config.format)
+        if not ((films and format in CONTAINERS) or (films < count and can_write(format))):
+            known = (
+                f"{' '.join(CONTAINERS)} for a film" if films else "png, jpg, webp, tiff, avif, bmp or ppm"
+            )
+            raise InputError(f"cannot write --format {config.format}; give {known}")
     if out is None or out == STANDARD:
         return
     if not out:
@@ -171,12 +220,14 @@ def _check_out(config: StylizeConfig, *, one: bool, count: int) -> None:
     if _is_folder(out):
         return
     ending = Path(out).suffix
-    if one and config.format is None and not can_write(ending):
+    for_films = ending.lower() in CONTAINERS
+    if one and config.format is None and not (for_films if films else can_write(ending)):
         found = f"cannot write {ending!r}" if ending else "has no ending"
+        kind, example = (" of a film", "out.mp4") if films else ("", "out.png")
         raise InputError(
-            f"--out {out}: {found}; give a name such as out.png, or a folder with a / at its end"
+            f"--out {out}: {found}{kind}; give a name such as {example}, or a folder with a / at its end"
         )
-    if not one and can_write(ending):
+    if not one and (for_films or can_write(ending)):
         raise InputError(f"--out {out} names one file, for {count} pictures; give a folder, such as {out}/")
 
 
@@ -186,9 +237,13 @@ def _is_folder(out: str) -> bool:
     return out.endswith(("/", os.sep)) or os.path.isdir(out)
 
 
-def _target(picture: _Found, style: str, config: StylizeConfig, *, one: bool) -> str:
+def _target(picture: _Found, style: str, config: StylizeConfig, *, one: bool, film: bool) -> str:
     """Where a result goes: see `StylizeConfig.out`."""
     source, out = picture.source, config.out
+    if film and out == STANDARD:
+        raise InputError(f"{source} is a film, which cannot be sent to stdout; give --out FILE")
+    if film and (is_remote(source) or is_remote(picture.root or out or "")):
+        raise InputError(f"{source} is a film: films are read from and written to this machine's disks only")
     if out == STANDARD or (out is None and source == STANDARD):
         if not one:
             raise InputError("stdout takes one picture; give --out FOLDER for several")
@@ -196,19 +251,25 @@ def _target(picture: _Found, style: str, config: StylizeConfig, *, one: bool) ->
     if out is not None and one and not _is_folder(out):
         return out
     if picture.root is not None and picture.below is not None:
-        return join(picture.root, picture.below.with_suffix(_ending(picture.below, config.format)))
+        ending = _ending(picture.below, config.format, film=film)
+        return join(picture.root, picture.below.with_suffix(ending))
     name = Path(Path(source).name if source != STANDARD else "stdin.png")
-    ending = _ending(name, config.format)
+    ending = _ending(name, config.format, film=film)
     if out is not None:
         return join(out, name.with_suffix(ending))
     return str(name.with_name(f"{name.stem}_{style}{ending}"))
 
 
-def _ending(name: Path, format: str | None) -> str:
-    """The input's ending where that can be written, else PNG, which loses nothing."""
-    if format is not None:
-        return f".{format.lower().removeprefix('.')}"
-    return name.suffix if can_write(name.suffix) else ".png"
+def _ending(name: Path, format: str | None, *, film: bool) -> str:
+    """The format asked for if it is one for this kind, else the input's ending where that can be written.
+
+    Else PNG, which loses nothing; see `FILMS` for films.
+    """
+    if format is not None and (_dotted(format) in CONTAINERS if film else can_write(_dotted(format))):
+        return _dotted(format)
+    if name.suffix.lower() in CONTAINERS if film else can_write(name.suffix):
+        return name.suffix
+    return FILMS[name.suffix.lower()] if film else ".png"
 
 
 def _check_targets(jobs: Sequence[Job], config: StylizeConfig) -> None:

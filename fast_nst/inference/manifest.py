@@ -40,6 +40,7 @@ def record(result: Result, style: str, checkpoint: str) -> dict[str, Any]:
         "error": result.error,
         "width": result.width or None,
         "height": result.height or None,
+        "frames": result.frames,
         "seconds": round(sum(result.ms.values()) / 1e3, 4),
         "ms": result.ms,
         "style": style,

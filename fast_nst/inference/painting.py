@@ -14,13 +14,14 @@ from pathlib import Path
 
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError, one_line
-from fast_nst.images import ImageReadError, Picture, fit, keeps_alpha, read_picture, write_picture
+from fast_nst.images import ImageReadError, Picture, can_write, fit, keeps_alpha, read_picture, write_picture
+from fast_nst.inference.film.pipeline import FilmReport, FilmRun
 from fast_nst.inference.jobs import STANDARD, Job
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.memory import is_out_of_memory
 from fast_nst.storage import exists, is_remote, read_bytes, write_bytes
 
-__all__ = ["Result", "paint"]
+__all__ = ["FilmProgress", "Result", "paint"]
 
 
 @dataclass
@@ -31,14 +32,18 @@ class Result:
     width: int = 0
     """of the result, pixels"""
     height: int = 0
+    frames: int = 1
+    """pictures in the result"""
     words: list[str] = field(default_factory=list)
     """what a person should know of it"""
     error: str | None = None
     skipped: bool = False
     ms: dict[str, float] = field(default_factory=dict)
-    """time spent to ``read``, ``run`` (a picture's share of its batch) and ``write``"""
+    """time spent to ``read``, ``run`` (a picture's share of its batch, or a film's all) and ``write``"""
     picture: Picture | None = None
     """what was read; None if it could not or need not be"""
+    waiting: bool = False
+    """a film that has a place for its result, and is to be run"""
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -57,17 +62,30 @@ Strips = Callable[[Job, float], None]
 """told the share of a job that is done while its picture is painted in strips"""
 
 
+@dataclass(frozen=True)
+class FilmProgress:
+    """A film that is on its way."""
+
+    job: Job
+    report: FilmReport
+
+
 def paint(
     jobs: Sequence[Job], stylizer: Stylizer, config: StylizeConfig, strips: Strips = lambda job, share: None
-) -> Iterator[Result]:
-    """Every job's result in order; pictures of equal size that follow each other share a batch."""
+) -> Iterator[Result | FilmProgress]:
+    """Every job's result in order; before a film's, how far it is.
+
+    Pictures of equal size that follow each other share a batch.
+    """
     batch: list[Result] = []
     for result in _read_ahead(jobs, config):
         full = len(batch) == config.batch_size
         if batch and (full or _size(result) != _size(batch[0])):
             yield from _finish(batch, stylizer, config, strips)
             batch = []
-        if result.picture is None:
+        if result.waiting:
+            yield from _run_film(result, stylizer, config)
+        elif result.picture is None:
             yield result
         else:
             batch.append(result)
@@ -109,6 +127,9 @@ def _read(job: Job, config: StylizeConfig) -> Result:
                 raise InputError(f"{job.target} exists; give --overwrite or --skip-existing")
         if not is_remote(job.target):
             _check_folder(Path(job.target))
+        if job.film:
+            result.waiting = True
+            return result
         picture = _picture(job.source, config.max_pixels)
         _check_size(job, picture, config)
         result.picture = fit(picture, config.size)
@@ -153,6 +174,31 @@ def _check_size(job: Job, picture: Picture, config: StylizeConfig) -> None:
         )
 
 
+def _run_film(result: Result, stylizer: Stylizer, config: StylizeConfig) -> Iterator[Result | FilmProgress]:
+    job = result.job
+    with result.part("run"):
+        Path(job.target).parent.mkdir(parents=True, exist_ok=True)
+        run = FilmRun(job.source, job.target, stylizer, config)
+        result.width, result.height = run.heading.width, run.heading.height
+        try:
+            for report in run.reports():
+                yield FilmProgress(job, report)
+            result.frames = run.keep()
+        except Exception as error:
+            run.drop()
+            if is_out_of_memory(error):
+                raise InputError(
+                    f"{job.source}: not enough memory for {_pixels(result)}; give a smaller --size"
+                ) from error
+            raise
+        except BaseException as end:  # Ctrl-C: what is done is finished, so that it plays
+            if frames := run.keep():
+                end.add_note(f"{job.target} holds the first {frames} frames")
+            raise
+        result.words += run.words
+    yield result
+
+
 def _finish(
     batch: Sequence[Result], stylizer: Stylizer, config: StylizeConfig, strips: Strips
 ) -> Iterator[Result]:
@@ -184,7 +230,9 @@ def _pixels(result: Result) -> str:
 
 
 def _write(result: Result, picture: Picture, config: StylizeConfig) -> None:
-    target, format = result.job.target, config.format
+    target = result.job.target
+    # A format for films may have been asked for, where a folder holds both.
+    format = config.format if config.format and can_write(f".{config.format.removeprefix('.')}") else None
     with result.part("write"):
         if target == STANDARD or is_remote(target):
             format = format or (Path(target).suffix if target != STANDARD else "png")

@@ -1,0 +1,219 @@
+"""A camera that is never late and never silent: the newest picture only, and word when none comes.
+
+OpenCV queues pictures, so that a slow reader sees the past; here a thread reads as fast as they come and
+keeps the last. A camera that is unplugged may block, fail, or repeat its last picture for ever: whichever it
+is, it is noticed, and the camera opened again.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from threading import Condition, Thread
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fast_nst.config import LiveConfig
+from fast_nst.errors import InputError
+from fast_nst.opencv import opencv
+
+__all__ = ["Camera", "CameraLost", "Capture", "Gone", "Shot", "open_capture"]
+
+_PAUSE = 1.0  # seconds between two tries to open a camera again
+
+
+class CameraLost(InputError):
+    """A camera that cannot be opened, or that has gone and did not come back."""
+
+
+class Capture(Protocol):
+    """What is read from: OpenCV's ``VideoCapture``, or whatever stands for it."""
+
+    def read(self) -> tuple[bool, NDArray[np.uint8] | None]:
+        """Whether there was a picture, and the picture, ``(H, W, 3)`` BGR."""
+
+    def get(self, property: int) -> float:
+        """One of OpenCV's properties, 0 if unknown."""
+
+    def isOpened(self) -> bool:
+        """Whether it can be read from."""
+
+    def release(self) -> None:
+        """Let go of it."""
+
+
+@dataclass(frozen=True)
+class Shot:
+    """The newest picture."""
+
+    pixels: NDArray[np.uint8]
+    """``(H, W, 3)`` RGB"""
+    taken: float
+    """when it was read, as `time.monotonic` counts"""
+    number: int
+    """of all that were read, also those nobody saw"""
+
+
+@dataclass(frozen=True)
+class Gone:
+    """No new picture came for a while; the camera is opened again."""
+
+    reason: str
+    tries_left: int
+
+
+def open_capture(source: str) -> Capture:
+    """A camera by its number, or any address or file that OpenCV can open."""
+    cv = opencv()
+    cv.setLogLevel(0)  # its words about a missing camera are several lines, and ours is one
+    capture: Any = cv.VideoCapture(int(source) if source.isdecimal() else source)
+    capture.set(cv.CAP_PROP_BUFFERSIZE, 1)  # for the drivers that heed it
+    return capture  # type: ignore[no-any-return]
+
+
+class Camera:
+    """Pictures of a camera, each the newest there is when it is asked for.
+
+    Args:
+        source: a number, an address or a file. A file is played at its own speed, and ends.
+        config: how long to be patient, and how often to try again.
+        open: opens the source; for cameras that OpenCV does not know.
+    """
+
+    def __init__(
+        self, source: str, config: LiveConfig, *, open: Callable[[str], Capture] = open_capture
+    ) -> None:
+        self._source, self._config, self._open = source, config, open
+        self._reader = _Reader(source, open, 0)
+
+    def shots(self) -> Iterator[Shot | Gone]:
+        """The newest picture, each once, while there are any; in between, word of a camera that has gone.
+
+        Raises:
+            CameraLost: it cannot be opened, or did not come back after all tries.
+        """
+        number, tries = 0, self._config.tries
+        while True:
+            shot = self._reader.newer_than(number, self._config.patience)
+            if shot is not None:
+                number, tries = shot.number, self._config.tries
+                yield shot
+            elif self._reader.finished:
+                return
+            else:
+                reason = self._reader.reason(self._config.patience)
+                if number == 0 and self._reader.refused:
+                    raise CameraLost(f"{_name(self._source)} cannot be opened; {_cure(self._source)}")
+                if tries == 0:
+                    raise CameraLost(f"{_name(self._source)} has gone: {reason}; {_cure(self._source)}")
+                tries -= 1
+                yield Gone(f"{_name(self._source)}: {reason}", tries)
+                self._reader.stop()
+                self._reader.refused_pause()
+                self._reader = _Reader(self._source, self._open, number)
+
+    def close(self) -> None:
+        """Let go of the camera."""
+        self._reader.stop()
+
+
+class _Reader:
+    """A thread that reads one opened source. One that blocks is left behind: no thread can be ended."""
+
+    def __init__(self, source: str, open: Callable[[str], Capture], number: int) -> None:
+        self._source, self._open = source, open
+        self._is_file = os.path.isfile(source)
+        self._changed, self._shot = Condition(), Shot(np.zeros((1, 1, 3), np.uint8), 0.0, number)
+        self._stopped = self._repeats = False
+        self.refused = self.ended = False
+        Thread(target=self._work, name="fast-nst camera", daemon=True).start()
+
+    @property
+    def finished(self) -> bool:
+        """Whether it was a file, and is over."""
+        return self.ended and self._is_file and not self.refused
+
+    def newer_than(self, number: int, patience: float) -> Shot | None:
+        """The newest picture if it has a higher number, waiting so many seconds for it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._shot.number > number or self.ended, patience)
+            return self._shot if self._shot.number > number else None
+
+    def reason(self, patience: float) -> str:
+        """Why there is no new picture."""
+        if self.refused:
+            return "it cannot be opened"
+        if self.ended:
+            return "it gives no more pictures"
+        same = "always the same picture" if self._repeats else "no picture"
+        return f"{same} for {patience:g} seconds"
+
+    def refused_pause(self) -> None:
+        """Wait before the next try where the last one failed at once."""
+        if self.ended:
+            time.sleep(_PAUSE)
+
+    def stop(self) -> None:
+        """Read no more."""
+        self._stopped = True
+
+    def _work(self) -> None:
+        try:
+            capture = self._open(self._source)
+        except Exception:
+            self._end(refused=True)
+            return
+        if not capture.isOpened():
+            self._end(refused=True)
+            return
+        try:
+            self._read(capture)
+        finally:
+            capture.release()
+            self._end()
+
+    def _read(self, capture: Capture) -> None:
+        step = self._seconds_between(capture)
+        due, last = time.monotonic(), None
+        while not self._stopped:
+            there, pixels = capture.read()
+            if not there or pixels is None:
+                return
+            # A sensor's noise never repeats itself. A film's pictures may.
+            self._repeats = not self._is_file and last is not None and np.array_equal(pixels, last)
+            last = pixels
+            if not self._repeats:
+                with self._changed:
+                    number = self._shot.number + 1
+                    self._shot = Shot(np.ascontiguousarray(pixels[..., ::-1]), time.monotonic(), number)
+                    self._changed.notify_all()
+            elif not step:
+                time.sleep(0.01)  # a broken driver may repeat itself as fast as it can
+            due += step
+            time.sleep(max(0.0, due - time.monotonic()))
+
+    def _seconds_between(self, capture: Capture) -> float:
+        """What a file's pictures are to wait for; cameras have clocks of their own."""
+        if not self._is_file:
+            return 0.0
+        rate = capture.get(opencv().CAP_PROP_FPS)
+        return 1 / rate if 0 < rate < 1000 else 1 / 25
+
+    def _end(self, *, refused: bool = False) -> None:
+        with self._changed:
+            self.ended, self.refused = True, refused
+            self._changed.notify_all()
+
+
+def _name(source: str) -> str:
+    return f"camera {source}" if source.isdecimal() else source
+
+
+def _cure(source: str) -> str:
+    if source.isdecimal():
+        return "is it plugged in, and not used by another program? other cameras have the numbers 0, 1, 2 …"
+    return "check the address, and that OpenCV can open it"

@@ -1,0 +1,275 @@
+"""The camera through the network, live: the newest picture, stylised, shown, and recorded if wanted.
+
+One loop does it all, so that what is shown is never older than one picture of the network and one of the
+camera; encoding alone happens in a thread of its own, which leaves frames out before it holds the loop up.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fast_nst.config import StylizeConfig
+from fast_nst.errors import InputError
+from fast_nst.images import Picture, write_picture
+from fast_nst.inference.camera.capture import Camera, Gone
+from fast_nst.inference.camera.view import KEYS, Screen, VirtualCamera, write_lines
+from fast_nst.inference.film.codecs import choose_codec, container_of
+from fast_nst.inference.film.source import Frame, Heading
+from fast_nst.inference.film.steady import Steadier
+from fast_nst.inference.film.threads import Sink
+from fast_nst.inference.film.writing import FilmWriter
+from fast_nst.inference.stylizer import Stylizer
+from fast_nst.opencv import opencv
+
+__all__ = ["Live", "LiveReport", "Recorder"]
+
+_RECENT = 30  # pictures over which figures are averaged
+_STEP = 0.1  # of the strength, at one press of a key
+_DEPTH = 4  # frames that may wait for the encoder
+_MS = Fraction(1, 1000)
+_RATE = 30  # what encoders and virtual cameras are told; times of frames are the real ones
+
+
+@dataclass(frozen=True)
+class LiveReport:
+    """One picture later."""
+
+    frames: int
+    """shown so far"""
+    dropped: int
+    """left out, for they were no longer the newest"""
+    rate: float
+    """pictures a second, of late"""
+    latency: float
+    """seconds from the camera to the screen, of late"""
+    words: list[str] = field(default_factory=list)
+    """what happened, for a person"""
+
+
+class Recorder:
+    """A film of what happens now: every frame at the time it is given."""
+
+    def __init__(self, path: Path, pixels: NDArray[np.uint8], config: StylizeConfig) -> None:
+        height, width = pixels.shape[:2]
+        heading = Heading(width, height, time_base=_MS, rate=Fraction(_RATE))
+        container = container_of(path, config.format)
+        codec = choose_codec(config.film.codec, container, heading)
+        self.path, self._size, self._started = path, (height, width), time.monotonic()
+        self._writer = FilmWriter(
+            path, heading, container, codec, quality=config.quality, overwrite=config.overwrite
+        )
+        self._sink: Sink[Frame] = Sink(self._writer.write, self._writer.finish, self._writer.abandon, _DEPTH)
+
+    def add(self, pixels: NDArray[np.uint8]) -> None:
+        """A frame, unless the encoder is too far behind or the size is not the film's."""
+        if pixels.shape[:2] == self._size:
+            now = round((time.monotonic() - self._started) / _MS)
+            self._sink.offer(Frame(Picture(pixels), now, 0))
+
+    def finish(self) -> int:
+        """Finish the film; the number of its frames. Without any, there is no file."""
+        self._sink.close()
+        return self._writer.frames
+
+
+class Live:
+    """A camera, a style that can be changed, and where the result goes.
+
+    Args:
+        camera: gives the pictures; closed at the end.
+        styles: names and files, the first to begin with; `load` makes a stylizer of a file.
+        screen: None for none.
+    """
+
+    def __init__(
+        self,
+        camera: Camera,
+        styles: Sequence[tuple[str, Path]],
+        config: StylizeConfig,
+        *,
+        screen: Screen | None,
+        load: Callable[[Path], Stylizer],
+    ) -> None:
+        self._camera, self._styles, self._config, self._screen = camera, list(styles), config, screen
+        self._load, self._loaded = load, dict[Path, Stylizer]()
+        self._chosen, self.strength = 0, 1.0
+        self._beside = self._help = False
+        self._figures = screen is not None
+        self._recorder: Recorder | None = None
+        self._virtual: VirtualCamera | None = None
+        self._steadier: Steadier | None = None
+        self._renew_steadier()
+        self._words: list[str] = []
+
+    @property
+    def style(self) -> str:
+        """The style in use."""
+        return self._styles[self._chosen][0]
+
+    def reports(self) -> Iterator[LiveReport]:
+        """Run, with a report for every picture, until the camera ends, time is up, or somebody quits.
+
+        Raises:
+            CameraLost: the camera cannot be opened, or has gone.
+            InputError: what is recorded or offered cannot be.
+        """
+        started, frames, first = time.monotonic(), 0, 0
+        latencies, ends = deque[float](maxlen=_RECENT), deque[float](maxlen=_RECENT)
+        for shot in self._camera.shots():
+            words, self._words = self._words, []
+            if isinstance(shot, Gone):
+                words.append(f"{shot.reason}; trying again, {shot.tries_left} more tries after this")
+                yield LiveReport(frames, 0, 0.0, 0.0, words)
+                continue
+            first = first or shot.number
+            original = self._prepared(shot.pixels)
+            result = self._stylised(original)
+            self._send(result)
+            rate = (len(ends) - 1) / (ends[-1] - ends[0]) if len(ends) > 1 else 0.0
+            latency = sum(latencies) / len(latencies) if latencies else 0.0
+            going_on = self._show(original, result, rate, latency)
+            frames += 1
+            ends.append(time.monotonic())
+            latencies.append(ends[-1] - shot.taken)
+            dropped = shot.number - first + 1 - frames
+            yield LiveReport(frames, dropped, rate, latency, words + self._words)
+            self._words = []
+            if not going_on or (
+                self._config.film.duration and ends[-1] - started >= self._config.film.duration
+            ):
+                return
+
+    def close(self) -> list[str]:
+        """Finish what is recorded and let go of everything; what a person should know of it."""
+        self._camera.close()
+        words = self._stop_recording()
+        if self._virtual is not None:
+            self._virtual.close()
+            self._virtual = None
+        if self._screen is not None:
+            self._screen.close()
+            self._screen = None
+        return words
+
+    def press(self, key: str, result: NDArray[np.uint8]) -> bool:
+        """What a key does; False if it ends the show."""
+        if key in ("n", "p"):
+            self._chosen = (self._chosen + (1 if key == "n" else -1)) % len(self._styles)
+            self._renew_steadier()
+        elif key in ("+", "-"):
+            step = _STEP if key == "+" else -_STEP
+            self.strength = round(min(1.0, max(0.0, self.strength + step)), 3)
+        elif key == "o":
+            self._beside = not self._beside
+        elif key == "f":
+            self._figures = not self._figures
+        elif key == "h":
+            self._help = not self._help
+        elif key == "s":
+            path = self._place("snapshot", ".png")
+            write_picture(path, Picture(result), overwrite=False)
+            self._words.append(f"{path} written")
+        elif key == "r":
+            if self._recorder is not None:
+                self._words += self._stop_recording()
+            else:
+                self._record(self._place("live", ".mp4"), result)
+        return key != "q"
+
+    def _prepared(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Mirrored and of the size asked for."""
+        if self._config.camera.mirror:
+            pixels = pixels[:, ::-1]
+        if (size := self._config.size) is not None:
+            height, width = pixels.shape[:2]
+            share = size / max(height, width)
+            wanted = max(1, round(width * share)), max(1, round(height * share))
+            cv = opencv()
+            shrinks = share < 1
+            pixels = cv.resize(pixels, wanted, interpolation=cv.INTER_AREA if shrinks else cv.INTER_CUBIC)
+        return np.ascontiguousarray(pixels)
+
+    def _stylised(self, original: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if self.strength == 0:
+            return original
+        seen = Picture(original)
+        (painted,) = self._stylizer().pictures([seen])
+        if self._steadier is not None:
+            painted = self._steadier(seen, painted)
+        if self.strength == 1:
+            return painted.rgb
+        mixed: NDArray[np.uint8] = opencv().addWeighted(
+            painted.rgb, self.strength, original, 1 - self.strength, 0.0
+        )
+        return mixed
+
+    def _stylizer(self) -> Stylizer:
+        path = self._styles[self._chosen][1]
+        if path not in self._loaded:
+            self._loaded[path] = self._load(path)
+        return self._loaded[path]
+
+    def _renew_steadier(self) -> None:
+        film = self._config.film
+        self._steadier = Steadier(film.steadiness) if film.steady else None
+
+    def _send(self, result: NDArray[np.uint8]) -> None:
+        """To the film and the virtual camera, if there are any."""
+        if self._recorder is None and self._config.out is not None:
+            self._record(Path(self._config.out), result)
+            # It is for the first film; those that a key begins have names of their own.
+            self._config = dataclasses.replace(self._config, out=None)
+        if self._recorder is not None:
+            self._recorder.add(result)
+        if self._config.camera.virtual_camera:
+            if self._virtual is None:
+                self._virtual = VirtualCamera(result.shape[1], result.shape[0], _RATE)
+            self._virtual.send(result)
+
+    def _record(self, path: Path, result: NDArray[np.uint8]) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self._recorder = Recorder(path, result, self._config)
+        self._words.append(f"recording {path}")
+
+    def _stop_recording(self) -> list[str]:
+        if self._recorder is None:
+            return []
+        recorder, self._recorder = self._recorder, None
+        return [f"{recorder.path} written, {frames} frames"] if (frames := recorder.finish()) else []
+
+    def _place(self, what: str, ending: str) -> Path:
+        now = time.time()
+        moment = time.strftime("%Y%m%d-%H%M%S", time.localtime(now))
+        return Path(f"{what}_{self.style}_{moment}-{round(now % 1 * 1000):03}{ending}")
+
+    def _show(
+        self, original: NDArray[np.uint8], result: NDArray[np.uint8], rate: float, latency: float
+    ) -> bool:
+        """Show what is to be seen and do what is asked; False if somebody quits."""
+        if self._screen is None:
+            return True
+        view = np.hstack([original, result]) if self._beside else result
+        lines = []
+        if self._figures:
+            lines.append(f"{self.style}  {rate:.1f} fps  {1e3 * latency:.0f} ms  h: help")
+            if self.strength < 1:
+                lines.append(f"strength {self.strength:.0%}")
+            if self._recorder is not None:
+                lines.append("recording")
+        if self._help:
+            lines += [f"{key}  {what}" for key, what in KEYS.items()]
+        key = self._screen.show(write_lines(view, lines) if lines else view)
+        try:
+            return self.press(key, result)
+        except InputError as error:  # a snapshot or film that cannot be written does not end the show
+            self._words.append(str(error))
+            return True

@@ -1,0 +1,300 @@
+"""The camera: the newest picture only, word when none comes, and every key."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from fast_nst.checkpoint import Checkpoint
+from fast_nst.config import FilmConfig, LiveConfig, NetworkConfig, StylizeConfig
+from fast_nst.errors import InputError
+from fast_nst.images import Picture, read_picture
+from fast_nst.inference.camera.capture import Camera, CameraLost, Gone, Shot
+from fast_nst.inference.camera.live import Live
+from fast_nst.inference.camera.view import KEYS, Window, write_lines
+from fast_nst.inference.stylizer import Stylizer
+from fast_nst.transform_net import TransformNet
+
+QUICK = LiveConfig(patience=0.3, tries=2)
+
+
+class Plug:
+    """A camera of OpenCV's kind that can be unplugged in each of the ways seen in practice."""
+
+    def __init__(self, rate: float = 200.0) -> None:
+        self.rate, self.fault, self.count, self.opened = rate, "", 0, 0
+        self.noise = np.random.default_rng(0)
+        self.last = self._picture()
+
+    def open(self, _: str) -> Plug:
+        self.opened += 1
+        return self
+
+    def isOpened(self) -> bool:
+        return self.fault != "cannot be opened"
+
+    def get(self, _: int) -> float:
+        return self.rate
+
+    def release(self) -> None:
+        pass
+
+    def _picture(self) -> np.ndarray:
+        return self.noise.integers(0, 256, (24, 32, 3), dtype=np.uint8)
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        time.sleep(1 / self.rate)
+        if self.fault == "blocks":
+            threading.Event().wait(20)
+        if self.fault in ("fails", "cannot be opened"):
+            return False, None
+        if self.fault == "gives nothing":
+            return True, None
+        if self.fault != "repeats":
+            self.last = self._picture()
+            self.count += 1
+        return True, self.last
+
+
+def test_the_picture_is_always_the_newest_and_seen_once():
+    plug = Plug()
+    camera = Camera("0", LiveConfig(), open=plug.open)
+    shots = camera.shots()
+    numbers = []
+    for _ in range(5):
+        shot = next(shots)
+        assert isinstance(shot, Shot)
+        numbers.append(shot.number)
+        assert plug.count - shot.number <= 3
+        assert time.monotonic() - shot.taken < 1
+        time.sleep(0.1)  # a slow network
+    camera.close()
+    assert numbers == sorted(set(numbers))
+    assert numbers[-1] - numbers[0] > 2 * len(numbers)
+
+
+def test_colours_are_red_green_blue():
+    plug = Plug()
+    plug._picture = lambda: np.dstack(
+        [plug.noise.integers(a, a + 9, (8, 8), np.uint8) for a in (10, 90, 200)]
+    )
+    camera = Camera("0", LiveConfig(), open=plug.open)
+    shot = next(s for s in camera.shots() if s.number > 2)
+    camera.close()
+    assert [round(x, -1) for x in shot.pixels.mean(axis=(0, 1))] == [200, 90, 10]
+
+
+@pytest.mark.parametrize(
+    ("fault", "told"),
+    [
+        ("fails", "it gives no more pictures"),
+        ("gives nothing", "it gives no more pictures"),
+        ("blocks", "no picture for 0.3 seconds"),
+        ("repeats", "always the same picture for 0.3 seconds"),
+    ],
+)
+def test_a_camera_that_has_gone_is_noticed_tried_again_and_given_up(monkeypatch, fault, told):
+    monkeypatch.setattr("fast_nst.inference.camera.capture._PAUSE", 0.01)
+    plug = Plug()
+    shots = Camera("0", QUICK, open=plug.open).shots()
+    next(shots)
+    plug.fault = fault
+    gone: list[Gone] = []
+    with pytest.raises(CameraLost, match=r"camera 0 has gone: .*is it plugged in"):
+        gone.extend(shot for shot in shots if isinstance(shot, Gone))
+    assert plug.opened == 3
+
+
+def test_a_camera_that_comes_back_goes_on(monkeypatch):
+    monkeypatch.setattr("fast_nst.inference.camera.capture._PAUSE", 0.01)
+    plug = Plug()
+    shots = Camera("0", QUICK, open=plug.open).shots()
+    first = next(shots)
+    plug.fault = "repeats"
+    gone = next(shot for shot in shots if isinstance(shot, Gone))
+    assert (gone.reason, gone.tries_left) == ("camera 0: always the same picture for 0.3 seconds", 1)
+    plug.fault = ""
+    again = next(shot for shot in shots if isinstance(shot, Shot))
+    assert again.number > first.number
+
+
+def test_a_camera_that_is_not_there_is_told_at_once():
+    plug = Plug()
+    plug.fault = "cannot be opened"
+    with pytest.raises(CameraLost, match=r"camera 3 cannot be opened; is it plugged in"):
+        next(Camera("3", LiveConfig(), open=plug.open).shots())
+    assert plug.opened == 1
+    with pytest.raises(CameraLost, match=r"gone\.mp4 cannot be opened; check the address"):
+        next(Camera("gone.mp4", LiveConfig()).shots())
+
+
+def test_a_file_stands_for_a_camera_at_its_own_speed_and_ends(clip):
+    path = clip("a.mp4", frames=10)
+    started = time.monotonic()
+    shots = list(Camera(str(path), LiveConfig()).shots())
+    assert time.monotonic() - started > 9 / 25
+    assert all(isinstance(shot, Shot) for shot in shots)
+    assert shots[-1].number == 10
+
+
+# The show.
+
+
+class Script:
+    """A screen that presses keys, one at a picture, and keeps what it was shown."""
+
+    def __init__(self, keys: str) -> None:
+        self.keys, self.shown = iter(keys), list[np.ndarray]()
+
+    def show(self, pixels: np.ndarray) -> str:
+        self.shown.append(pixels)
+        key = next(self.keys, "q")
+        return "" if key == " " else key
+
+    def close(self) -> None:
+        pass
+
+
+def stylizer(seed: int) -> Stylizer:
+    torch.manual_seed(seed)
+    network = TransformNet(NetworkConfig(widths=(4, 4, 8), blocks=1)).eval().requires_grad_(False)
+    network.body.conv4.conv.bias.fill_(0.5)
+    return Stylizer(Checkpoint(network, {}), device="cpu")
+
+
+@pytest.fixture
+def live(tmp_path: Path, monkeypatch) -> Iterator[Callable[..., tuple[Live, Script, list[str]]]]:
+    """Runs a show of keys; the words that were said come last."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(keys: str, **options: object) -> tuple[Live, Script, list[str]]:
+        screen = Script(keys)
+        styles = [(name, Path(name)) for name in ("dots", "lines", "waves")]
+        config = StylizeConfig(**options)
+        camera = Camera("0", LiveConfig(), open=Plug().open)
+        show = Live(camera, styles, config, screen=screen, load=lambda path: stylizer(len(str(path))))
+        words = [word for report in show.reports() for word in report.words]
+        return show, screen, words + show.close()
+
+    yield run
+
+
+def test_every_key_of_the_help_is_known():
+    assert set(KEYS) == set("np+-osrfhq")
+
+
+def test_styles_are_changed_to_and_fro(live):
+    assert live("n")[0].style == "lines"
+    assert live("nn")[0].style == "waves"
+    assert live("nnn")[0].style == "dots"
+    assert live("p")[0].style == "waves"
+
+
+def test_strength_goes_from_the_original_to_the_painting(live):
+    show, screen, _ = live("-" * 12 + "+++ ")
+    assert show.strength == 0.3
+    assert len(screen.shown) == 17
+    assert live("+")[0].strength == 1.0
+
+
+def test_the_original_stands_beside_the_result(live):
+    _, screen, _ = live("fo o ")
+    widths = [view.shape[1] for view in screen.shown]
+    assert widths == [32, 32, 64, 64, 32, 32]
+
+
+def test_figures_and_help_are_written_on_the_view_alone(live):
+    with_figures, without = (live(keys, out=None, size=240)[1].shown[-1] for keys in (" ", "f "))
+    assert with_figures.shape == without.shape == (180, 240, 3)
+    page = np.full((240, 320, 3), 128, np.uint8)
+    written = write_lines(page, list(KEYS.values()))
+    assert (page == 128).all()
+    assert (written != 128).mean() > 0.02
+
+
+def test_a_snapshot_is_a_whole_picture_without_figures(live, tmp_path):
+    _, _, words = live("s")
+    (path,) = tmp_path.glob("snapshot_dots_*.png")
+    assert read_picture(path).rgb.shape == (24, 32, 3)
+    assert words == [f"{path.name} written"]
+
+
+def test_a_recording_begins_and_ends_with_a_key(live, tmp_path):
+    _, _, words = live("r" + " " * 12 + "r ")
+    (path,) = tmp_path.glob("live_dots_*.mp4")
+    with av.open(str(path)) as film:
+        times = [frame.time for frame in film.decode(video=0)]
+    assert 5 <= len(times) <= 13
+    assert all(b > a for a, b in zip(times, times[1:], strict=False))
+    assert words == [f"recording {path.name}", f"{path.name} written, {len(times)} frames"]
+
+
+def test_out_records_from_the_beginning_to_the_end(live, tmp_path):
+    _, _, words = live(" " * 10, out="live.mp4", size=48)
+    with av.open("live.mp4") as film:
+        shapes = {(frame.height, frame.width) for frame in film.decode(video=0)}
+    assert shapes == {(36, 48)}
+    assert words[0] == "recording live.mp4"
+    assert words[-1].startswith("live.mp4 written, ")
+
+
+def test_mirror_swaps_left_and_right(live):
+    plain, mirrored = (
+        live("-" * 10 + "f  ", camera=LiveConfig(mirror=mirror))[1].shown[0] for mirror in (False, True)
+    )
+    assert plain.shape == mirrored.shape
+    show = live("", camera=LiveConfig(mirror=True))[0]
+    pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+    np.testing.assert_array_equal(show._prepared(pixels), pixels[:, ::-1])
+
+
+def test_the_show_ends_by_time(live):
+    _, screen, _ = live(" " * 10_000, film=FilmConfig(duration=0.4))
+    assert 0 < len(screen.shown) < 10_000
+
+
+def test_a_slow_network_sees_the_newest_and_says_what_was_left_out(monkeypatch):
+    slow = stylizer(0)
+    forward = slow.pictures
+
+    def pictures(given: list[Picture]) -> list[Picture]:
+        time.sleep(0.2)
+        return forward(given)
+
+    monkeypatch.setattr(slow, "pictures", pictures)
+    camera = Camera("0", LiveConfig(), open=Plug(rate=60).open)
+    show = Live(
+        camera, [("dots", Path("dots"))], StylizeConfig(), screen=Script(" " * 6), load=lambda _: slow
+    )
+    reports = list(show.reports())
+    show.close()
+    assert reports[-1].dropped > 2 * reports[-1].frames
+    assert reports[-1].latency < 2 / reports[-1].rate
+
+
+# The window itself.
+
+
+def test_without_a_display_there_is_one_line_with_the_way_out(monkeypatch):
+    for name in ("DISPLAY", "WAYLAND_DISPLAY"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(InputError, match=r"there is no display here; give --no-window --out live\.mp4"):
+        Window("test")
+
+
+@pytest.mark.skipif(not os.environ.get("DISPLAY"), reason="no X display; xvfb-run gives one")
+def test_a_window_shows_pictures():
+    window = Window("test")
+    for i in range(5):
+        assert window.show(np.full((48, 64, 3), 40 * i, np.uint8)) in ("", "q")
+    assert cv2.getWindowProperty("test", cv2.WND_PROP_VISIBLE) == 1
+    window.close()
