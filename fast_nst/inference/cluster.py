@@ -119,8 +119,9 @@ def _ray() -> Any:
 
 def _start(ray: Any) -> None:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told what is painted here
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what fails for good is raised as well
     try:
         ray.init(logging_level=logging.ERROR, log_to_driver=False)
-    except (ConnectionError, ValueError, RuntimeError) as error:
+    except Exception as error:  # a start that takes too long is of no closer type
         address = os.environ.get("RAY_ADDRESS", "this machine")
         raise InputError(f"no Ray cluster at {address}: {' '.join(str(error).split())}") from None

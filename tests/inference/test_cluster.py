@@ -68,6 +68,7 @@ def test_a_cluster_paints_what_one_process_paints(tmp_path, scheme):
     assert code == 1
     code, together, words = stylize("together", "--cluster", "--manifest", "m.jsonl")
     assert code == 1
+    assert len(together) == 42, words
     assert tree("together") == tree("alone")
     assert len(tree("alone")) == 40
     for one, other in zip(alone, together, strict=True):
