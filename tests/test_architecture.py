@@ -22,6 +22,7 @@ ORDER = [
     "decoding",
     "image_files",
     "images",
+    "events",
     "report",
     "device",
     "foreign",
