@@ -1,4 +1,4 @@
-"""TensorBoard's event files, written at once and whole: no thread, no open file, and a full disk costs a warning.
+"""TensorBoard's event files, written at once and whole: no thread, no open file, no harm from a full disk.
 
 TensorBoard's own writer has a thread, which a full disk ends with a traceback, and with it all later events.
 """
