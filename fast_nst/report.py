@@ -12,6 +12,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from fast_nst.events import EventFile, append
+
 __all__ = ["RunLog", "StepReport", "Stopwatch", "plot_losses", "read_metrics", "read_records"]
 
 _log = logging.getLogger("fast_nst")
@@ -115,35 +117,29 @@ class RunLog:
         if self.path.exists():
             os.truncate(self.path, _end_of(self.path, keep_through))
         self._pending, self._failing = b"", False
-        self._board: Any = None
-        if tensorboard:
-            from torch.utils.tensorboard import SummaryWriter
-
-            # What an earlier run of this folder showed from here on is hidden, like the dropped lines.
-            try:
-                self._board = SummaryWriter(str(folder), purge_step=keep_through + 1 if keep_through else 0)
-            except OSError as error:
-                _log.warning("no TensorBoard events: %s", error.strerror or error)
-        if settings:
-            self._show("add_text", "config", f"```\n{settings}\n```", keep_through)
+        # What an earlier run of this folder showed from here on is hidden, like the dropped lines.
+        purge_step = keep_through + 1 if keep_through else 0
+        self._board = EventFile(folder, purge_step=purge_step) if tensorboard else None
+        if settings and self._board:
+            self._board.text("config", f"```\n{settings}\n```", keep_through)
 
     def write(self, report: StepReport) -> None:
         """Append one report; it is on disk for a reader at once."""
         self._pending += (json.dumps({**asdict(report), "total": report.total}) + "\n").encode()
         self._flush()
+        if not self._board:
+            return
         for name in ("content", "style", "tv", "grid", "temporal", "total", "validation"):
             value = getattr(report, name)
             if value is not None:
-                self._show("add_scalar", f"loss/{name}", value, report.step)
-        self._show("add_scalar", "learning_rate", report.learning_rate, report.step)
-        self._show("add_scalar", f"{report.unit}_per_second", report.rate, report.step)
+                self._board.scalar(f"loss/{name}", value, report.step)
+        self._board.scalar("learning_rate", report.learning_rate, report.step)
+        self._board.scalar(f"{report.unit}_per_second", report.rate, report.step)
 
     def _flush(self) -> None:
         try:
-            with self.path.open("ab", buffering=0) as file:
-                while self._pending:  # a disk that is nearly full takes a part
-                    self._pending = self._pending[file.write(self._pending) :]
-            self._failing = False
+            append(self.path, self._pending)
+            self._pending, self._failing = b"", False
         except OSError as error:
             if not self._failing:  # said once an outage
                 _log.warning("%s cannot be written, trying again: %s", self.path, error.strerror)
@@ -151,24 +147,16 @@ class RunLog:
 
     def picture(self, name: str, pixels: Any, step: int) -> None:
         """A preview for TensorBoard: ``(H, W, 3)`` uint8."""
-        self._show("add_image", name, pixels, step, dataformats="HWC")
+        if self._board:
+            self._board.picture(name, pixels, step)
 
     def histogram(self, name: str, values: Any, step: int) -> None:
         """How often each value occurs, for TensorBoard: a flat array or tensor."""
-        self._show("add_histogram", name, values, step)
-
-    def _show(self, method: str, *arguments: Any, **options: Any) -> None:
-        if self._board is None:
-            return
-        try:
-            getattr(self._board, method)(*arguments, **options)
-        except OSError as error:  # raised by the thread that writes, at the next call
-            _log.warning("TensorBoard events end here: %s", error.strerror or error)
-            self._board = None
+        if self._board:
+            self._board.histogram(name, values, step)
 
     def close(self) -> None:
-        """Plot the losses and close the files."""
-        self._show("close")
+        """Write what still waits to be written, and plot the losses."""
         if self._pending:
             self._flush()
         lines = read_metrics(self.path)

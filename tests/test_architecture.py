@@ -29,6 +29,7 @@ ORDER = [
     "images",
     "animations",
     "storage",
+    "events",
     "report",
     "device",
     "foreign",

@@ -207,7 +207,6 @@ def test_a_run_compiles_in_the_first_step_of_a_stage_only(config, monkeypatch):
         return step(learner, *arguments)
 
     monkeypatch.setattr(Learner, "__call__", noted)
-    monkeypatch.setattr(Learner, "judge", Learner._judge, raising=False)
     list(trainer)
     assert [i for i, told in enumerate(compiling) if told] == [0, 3]
 
@@ -262,7 +261,7 @@ def test_bad_photographs_are_listed_and_too_many_end_the_run(said, here, quick, 
         assert "2 of 7 photographs in photos cannot be read, allowed are 1: " in line
         assert "raise --max-bad" in line
     else:
-        assert answer.err[1:] == [
+        assert [line for line in answer.err[1:] if not line.startswith("step ")] == [
             "2 of 7 photographs could not be read and were left out:",
             "  bad.jpg: the file is empty",
             "  worse.jpg: the file is empty",

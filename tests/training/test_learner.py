@@ -64,7 +64,7 @@ def test_a_loss_scale_that_is_too_large_is_found_without_losing_the_run(learner)
 
 def test_the_loss_scale_changes_no_gradient(learner):
     gradients = []
-    for scale in (1.0, 256.0):
+    for scale in (64.0, 1024.0):
         made = learner(precision="fp16")
         made.scale.scale.fill_(scale)
         made(crops(), 1e-3, 1)
@@ -105,7 +105,7 @@ def test_a_compiler_that_does_not_work_costs_a_warning(learner, monkeypatch, cap
     learner, plain = learner(), learner()
 
     def broken(*_: object) -> None:
-        raise torch._dynamo.exc.BackendCompilerFailed(None, RuntimeError("no headers\nand more"))
+        raise torch._dynamo.exc.TorchDynamoException("no headers\nand more")
 
     monkeypatch.setattr(learner, "judge", broken)
     assert learner(crops(), 1e-3, 1).total == plain(crops(), 1e-3, 1).total
