@@ -33,7 +33,7 @@ class FilmConfig:
     """with --steady: share of the previous result, from 0 to below 1, where the motion is certain"""
 
     def check(self) -> None:
-        """Refuse values out of range. Called by the config that holds this one: its parser tells it better."""
+        """Refuse values out of range; called by the config that holds this one, whose errors are one line."""
         if not 0 <= self.start < float("inf"):
             raise InputError(f"--start must be a time of at least 0 seconds, got {self.start}")
         if not 0 <= self.duration < float("inf"):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -172,7 +173,7 @@ def stylizer(seed: int) -> Stylizer:
 
 
 @pytest.fixture
-def live(tmp_path: Path, monkeypatch) -> Iterator[Callable[..., tuple[Live, Script, list[str]]]]:
+def live(tmp_path: Path, monkeypatch) -> Callable[..., tuple[Live, Script, list[str]]]:
     """Runs a show of keys; the words that were said come last."""
     monkeypatch.chdir(tmp_path)
 
@@ -185,7 +186,7 @@ def live(tmp_path: Path, monkeypatch) -> Iterator[Callable[..., tuple[Live, Scri
         words = [word for report in show.reports() for word in report.words]
         return show, screen, words + show.close()
 
-    yield run
+    return run
 
 
 def test_every_key_of_the_help_is_known():
@@ -234,7 +235,7 @@ def test_a_recording_begins_and_ends_with_a_key(live, tmp_path):
     with av.open(str(path)) as film:
         times = [frame.time for frame in film.decode(video=0)]
     assert 5 <= len(times) <= 13
-    assert all(b > a for a, b in zip(times, times[1:], strict=False))
+    assert all(b > a for a, b in itertools.pairwise(times))
     assert words == [f"recording {path.name}", f"{path.name} written, {len(times)} frames"]
 
 
