@@ -66,7 +66,8 @@ def _stylize(arguments: list[str]) -> int:
             done, failed = done + 1, failed + (result.error is not None)
             with progress.aside():
                 _print(result, config)
-            progress.show(done, f"{done}/{len(jobs)} {kind}, {failed} failed")
+            if len(jobs) > 1:
+                progress.show(done, f"{done}/{len(jobs)} {kind}, {failed} failed")
     if len(jobs) > 1 and failed:
         say(f"{failed} of {len(jobs)} {kind} failed")
     return FAILED if failed else DONE
