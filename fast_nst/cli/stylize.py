@@ -43,14 +43,18 @@ def _stylize(arguments: list[str]) -> int:
     sources, config = _parse(arguments)
     from fast_nst.checkpoint import find_style, load_checkpoint
     from fast_nst.cli.jobs import camera_of, plan
-    from fast_nst.cli.painting import FilmProgress, paint
-    from fast_nst.inference.stylizer import Stylizer
 
     file = find_style(config.style)
     if (camera := camera_of(sources, config)) is not None:
+        from fast_nst.opencv import opencv
+
+        opencv()  # before PyAV, which the next line brings: after it, OpenCV's windows never open
         from fast_nst.cli.live import show
 
         return show(camera, file, config)
+    from fast_nst.cli.painting import FilmProgress, paint
+    from fast_nst.inference.stylizer import Stylizer
+
     jobs = plan(sources, file.stem, config)
     _check_streams(jobs, config)
     stylizer = Stylizer(load_checkpoint(file), device=config.device, precision=config.precision)

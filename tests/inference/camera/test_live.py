@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import itertools
 import os
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import av
-import cv2
 import numpy as np
 import pytest
 import torch
 
-from fast_nst.checkpoint import Checkpoint
+from fast_nst.checkpoint import Checkpoint, save_checkpoint
 from fast_nst.config import FilmConfig, LiveConfig, NetworkConfig, StylizeConfig
 from fast_nst.errors import InputError
 from fast_nst.images import Picture, read_picture
@@ -25,6 +26,7 @@ from fast_nst.inference.camera.view import KEYS, Window, write_lines
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.transform_net import TransformNet
 
+SCRIPT = Path(__file__).parents[3] / "stylize.py"
 QUICK = LiveConfig(patience=0.3, tries=2)
 
 
@@ -189,6 +191,13 @@ def live(tmp_path: Path, monkeypatch) -> Callable[..., tuple[Live, Script, list[
     return run
 
 
+@pytest.fixture
+def style_file(tmp_path: Path) -> str:
+    path = tmp_path / "dots.safetensors"
+    save_checkpoint(path, stylizer(0).network, {"style": "dots", "steps": 1})
+    return str(path)
+
+
 def test_every_key_of_the_help_is_known():
     assert set(KEYS) == set("np+-osrfhq")
 
@@ -293,9 +302,10 @@ def test_without_a_display_there_is_one_line_with_the_way_out(monkeypatch):
 
 
 @pytest.mark.skipif(not os.environ.get("DISPLAY"), reason="no X display; xvfb-run gives one")
-def test_a_window_shows_pictures():
-    window = Window("test")
-    for i in range(5):
-        assert window.show(np.full((48, 64, 3), 40 * i, np.uint8)) in ("", "q")
-    assert cv2.getWindowProperty("test", cv2.WND_PROP_VISIBLE) == 1
-    window.close()
+@pytest.mark.timeout(60)
+def test_a_window_shows_the_camera(clip, style_file):
+    """In a process of its own, where OpenCV comes before PyAV."""
+    words = [sys.executable, str(SCRIPT), "a.mp4", "--live", "--style", style_file]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=50, cwd=clip("a.mp4").parent)
+    assert done.returncode == 0, done.stderr
+    assert "pictures shown" in done.stderr
