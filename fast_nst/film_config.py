@@ -27,13 +27,13 @@ class FilmConfig:
     """how much of a film or of the camera to stylise, seconds; 0 is all of it"""
     steady: bool = False
     """less flicker: blend with the previous result, moved along with what moves in the film"""
-    # Measured with benchmarks/video.py: the temporal error falls with it, and detail does too. At 0.7 flicker
-    # of independent noise falls to 5 % by (1 - s)^2 / (1 + s).
-    steadiness: float = 0.7
+    # Flicker of independent noise falls to (1 - s)^2 / (1 + s): a sixth at 0.5. Fine brush strokes, which the
+    # network paints elsewhere in every frame, fade as it grows; see benchmarks/video.py.
+    steadiness: float = 0.5
     """with --steady: share of the previous result, from 0 to below 1, where the motion is certain"""
 
     def check(self) -> None:
-        """Refuse values out of range. Called by the config that holds this one: its parser tells it better."""
+        """Refuse values out of range; called by the config that holds this one, whose errors are one line."""
         if not 0 <= self.start < float("inf"):
             raise InputError(f"--start must be a time of at least 0 seconds, got {self.start}")
         if not 0 <= self.duration < float("inf"):

@@ -56,9 +56,15 @@ def _stylize(arguments: list[str]) -> int:
 
     file = find_style(config.style)
     if (camera := camera_of(sources, config)) is not None:
+        from fast_nst.opencv import opencv
+
+        opencv()  # before PyAV, which the next line brings: after it, OpenCV's windows never open
         from fast_nst.cli.live import show
 
         return show(camera, file, config)
+    from fast_nst.cli.painting import FilmProgress, paint
+    from fast_nst.inference.stylizer import Stylizer
+
     jobs = plan(sources, file.stem, config)
     _check_streams(jobs, config)
     jobs, config, alone = _divide(jobs, config)
@@ -85,7 +91,8 @@ def _stylize(arguments: list[str]) -> int:
                 manifest.add(line)
             with progress.aside():
                 _print(result, line if config.json else None)
-            progress.show(done, f"{done}/{len(jobs)} {kind}, {failed} failed")
+            if len(jobs) > 1:
+                progress.show(done, f"{done}/{len(jobs)} {kind}, {failed} failed")
     if len(jobs) > 1 and failed:
         say(f"{failed} of {len(jobs)} {kind} failed")
     return FAILED if failed else DONE

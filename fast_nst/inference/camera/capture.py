@@ -69,7 +69,9 @@ class Gone:
 def open_capture(source: str) -> Capture:
     """A camera by its number, or any address or file that OpenCV can open."""
     cv = opencv()
-    cv.setLogLevel(0)  # its words about a missing camera are several lines, and ours is one
+    cv.utils.logging.setLogLevel(
+        cv.utils.logging.LOG_LEVEL_SILENT
+    )  # its words about a missing camera are several lines, and ours is one
     capture: Any = cv.VideoCapture(int(source) if source.isdecimal() else source)
     capture.set(cv.CAP_PROP_BUFFERSIZE, 1)  # for the drivers that heed it
     return capture  # type: ignore[no-any-return]
@@ -88,7 +90,8 @@ class Camera:
         self, source: str, config: LiveConfig, *, open: Callable[[str], Capture] = open_capture
     ) -> None:
         self._source, self._config, self._open = source, config, open
-        self._reader = _Reader(source, open, 0)
+        opencv()  # its absence is to be told here, not in the thread
+        self._reader = _Reader(source, open, 0, None)
 
     def shots(self) -> Iterator[Shot | Gone]:
         """The newest picture, each once, while there are any; in between, word of a camera that has gone.
@@ -113,8 +116,9 @@ class Camera:
                 tries -= 1
                 yield Gone(f"{_name(self._source)}: {reason}", tries)
                 self._reader.stop()
-                self._reader.refused_pause()
-                self._reader = _Reader(self._source, self._open, number)
+                self._reader.pause()
+                # A camera that goes on repeating its last picture has not come back.
+                self._reader = _Reader(self._source, self._open, number, self._reader.last)
 
     def close(self) -> None:
         """Let go of the camera."""
@@ -124,12 +128,15 @@ class Camera:
 class _Reader:
     """A thread that reads one opened source. One that blocks is left behind: no thread can be ended."""
 
-    def __init__(self, source: str, open: Callable[[str], Capture], number: int) -> None:
-        self._source, self._open = source, open
+    def __init__(
+        self, source: str, open: Callable[[str], Capture], number: int, last: NDArray[np.uint8] | None
+    ) -> None:
+        self._source, self._open, self.last = source, open, last
         self._is_file = os.path.isfile(source)
         self._changed, self._shot = Condition(), Shot(np.zeros((1, 1, 3), np.uint8), 0.0, number)
         self._stopped = self._repeats = False
         self.refused = self.ended = False
+        self._error: Exception | None = None
         Thread(target=self._work, name="fast-nst camera", daemon=True).start()
 
     @property
@@ -141,6 +148,8 @@ class _Reader:
         """The newest picture if it has a higher number, waiting so many seconds for it."""
         with self._changed:
             self._changed.wait_for(lambda: self._shot.number > number or self.ended, patience)
+            if self._error is not None:
+                raise self._error
             return self._shot if self._shot.number > number else None
 
     def reason(self, patience: float) -> str:
@@ -152,7 +161,7 @@ class _Reader:
         same = "always the same picture" if self._repeats else "no picture"
         return f"{same} for {patience:g} seconds"
 
-    def refused_pause(self) -> None:
+    def pause(self) -> None:
         """Wait before the next try where the last one failed at once."""
         if self.ended:
             time.sleep(_PAUSE)
@@ -164,7 +173,8 @@ class _Reader:
     def _work(self) -> None:
         try:
             capture = self._open(self._source)
-        except Exception:
+        except Exception as error:  # raised where it can be heard
+            self._error = error
             self._end(refused=True)
             return
         if not capture.isOpened():
@@ -178,14 +188,15 @@ class _Reader:
 
     def _read(self, capture: Capture) -> None:
         step = self._seconds_between(capture)
-        due, last = time.monotonic(), None
+        due = time.monotonic()
         while not self._stopped:
             there, pixels = capture.read()
             if not there or pixels is None:
                 return
             # A sensor's noise never repeats itself. A film's pictures may.
-            self._repeats = not self._is_file and last is not None and np.array_equal(pixels, last)
-            last = pixels
+            known = self.last
+            self._repeats = not self._is_file and known is not None and np.array_equal(pixels, known)
+            self.last = pixels
             if not self._repeats:
                 with self._changed:
                     number = self._shot.number + 1

@@ -45,6 +45,9 @@ class Screen(Protocol):
 class Window:
     """A `Screen` on the desktop.
 
+    OpenCV must have been imported before PyAV: after it, in one process, its windows never open. Both bring
+    libraries of X11 of their own.
+
     Raises:
         InputError: there is no display, or an OpenCV without windows.
     """

@@ -7,15 +7,50 @@ them busy. The queues between them are short: memory stays constant whoever is s
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator
-from contextlib import suppress
-from queue import Empty, Full, Queue
-from threading import Event, Thread
+from queue import Empty, SimpleQueue
+from threading import Thread
 from typing import Generic, TypeVar
 
-__all__ = ["Sink", "ahead"]
+__all__ = ["Belt", "Sink", "ahead"]
 
 T = TypeVar("T")
 _GLANCE = 0.1  # seconds between looks at whether the other side has gone
+
+
+class Belt(Generic[T]):
+    """A queue of so many places, whose ends a signal may interrupt at any moment.
+
+    `queue.Queue` is not that: a Ctrl-C just after it took its lock leaves it locked for ever, and both sides
+    waiting. These two simple queues are one C call each; an interrupted `put` costs a place, never the belt.
+    """
+
+    def __init__(self, places: int) -> None:
+        self._items: SimpleQueue[T] = SimpleQueue()
+        self._places: SimpleQueue[None] = SimpleQueue()
+        for _ in range(places):
+            self._places.put(None)
+
+    def put(self, item: T, timeout: float | None = None) -> bool:
+        """Whether there was a place in time."""
+        try:
+            self._places.get(timeout=timeout)
+        except Empty:
+            return False
+        self._items.put(item)
+        return True
+
+    def append(self, item: T) -> None:
+        """Put an item for which there need not be a place: the last one."""
+        self._items.put(item)
+
+    def get(self) -> T:
+        """The next item, as soon as there is one."""
+        item = self._items.get()
+        self._places.put(None)
+        return item
+
+    def __len__(self) -> int:
+        return self._items.qsize()
 
 
 def ahead(items: Iterator[T], depth: int) -> Generator[T]:
@@ -23,37 +58,33 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T]:
 
     What the items raise is raised here. When the consumer leaves, the thread ends after the item in work.
     """
-    ready: Queue[tuple[list[T], BaseException | None]] = Queue(depth)
-    gone = Event()
-
-    def hand_over(item: list[T], error: BaseException | None = None) -> None:
-        while not gone.is_set():
-            with suppress(Full):
-                ready.put((item, error), timeout=_GLANCE)
-                return
+    belt: Belt[tuple[list[T], BaseException | None]] = Belt(depth)
+    gone: list[bool] = []
 
     def work() -> None:
         try:
             for item in items:
-                hand_over([item])
-                if gone.is_set():
+                while not belt.put(([item], None), timeout=_GLANCE):
+                    if gone:
+                        return
+                if gone:
                     return
-            hand_over([])
+            belt.append(([], None))
         except BaseException as error:  # it belongs to the consumer, whatever it is
-            hand_over([], error)
+            belt.append(([], error))
 
     thread = Thread(target=work, name="fast-nst ahead", daemon=True)
     thread.start()
     try:
         while True:
-            item, error = ready.get()
+            item, error = belt.get()
             if error is not None:
                 raise error
             if not item:
                 return
             yield item[0]
     finally:
-        gone.set()
+        gone.append(True)
         thread.join()
 
 
@@ -70,40 +101,38 @@ class Sink(Generic[T]):
         self, take: Callable[[T], None], done: Callable[[], None], drop: Callable[[], None], depth: int
     ) -> None:
         self._take, self._done, self._drop = take, done, drop
-        self._queue: Queue[list[T]] = Queue(depth)
-        self._cancelled, self._error = Event(), list[BaseException]()
+        self._belt: Belt[list[T]] = Belt(depth)
+        self._cancelled, self._error = False, list[BaseException]()
         # Signals reach the main thread alone: here, no Ctrl-C can cut a file's writing in two.
         self._thread = Thread(target=self._work, name="fast-nst sink", daemon=True)
         self._thread.start()
 
-    def put(self, item: T) -> None:
-        """Hand an item over; waits while the queue is full. Raises what `take` raised of an earlier one."""
-        self._raise()
-        self._queue.put([item])
+    @property
+    def waiting(self) -> int:
+        """Items that were put and not yet taken."""
+        return len(self._belt)
 
-    def offer(self, item: T) -> bool:
-        """As `put`, but an item that the queue has no room for is left out, and False returned."""
+    def put(self, item: T) -> None:
+        """Hand an item over; waits for a place. Raises what `take` raised of an earlier one."""
+        while not self.offer(item, _GLANCE):
+            pass
+
+    def offer(self, item: T, timeout: float = 0.0) -> bool:
+        """As `put`, but an item for which there is no place in time is left out, and False returned."""
         self._raise()
-        try:
-            self._queue.put_nowait([item])
-        except Full:
-            return False
-        return True
+        return self._belt.put([item], timeout)
 
     def close(self) -> None:
         """Wait until everything is taken and done. Raises what went wrong."""
-        if self._thread.is_alive():
-            self._queue.put([])
+        self._belt.append([])
         self._thread.join()
         self._raise()
 
     def cancel(self) -> None:
         """Take no more, and drop what was taken."""
-        self._cancelled.set()
-        while self._thread.is_alive():
-            with suppress(Full):
-                self._queue.put([], timeout=_GLANCE)
-            self._thread.join(_GLANCE)
+        self._cancelled = True
+        self._belt.append([])
+        self._thread.join()
 
     def _raise(self) -> None:
         if self._error:
@@ -111,21 +140,10 @@ class Sink(Generic[T]):
 
     def _work(self) -> None:
         try:
-            while item := self._queue.get():
-                if not self._cancelled.is_set():
+            while item := self._belt.get():
+                if not self._cancelled:
                     self._take(item[0])
-            (self._drop if self._cancelled.is_set() else self._done)()
+            (self._drop if self._cancelled else self._done)()
         except BaseException as error:  # raised by the next `put` or `close`
             self._error.append(error)
             self._drop()
-            self._empty()
-
-    def _empty(self) -> None:
-        """Keep the producer from waiting at a full queue for ever."""
-        self._cancelled.set()
-        while True:
-            try:
-                if not self._queue.get(timeout=10 * _GLANCE):
-                    return
-            except Empty:
-                return

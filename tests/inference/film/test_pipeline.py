@@ -457,7 +457,7 @@ def test_memory_does_not_grow_with_the_film(clip, stylizer, tmp_path):
     run = FilmRun(str(clip("a.mp4", frames=40)), tmp_path / "b.mp4", stylizer, StylizeConfig())
     alive: list[int] = []
     for _ in run.reports():
-        alive.append(run._sink._queue.qsize())
+        alive.append(run._sink.waiting)
     run.keep()
     assert max(alive) <= pipeline._DEPTH
 
