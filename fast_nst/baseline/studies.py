@@ -25,7 +25,7 @@ from fast_nst.baseline.settings import StudyConfig
 from fast_nst.config import LossConfig
 from fast_nst.device import choose_device, choose_precision
 from fast_nst.errors import InputError
-from fast_nst.images import load_image, save_image
+from fast_nst.images import MAX_LEVEL, load_image, save_image
 from fast_nst.losses import PerceptualLoss, total_variation
 from fast_nst.vgg import layer_names
 
@@ -201,15 +201,8 @@ class Study:
         photo = self._moved(self.photo)[None]
         objective = make_objective(self._features, self._moved(self.painting), replace(config, tv_weight=0))
         alone = float(objective(photo, objective.content_target(photo)).total)
-        unit = float(make_unit(config) * total_variation(photo))
-        return self.config.tv_share * alone / max(unit, 1e-12)
-
-
-def make_unit(config: GatysConfig) -> float:
-    """What total variation is multiplied by in the unit of a config's pixels."""
-    from fast_nst.images import MAX_LEVEL
-
-    return float(MAX_LEVEL**2) if config.pixels == "levels" else 1.0
+        unit = MAX_LEVEL if config.pixels == "levels" else 1
+        return self.config.tv_share * alone / max(unit**2 * float(total_variation(photo)), 1e-12)
 
 
 def _digest(image: Tensor) -> str:
