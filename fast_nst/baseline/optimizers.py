@@ -17,8 +17,9 @@ Bounds = tuple[float, float]
 
 # Armijo's constant, as in Nocedal and Wright 2006, section 3.1.
 SUFFICIENT = 1e-4
-# The first step, of the root mean square of a pixel's change: there is no curvature yet to size it by.
-FIRST_STEP = 0.05
+# The first step, of the root mean square of a pixel's change: there is no curvature yet to size it by. It is
+# large, since a trial too long is not lost: what it tells of the curvature is kept.
+FIRST_STEP = 0.3
 # Refused trials in a row after which the memory is no longer believed.
 PATIENCE = 4
 

@@ -113,6 +113,18 @@ def test_on_a_real_layer_the_objective_and_its_gradient_are_those_of_the_paper(s
     torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9 * float(theirs.abs().max()))
 
 
+def test_with_means_both_terms_are_means_over_activations_and_gram_entries():
+    image, photo, painting = torch.rand(3, 3, 8, 8, dtype=torch.float64)
+    config = replace(
+        CONFIG, scaling="means", content_layers=("a",), content_layer_weights=(), style_layers=("a",)
+    )
+    loss = GatysLoss(Given(), painting, replace(config, style_layer_weights=()))
+    terms = loss(image[None], loss.content_target(photo[None]))
+    torch.testing.assert_close(terms.content, 0.7 * (image - photo).square().mean())
+    f, a = image.flatten(1), painting.flatten(1)
+    torch.testing.assert_close(terms.style, 3.0 * (f @ f.T / 64 - a @ a.T / 64).square().mean())
+
+
 def test_layers_without_weights_share_one_equally():
     loss = GatysLoss(Given(), torch.rand(3, 8, 8), replace(CONFIG, style_layer_weights=()))
     assert loss.style_weights == {"a": 0.5, "b": 0.5}
