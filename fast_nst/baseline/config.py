@@ -210,7 +210,7 @@ _GATYS = GatysConfig(
 # ratios of α and β by the square of the difference.
 _PLAIN = replace(_GATYS, pooling="max", activations="as-is")
 # Wang's analysis of the algorithm. Its weights and its Adam are those of a much copied Keras tutorial, and
-# belong to that one's losses, which are means; it clips every iterate, and its learning rate is of 8-bit levels.
+# belong to that one's losses, which are means; it clips every iterate. The learning rate is one of levels.
 _WANG = replace(
     _PLAIN,
     preset="wang",
@@ -272,8 +272,8 @@ GATYS_PRESETS: dict[str, GatysConfig] = {
     # Sharma: style layers at 1/|L|, content without the ½, from the photograph; the rest, which is not told,
     # as in gatys2016.
     "sharma": replace(_GATYS, preset="sharma", content_factor=1.0, start="photo"),
-    # A common Adam variant: learning rate 0.01 on pixels of 0 to 1, a line with the losses every 50 steps; its
-    # weights belong to means.
+    # A common Adam variant: learning rate 0.01 on pixels of 0 to 1, weights that belong to means, a line with
+    # the losses every 50 steps.
     "vgg19-adam": replace(
         _PLAIN,
         preset="vgg19-adam",

@@ -1,8 +1,8 @@
 """Experiments with the optimiser: one choice is varied, the rest held, and claims are checked.
 
 Three of Wang's analysis of the algorithm (where to start, which content layer, which style layers) and the
-one left open there (total variation), with its weights: losses as means, 1e3 for content, 1e-2 for style. Each
-run is kept when it is done; an interrupted study goes on with what is missing, and studies share runs.
+one left open there (total variation), with its weights: losses as means, 1e3 for content, 1e-2 for style.
+Each run is kept when it is done; an interrupted study goes on with what is missing, and studies share runs.
 """
 
 from __future__ import annotations
