@@ -63,20 +63,27 @@ class Tutorial:
         self.model = nn.Sequential()
         self.content: list[KeptLoss] = []
         self.style: list[KeptLoss] = []
-        mean, std = vgg.mean, vgg.std
-        self.normalise = lambda x: (x - mean) / std
+        self.mean, self.std = vgg.mean, vgg.std
         for name, module in vgg.body.named_children():
             self.model.add_module(name, module)
-            targets = [(self.content, photo, lambda f: f)] if name == CONTENT else []
-            targets += [(self.style, painting, gram)] if name in STYLE else []
-            for kept, picture, of in targets:
-                with torch.no_grad():
-                    loss = KeptLoss(self.model(self.normalise(picture[None])), of)
-                self.model.add_module(f"{name}_loss", loss)
-                kept.append(loss)
+            if name == CONTENT:
+                self.content.append(self._insert(name, photo, torch.clone))
+            if name in STYLE:
+                self.style.append(self._insert(name, painting, gram))
+
+    @torch.no_grad()
+    def _insert(self, name: str, picture: Tensor, of: Callable[[Tensor], Tensor]) -> KeptLoss:
+        loss = KeptLoss(self.features(picture[None]), of)
+        self.model.add_module(f"{name}_loss", loss)
+        return loss
+
+    def features(self, images: Tensor) -> Tensor:
+        """What the last module so far gives; the losses keep theirs on the way."""
+        found: Tensor = self.model((images - self.mean) / self.std)
+        return found
 
     def loss(self) -> Tensor:
-        self.model(self.normalise(self.image))
+        self.features(self.image)
         content = sum((kept.loss for kept in self.content), torch.zeros(()))
         style = sum((kept.loss for kept in self.style), torch.zeros(()))
         return CONTENT_WEIGHT * content + STYLE_WEIGHT * style
@@ -90,24 +97,23 @@ class Tutorial:
                 self.image.clamp_(0, 1)
             optimizer.zero_grad()
             loss = self.loss()
-            loss.backward()
+            torch.autograd.backward(loss)
             return loss.item()
 
         while True:
-            yield float(optimizer.step(closure))
+            yield float(optimizer.step(closure))  # type: ignore[no-untyped-call]
 
 
 def ours(vgg: VGGFeatures, photo: Tensor, painting: Tensor, precision: str, steps: int) -> PictureOptimizer:
-    """The same sum: mean squared errors, as weights of the sums of Gatys' objective."""
-    channels = {name: vgg.body.get_submodule(name).out_channels for name in (CONTENT, *STYLE)}
-    with torch.no_grad():
-        size = vgg(photo[None], [CONTENT])[CONTENT].numel()
+    """The same sum: means over activations, and over the C² entries of Gram matrices."""
+    convolutions = [vgg.body.get_submodule(name) for name in STYLE]
     config = GatysConfig(
         objective="gatys",
+        scaling="means",
         content_layers=(CONTENT,),
         style_layers=STYLE,
-        content_layer_weights=(2 / size,),
-        style_layer_weights=tuple(4 / channels[name] ** 2 for name in STYLE),  # type: ignore[operator]
+        content_layer_weights=(1.0,),
+        style_layer_weights=tuple(1 / m.out_channels**2 for m in convolutions if isinstance(m, nn.Conv2d)),
         content_weight=CONTENT_WEIGHT,
         style_weight=STYLE_WEIGHT,
         tv_weight=0.0,

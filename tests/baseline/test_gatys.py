@@ -23,7 +23,7 @@ def config(weights) -> GatysConfig:
         content_layers=("relu2_1",),
         style_layers=("relu1_1", "relu2_1"),
         vgg_weights=weights,
-        size=32,
+        size=40,
         steps=12,
         report_every=1,
         device="cpu",
@@ -33,7 +33,7 @@ def config(weights) -> GatysConfig:
 
 @pytest.fixture
 def pictures(picture) -> tuple[Tensor, Tensor]:
-    return picture(0, 24, 32), picture(1, 40, 30)
+    return picture(0, 32, 40), picture(1, 40, 30)
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,13 @@ def pictures(picture) -> tuple[Tensor, Tensor]:
         {},
         {"start": "noise"},
         {"start": "painting", "bounds": "free"},
-        {"objective": "gatys", "pooling": "average", "activations": "normalised", "tv_weight": 0},
+        {
+            "objective": "gatys",
+            "pooling": "average",
+            "activations": "normalised",
+            "content_weight": 1e-3,
+            "tv_weight": 0,
+        },
         {"optimizer": "adam", "learning_rate": 0.05},
         {"optimizer": "adam", "learning_rate": 5.0, "pixels": "levels", "epsilon": 1e-6},
         {"scales": 2, "painting_size": "own"},
@@ -57,10 +63,10 @@ def test_a_descent_lowers_its_objective_by_more_than_a_third(config, pictures, c
 
 def test_the_result_is_the_photograph_s_size_in_range_and_on_the_cpu(config, pictures):
     out = optimize_image(*pictures, config)
-    assert out.shape == (3, 24, 32)
+    assert out.shape == (3, 32, 40)
     assert out.dtype == torch.float32
     assert 0 <= out.min() <= out.max() <= 1
-    assert optimize_image(*pictures, replace(config, size=16)).shape == (3, 12, 16)
+    assert optimize_image(*pictures, replace(config, size=20)).shape == (3, 16, 20)
 
 
 def test_the_same_seed_gives_the_same_picture(config, pictures):
@@ -97,7 +103,7 @@ def test_a_stop_between_two_steps_ends_the_run_with_what_there_is(config, pictur
             optimizer.stop()
     assert optimizer.step == 3
     assert not optimizer.finished
-    assert optimizer.picture().shape == (3, 24, 32)
+    assert optimizer.picture().shape == (3, 32, 40)
 
 
 def test_time_ends_a_run_as_steps_do(config, pictures):
@@ -183,8 +189,15 @@ def test_what_is_no_picture_is_refused(config, photo, told):
 
 
 def test_too_many_scales_are_refused_with_the_cure(config, pictures):
-    with pytest.raises(InputError, match="--scales 3 would begin with a side under 16 pixels, at 32 x 24"):
+    with pytest.raises(
+        InputError, match="--scales 3 begins with a side under 16 pixels, at 40 x 32; give fewer"
+    ):
         PictureOptimizer(*pictures, replace(config, scales=3))
+
+
+def test_a_picture_too_small_for_the_network_is_refused(config, pictures):
+    with pytest.raises(InputError, match="with a side under 16 pixels, at 16 x 13; give a larger --size"):
+        PictureOptimizer(*pictures, replace(config, size=16))
 
 
 def test_the_names_of_the_package_lead_here():

@@ -89,7 +89,7 @@ def test_a_bounded_minimum_satisfies_the_conditions_of_karush_kuhn_and_tucker():
 def test_lbfgs_does_as_well_on_quadratics_as_scipy_with_as_many_evaluations(bounded, condition):
     function, start = quadratic(60, condition, seed=1), torch.full((60,), 0.5, dtype=torch.float64)
     bounds = (0.0, 1.0) if bounded else None
-    best = min(descend(LBFGS(start, bounds=bounds), function, 800))
+    best = min(descend(LBFGS(start, bounds=bounds), function, 300))
     ours = min(descend(LBFGS(start, bounds=bounds), function, 30))
     theirs = scipy_reaches(function, start, 30, bounded=bounded)
     began = gradient(function, start)[0]

@@ -19,7 +19,7 @@ from fast_nst.vgg import VGGFeatures, layer_names
 
 LAYERS = ["--content-layers", "relu1_2", "--style-layers", "relu1_1", "relu1_2"]
 PLACE = ["--vgg-weights", "vgg.safetensors", "--device", "cpu", "--precision", "fp32"]
-QUICK = [*LAYERS, *PLACE, "--size", "24", "--steps", "4", "--report-every", "1"]
+QUICK = [*LAYERS, *PLACE, "--size", "32", "--steps", "4", "--report-every", "1"]
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def test_without_arguments_each_command_explains_itself(said):
 def test_a_picture_is_written_under_the_names_of_both(said, here):
     answer = said(optimize.main, ["photo.png", "dots.jpg", *QUICK])
     assert (answer.code, answer.out) == (0, ["photo_dots.png"]), answer.err
-    assert Image.open("photo_dots.png").size == (24, 18)
+    assert Image.open("photo_dots.png").size == (32, 24)
 
 
 def test_nothing_is_overwritten_unasked_and_that_is_said_before_the_work(said, here):
@@ -61,7 +61,7 @@ def test_nothing_is_overwritten_unasked_and_that_is_said_before_the_work(said, h
     assert answer.code == 2
     assert answer.errors == ["error: out.png: exists already; --overwrite replaces it"]
     assert said(optimize.main, ["photo.png", "dots.jpg", *QUICK, "--out", "out.png", "--overwrite"]).code == 0
-    assert Image.open("out.png").size == (24, 18)
+    assert Image.open("out.png").size == (32, 24)
 
 
 def test_a_run_folder_gets_metrics_a_plot_and_previews(said, here):
@@ -87,7 +87,7 @@ def test_a_signal_keeps_the_best_so_far(said, here, monkeypatch, number, code):
     answer = said(optimize.main, ["photo.png", "dots.jpg", *QUICK, "--steps", "1000"])
     assert (answer.code, answer.out) == (code, ["photo_dots.png"])
     assert answer.err[-1] == "stopped at iteration 3 of 1000; what is written is the best so far"
-    assert Image.open("photo_dots.png").size == (24, 18)
+    assert Image.open("photo_dots.png").size == (32, 24)
 
 
 def test_a_broken_loss_writes_the_last_good_picture_and_says_so(said, here, monkeypatch):
@@ -107,7 +107,7 @@ def test_a_broken_loss_writes_the_last_good_picture_and_says_so(said, here, monk
 def test_flags_override_a_file_and_a_file_a_preset(said, here, monkeypatch):
     seen = []
     monkeypatch.setattr(optimize, "_run", lambda optimizer, config, out: seen.append(config) or 0)
-    (here / "run.toml").write_text('steps = 9\nhistory = 3\nvgg_weights = "vgg.safetensors"\nsize = 24\n')
+    (here / "run.toml").write_text('steps = 9\nhistory = 3\nvgg_weights = "vgg.safetensors"\nsize = 32\n')
     words = ["photo.png", "dots.jpg", "--config", "run.toml", "--preset", "wang-candidate-1", *LAYERS]
     answer = said(optimize.main, [*words, "--steps", "7"])
     assert answer.code == 0, answer.err
