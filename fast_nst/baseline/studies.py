@@ -15,10 +15,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fast_nst.baseline.compare import Progressed
 from fast_nst.baseline.config import GATYS_PRESETS, GatysConfig
 from fast_nst.baseline.gatys import PictureOptimizer
-from fast_nst.baseline.ledger import Ledger
+from fast_nst.baseline.ledger import Ledger, Progressed
 from fast_nst.baseline.objective import load_features, make_objective
 from fast_nst.baseline.pictures import fit_longer
 from fast_nst.baseline.settings import StudyConfig
