@@ -1,7 +1,8 @@
 """Every tunable, as frozen dataclasses: its help text, its unit and where the number comes from.
 
 One tree gives the command line's flags, the TOML file of a run, the Python API and the checkpoint's metadata.
-The text under a field is its help. Nothing here imports torch, so ``--help`` is quick.
+The text under a field is its help. Nothing here imports torch, so ``--help`` is quick. The tunables of the
+optimiser are in ``baseline/config.py``, in the same way.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from fast_nst.baseline.config import GATYS_PRESETS, GatysConfig
 from fast_nst.baseline.gatys import PictureOptimizer
-from fast_nst.baseline.ledger import Ledger
+from fast_nst.baseline.ledger import Ledger, Progressed
 from fast_nst.baseline.settings import CompareConfig
 from fast_nst.checkpoint import find_style, load_checkpoint
 from fast_nst.config import LossConfig
@@ -31,18 +31,10 @@ from fast_nst.plain import from_dict, to_dict
 from fast_nst.timing import measure_in_turn
 from fast_nst.vgg import load_vgg, weights_digest
 
-__all__ = ["Comparison", "LossRow", "Progressed", "SpeedRow"]
+__all__ = ["Comparison", "LossRow", "SpeedRow"]
 
 PAPER_ITERATIONS = (100, 300, 500)
 WARMUP = 2
-
-
-class Progressed(NamedTuple):
-    """A piece of a longer work is done."""
-
-    done: int
-    total: int
-    line: str
 
 
 class SpeedRow(NamedTuple):

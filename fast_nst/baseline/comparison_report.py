@@ -106,8 +106,8 @@ def _notes(comparison: Comparison) -> list[str]:
     ]
     if comparison.speed:
         notes.append(
-            f"Times are medians of {comparison.speed[0].timed} after a warm-up, taken in turn and waiting for "
-            "the device; those of 100, 300 and 500 iterations are one iteration's, multiplied."
+            f"Times are medians of {comparison.speed[0].timed} after a warm-up, taken in turn and waiting "
+            "for the device; those of 100, 300 and 500 iterations are one iteration's, multiplied."
         )
     if comparison.losses:
         notes.append(

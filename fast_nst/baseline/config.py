@@ -69,8 +69,10 @@ class GatysConfig:
     """layers compared for style"""
     style_layer_weights: tuple[float, ...] = ()
     """weight of each, Gatys' objective alone [default: equal shares of 1]"""
+    scaling: Literal["sums", "means"] = "sums"
+    """Gatys' ½Σ(F−P)² and Σ(G−A)²/4N²M², or means over activations and over Gram entries per position"""
     content_factor: float = 0.5
-    """factor before the sum of squares of Gatys' content term"""
+    """factor before the sum of squares of the content term"""
 
     optimizer: Literal["lbfgs", "adam"] = "lbfgs"
     """limited-memory BFGS or Adam"""
@@ -207,10 +209,13 @@ _GATYS = GatysConfig(
 # 255, whose mean activation at relu3_1 is about 100. Weights of a file with smaller activations turn these
 # ratios of α and β by the square of the difference.
 _PLAIN = replace(_GATYS, pooling="max", activations="as-is")
-# Wang's analysis of the algorithm; the learning rate is one of 8-bit levels.
+# Wang's analysis of the algorithm. Its weights and its Adam are those of a much copied Keras tutorial, and
+# belong to that one's losses, which are means; it clips every iterate. The learning rate is one of levels.
 _WANG = replace(
     _PLAIN,
     preset="wang",
+    scaling="means",
+    bounds="projected",
     content_weight=1e3,
     style_weight=1e-2,
     content_layers=("conv5_1",),
@@ -267,10 +272,12 @@ GATYS_PRESETS: dict[str, GatysConfig] = {
     # Sharma: style layers at 1/|L|, content without the ½, from the photograph; the rest, which is not told,
     # as in gatys2016.
     "sharma": replace(_GATYS, preset="sharma", content_factor=1.0, start="photo"),
-    # A common Adam variant: learning rate 0.01 on pixels of 0 to 1, a line with the losses every 50 steps.
+    # A common Adam variant: learning rate 0.01 on pixels of 0 to 1, weights that belong to means, a line with
+    # the losses every 50 steps.
     "vgg19-adam": replace(
         _PLAIN,
         preset="vgg19-adam",
+        scaling="means",
         content_weight=0.1,
         style_weight=0.01,
         optimizer="adam",

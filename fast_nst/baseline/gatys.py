@@ -33,9 +33,8 @@ __all__ = ["PictureOptimizer", "optimize_image"]
 
 _log = logging.getLogger("fast_nst")
 
-SMALLEST_SCALE = 16  # pixels: what is left of such a picture after four poolings
-# How much of a loss the rounding of activations can move, measured as the change of the objective of a fixed
-# picture under changes of a pixel by 1e-4.
+SMALLEST_SIDE = 16  # pixels: one is left of it after four poolings
+# Share of a loss that the rounding of activations can move it by, from one picture to its next.
 NOISE = {"fp32": 1e-7, "bf16": 2e-4}
 
 
@@ -76,12 +75,7 @@ class PictureOptimizer:
         self.precision = choose_precision(c.precision, self.device)
         self.photo = photo if c.size is None else fit_longer(photo, c.size)
         self.painting = painting
-        if min(self.photo.shape[-2:]) >> (c.scales - 1) < SMALLEST_SCALE:
-            height, width = self.photo.shape[-2:]
-            raise InputError(
-                f"--scales {c.scales} would begin with a side under {SMALLEST_SCALE} pixels, "
-                f"at {width} x {height}; give fewer, or a larger --size"
-            )
+        self._check_size()
         if features is None and objective is None:
             features = load_features(c, (self.photo, fit_longer(painting, max(self.photo.shape[-2:]))))
         # On a CPU, channels_last speeds bf16 convolutions up and slows fp32 ones down.
@@ -95,6 +89,16 @@ class PictureOptimizer:
         self.best = starting_picture(c.start, self.photo, painting, c.seed)[None]
         self.best_loss = math.inf
         self._stop = False
+
+    def _check_size(self) -> None:
+        height, width = self.photo.shape[-2:]
+        if min(height, width) >> (self.config.scales - 1) >= SMALLEST_SIDE:
+            return
+        first = f"--scales {self.config.scales} begins" if self.config.scales > 1 else "the descent is"
+        raise InputError(
+            f"{first} with a side under {SMALLEST_SIDE} pixels, at {width} x {height}; give "
+            + ("fewer, or a larger --size" if self.config.scales > 1 else "a larger --size or photograph")
+        )
 
     @property
     def steps(self) -> int:
@@ -194,12 +198,8 @@ class PictureOptimizer:
     def _report(self, values: list[float], rate: float) -> StepReport:
         c = self.config
         # In iterations of the present scale: one of the next takes four times as long.
-        left, weight, end = 0.0, 1.0, (self.step - 1) // c.steps * c.steps + c.steps
-        left += end - self.step
-        for _ in range(end, self.steps, c.steps):
-            weight *= 4
-            left += weight * c.steps
-        remaining = left / rate
+        scales_left, left = divmod(self.steps - self.step, c.steps)
+        remaining = (left + sum(4**n for n in range(1, scales_left + 1)) * c.steps) / rate
         if c.minutes is not None:
             remaining = min(remaining, max(0.0, 60 * c.minutes - self.elapsed))
         rate_of_learning = c.learning_rate if c.optimizer == "adam" else 0.0

@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from fast_nst.errors import InputError
 
-__all__ = ["Ledger"]
+__all__ = ["Ledger", "Progressed"]
+
+
+class Progressed(NamedTuple):
+    """A piece of a longer work is done."""
+
+    done: int
+    total: int
+    line: str
 
 
 class Ledger:

@@ -49,7 +49,9 @@ class GatysLoss(nn.Module):
 
     F and P are activations, N channels by M positions; G and A are sums over positions. Where the painting
     has other positions than the image, each Gram matrix is divided by its own M. Total variation is not in
-    the paper: the sum of squares of `total_variation`, of pixels in the unit of ``config.pixels``.
+    the paper: the sum of squares of `total_variation`, of pixels in the unit of ``config.pixels``. With the
+    scaling ``means``, which the weights of several authors belong to, the sums over activations and over Gram
+    entries are means, and there is neither ½ nor ¼.
 
     Args:
         features: built for at least the layers of ``config``.
@@ -83,11 +85,13 @@ class GatysLoss(nn.Module):
         found = self.features(images, {*self.content_weights, *self.style_weights})
         content = style = zero
         for layer, weight in self.content_weights.items():
-            mean = feature_loss(found[layer], target[layer])
-            content = content + weight * c.content_factor * mean * target[layer].numel()
+            factor = 1.0 if c.scaling == "means" else c.content_factor * target[layer].numel()
+            content = content + weight * factor * feature_loss(found[layer], target[layer])
         for layer, weight in self.style_weights.items():
-            # A Gram matrix of ours is that of the paper over N M, so this is the sum over 4 N² M².
-            style = style + weight * style_loss(gram_matrix(found[layer]), self.grams[layer]) / 4
+            # A Gram matrix of ours is that of the paper over N M, so this is the mean over N² of Grams per
+            # position, and four times the sum over 4 N² M².
+            distance = style_loss(gram_matrix(found[layer]), self.grams[layer])
+            style = style + weight * (distance if c.scaling == "means" else distance / 4)
         unit = MAX_LEVEL if c.pixels == "levels" else 1
         tv = c.tv_weight * unit**2 * total_variation(images) if c.tv_weight else zero
         return LossTerms(c.content_weight * content, c.style_weight * style, tv, zero, zero)

@@ -17,8 +17,9 @@ Bounds = tuple[float, float]
 
 # Armijo's constant, as in Nocedal and Wright 2006, section 3.1.
 SUFFICIENT = 1e-4
-# The first step, of the root mean square of a pixel's change: there is no curvature yet to size it by.
-FIRST_STEP = 0.05
+# The first step, of the root mean square of a pixel's change: there is no curvature yet to size it by. It is
+# large, since a trial too long is not lost: what it tells of the curvature is kept.
+FIRST_STEP = 0.3
 # Refused trials in a row after which the memory is no longer believed.
 PATIENCE = 4
 
@@ -107,8 +108,7 @@ class LBFGS:
     def tell(self, loss: float, gradient: Tensor) -> None:
         """Take the trial point or refuse it, and name the next."""
         self._told += 1
-        if self._at is None or (self.restart_every and self._told % self.restart_every == 1):
-            self.pairs.clear()
+        if self._at is None:
             self._take(loss, gradient)
             return
         move = self.point - self._at
@@ -116,8 +116,10 @@ class LBFGS:
         good = loss <= self._loss + SUFFICIENT * slope + self.noise * abs(self._loss)
         change = gradient - self._gradient
         curved = _dot(move, change)
-        if curved > 1e-10 * _dot(change, change) ** 0.5 * _dot(move, move) ** 0.5:
-            self.pairs = [*self.pairs[-self.history + 1 :], _Pair(move, change)][-self.history :]
+        if self.restart_every and (self._told - 1) % self.restart_every == 0:
+            self.pairs.clear()
+        elif curved > 1e-10 * _dot(change, change) ** 0.5 * _dot(move, move) ** 0.5:
+            self.pairs = [*self.pairs, _Pair(move, change)][-self.history :]
         if good:
             self._take(loss, gradient)
         elif curved > 0 and self._refused < PATIENCE:

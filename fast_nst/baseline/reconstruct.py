@@ -12,9 +12,9 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fast_nst.baseline.compare import Progressed
 from fast_nst.baseline.config import GatysConfig
 from fast_nst.baseline.gatys import PictureOptimizer
+from fast_nst.baseline.ledger import Progressed
 from fast_nst.baseline.objective import load_features
 from fast_nst.baseline.pictures import fit_longer
 from fast_nst.baseline.settings import ReconstructConfig

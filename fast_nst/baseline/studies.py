@@ -1,8 +1,8 @@
 """Experiments with the optimiser: one choice is varied, the rest held, and claims are checked.
 
 Three of Wang's analysis of the algorithm (where to start, which content layer, which style layers) and the
-one left open there (total variation), with its weights: Gatys' losses, 1e3 for content, 1e-2 for style. Each
-run is kept when it is done; an interrupted study goes on with what is missing, and studies share runs.
+one left open there (total variation), with its weights: losses as means, 1e3 for content, 1e-2 for style.
+Each run is kept when it is done; an interrupted study goes on with what is missing, and studies share runs.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fast_nst.baseline.compare import Progressed
 from fast_nst.baseline.config import GATYS_PRESETS, GatysConfig
 from fast_nst.baseline.gatys import PictureOptimizer
-from fast_nst.baseline.ledger import Ledger
+from fast_nst.baseline.ledger import Ledger, Progressed
 from fast_nst.baseline.objective import load_features, make_objective
 from fast_nst.baseline.pictures import fit_longer
 from fast_nst.baseline.settings import StudyConfig
 from fast_nst.config import LossConfig
 from fast_nst.device import choose_device, choose_precision
 from fast_nst.errors import InputError
-from fast_nst.images import load_image, save_image
+from fast_nst.images import MAX_LEVEL, load_image, save_image
 from fast_nst.losses import PerceptualLoss, total_variation
 from fast_nst.vgg import layer_names
 
@@ -129,7 +128,6 @@ class Study:
         base = replace(
             GATYS_PRESETS["wang"],
             optimizer=config.optimizer,
-            bounds="projected",
             steps=config.steps,
             size=config.size,
             seed=config.seed,
@@ -201,15 +199,8 @@ class Study:
         photo = self._moved(self.photo)[None]
         objective = make_objective(self._features, self._moved(self.painting), replace(config, tv_weight=0))
         alone = float(objective(photo, objective.content_target(photo)).total)
-        unit = float(make_unit(config) * total_variation(photo))
-        return self.config.tv_share * alone / max(unit, 1e-12)
-
-
-def make_unit(config: GatysConfig) -> float:
-    """What total variation is multiplied by in the unit of a config's pixels."""
-    from fast_nst.images import MAX_LEVEL
-
-    return float(MAX_LEVEL**2) if config.pixels == "levels" else 1.0
+        unit = MAX_LEVEL if config.pixels == "levels" else 1
+        return self.config.tv_share * alone / max(unit**2 * float(total_variation(photo)), 1e-12)
 
 
 def _digest(image: Tensor) -> str:

@@ -155,9 +155,9 @@ def _markdown(study: Study, claims: list[Claim]) -> str:
     lines = [
         f"# Study: {study.name}",
         "",
-        f"{c.steps} iterations of {c.optimizer} at {width} x {height}, Gatys' losses, 1e3 for content and 1e-2 "
-        "for style. Losses over different layers do not compare; the distances and the noise, taken of every "
-        "result in the same way, do.",
+        f"{c.steps} iterations of {c.optimizer} at {width} x {height}, losses as means, 1e3 for content, "
+        "1e-2 for style. Losses over different layers do not compare; the distances and the noise, taken of "
+        "every result in the same way, do.",
         "",
         "| run | content loss | style loss | all | content distance | style distance | noise |",
         "|---|---|---|---|---|---|---|",
