@@ -31,8 +31,8 @@ Source = Callable[[int, int], Tensor]
 """rows of a picture, from the first to before the second, as ``(3, rows, W)`` in [0, 1]"""
 
 BYTES = 4  # of a value
-# Measured: the most held at once, in maps as wide as the first convolution's at full size, and what oneDNN and
-# the allocator add to strips of any size.
+# Measured: the most held at once, in maps as wide as the first convolution's at full size, and what oneDNN
+# and the allocator add to strips of any size.
 WHOLE = 8.0
 STRIP = 14.0
 FIXED = 100_000_000
