@@ -6,7 +6,14 @@ import pytest
 import torch
 
 from fast_nst import device
-from fast_nst.device import autocast, choose_device, choose_precision, has_compiler
+from fast_nst.device import (
+    autocast,
+    choose_device,
+    choose_precision,
+    has_compiler,
+    is_out_of_memory,
+    resident_memory,
+)
 from fast_nst.errors import InputError
 
 CPU = torch.device("cpu")
@@ -79,3 +86,25 @@ def test_the_compiler_that_cxx_names_counts(monkeypatch, tmp_path):
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CXX", "my-c++")
     assert has_compiler(CPU)
+
+
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (RuntimeError("shapes do not match"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_a_failed_allocation_is_known_whoever_reports_it(error, is_memory):
+    assert is_out_of_memory(error) == is_memory
+
+
+def test_the_memory_of_the_process_grows_with_what_it_holds():
+    before = resident_memory()
+    held = torch.ones(30_000_000)
+    assert resident_memory() - before > 100_000_000
+    del held

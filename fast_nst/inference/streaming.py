@@ -137,7 +137,7 @@ class _Walk:
     def _thinner(self, strips: Rows) -> Rows:
         """Strips of half as many rows, which the enlargement that follows doubles."""
         for strip in strips:
-            yield from strip.split(max(1, self._rows // 2), 2)
+            yield from torch.split(strip, max(1, self._rows // 2), 2)
 
     @staticmethod
     def _into(target: Map, strips: Rows) -> Rows:
