@@ -51,7 +51,7 @@ def read_about(path: Path) -> dict[str, Any]:
     except (KeyError, ValueError, TypeError):
         raise CheckpointError(
             f"{path} is not a fast-nst checkpoint: its metadata has no readable {KEY!r} entry; "
-            "models of other projects cannot be used as they are"
+            "models of other projects go through `fast-nst import` first"
         ) from None
     if found != FORMAT:
         raise CheckpointError(f"{path} has format {found!r}, this version reads {FORMAT}; update fast-nst")

@@ -19,7 +19,7 @@ from fast_nst.config import (
     TrainConfig,
 )
 from fast_nst.errors import InputError, first_line
-from fast_nst.plain import from_dict, to_dict, to_toml
+from fast_nst.plain import from_dict, parse_bytes, show_bytes, to_dict, to_toml
 
 CHANGED = [
     NetworkConfig((3, 5, 7), 2, norm="batch", upsample="free", padding="paper", output="tanh", tanh_scale=1),
@@ -246,3 +246,29 @@ def test_minutes_and_a_first_stage_exclude_each_other():
 def test_an_objective_without_any_term_is_refused():
     with pytest.raises(InputError, match="nothing to learn"):
         LossConfig(content_weight=0, style_weight=0, tv_weight=0)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("512MB", 512_000_000),
+        ("2GB", 2_000_000_000),
+        ("2 gb", 2_000_000_000),
+        ("1.5GiB", 3 * 2**29),
+        ("64k", 64_000),
+        ("1000", 1000),
+        ("10B", 10),
+    ],
+)
+def test_sizes_are_read_as_people_write_them(text, size):
+    assert parse_bytes(text, "--memory") == size
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "2XB", "1e9", "two", "0", "0.1B", "1GB 2"])
+def test_what_is_no_size_is_refused_by_the_name_of_its_flag(text):
+    with pytest.raises(InputError, match=r"--memory .* is no size; write 512MB, 2GB or 1\.5GiB"):
+        parse_bytes(text, "--memory")
+
+
+def test_sizes_are_shown_in_the_unit_that_suits():
+    assert [show_bytes(size) for size in (5, 64_000_000, 12_800_000_000)] == ["1 MB", "64 MB", "12.8 GB"]

@@ -6,8 +6,14 @@ import pytest
 import torch
 
 from fast_nst import device
-from fast_nst.device import autocast, choose_device, choose_precision, has_compiler
+from fast_nst.device import (
+    autocast,
+    choose_device,
+    choose_precision,
+    has_compiler,
+)
 from fast_nst.errors import InputError
+from fast_nst.memory import is_out_of_memory, resident_memory
 
 CPU = torch.device("cpu")
 without_accelerator = pytest.mark.skipif(
@@ -89,3 +95,23 @@ def test_processes_of_one_machine_are_dealt_its_devices_in_turn(monkeypatch):
     assert [device.deal_device(i) for i in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
     assert device.deal_device(1) == "auto"
+@pytest.mark.parametrize(
+    ("error", "is_memory"),
+    [
+        (MemoryError(), True),
+        (torch.OutOfMemoryError("CUDA out of memory."), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (RuntimeError("shapes do not match"), False),
+        (ValueError("out of memory"), False),
+    ],
+)
+def test_a_failed_allocation_is_known_whoever_reports_it(error, is_memory):
+    assert is_out_of_memory(error) == is_memory
+
+
+def test_the_memory_of_the_process_grows_with_what_it_holds():
+    before = resident_memory()
+    held = torch.ones(30_000_000)
+    assert resident_memory() - before > 100_000_000
+    del held

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pty
+import re
 import resource
 import select
 import signal
@@ -24,9 +25,12 @@ import torch
 from PIL import ExifTags, Image
 
 from fast_nst.checkpoint import load_checkpoint
+from fast_nst.cli import progress
 from fast_nst.cli import stylize as command
 from fast_nst.config import StylizeConfig
 from fast_nst.images import MAX_PIXELS
+from fast_nst.inference import budget, stylizer
+from fast_nst.inference.folded_net import FoldedNet
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.storage import read_bytes, write_bytes
 from fast_nst.transform_net import TransformNet
@@ -552,22 +556,80 @@ def test_a_source_without_pictures_does_not_stop_the_others(stylize, picture, he
     assert answer.err[-1] == "2 of 3 pictures failed"
 
 
-def test_a_picture_too_large_for_the_memory_does_not_stop_the_others(stylize, picture, monkeypatch):
-    picture("a.png", 10, 10)
-    picture("b.png", 20, 20)
-    forward = TransformNet.forward
+@pytest.fixture
+def small_machine(monkeypatch):
+    """One that has no memory for a whole picture of more than 10 pixels a side."""
+    forward = FoldedNet.forward
 
-    def small_machine(network: TransformNet, images: torch.Tensor) -> torch.Tensor:
+    def out_of_memory(network: FoldedNet, images: torch.Tensor) -> torch.Tensor:
         if images.shape[-1] > 10:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte")
         return forward(network, images)
 
-    monkeypatch.setattr(TransformNet, "forward", small_machine)
-    answer = stylize("a.png", "b.png")
+    monkeypatch.setattr(FoldedNet, "forward", out_of_memory)
+
+
+def test_a_picture_too_large_for_the_memory_costs_a_line_and_is_painted_in_strips(
+    stylize, picture, request, caplog
+):
+    picture("b.png", 20, 21)
+    stylize("b.png", "--out", "whole.png")
+    request.getfixturevalue("small_machine")
+    answer = stylize("b.png", "--backend", "torch")
+    assert answer.code == 0
+    assert answer.out == ["b_dots.png"]
+    assert caplog.messages == ["21 x 20 pixels: out of memory; painting them in strips"]
+    assert np.abs(pixels("b_dots.png").astype(int) - pixels("whole.png")).max() <= 1
+
+
+def test_a_picture_too_large_for_strips_too_does_not_stop_the_others(
+    stylize, picture, small_machine, monkeypatch
+):
+    def nothing_left(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Stylizer, "in_strips", nothing_left)
+    picture("a.png", 10, 10)
+    picture("b.png", 20, 20)
+    answer = stylize("a.png", "b.png", "--backend", "torch")
     assert answer.code == 1
     assert answer.out == ["a_dots.png"]
     assert "b.png: not enough memory for 20 x 20 pixels" in answer.errors[0]
     assert "--size" in answer.errors[0]
+
+
+def test_a_limit_of_memory_is_held_by_painting_in_strips(stylize, picture, monkeypatch):
+    picture("a.png", 40, 33)
+    stylize("a.png", "--out", "whole.png")
+    room = 200_000  # for strips and maps; the whole picture counts as more
+    monkeypatch.setattr(stylizer, "resident_memory", lambda: 10**9 - budget.FIXED - room)
+    monkeypatch.setattr(budget, "WHOLE", 1e6)
+    monkeypatch.setattr(FoldedNet, "forward", None)
+    assert stylize("a.png", "--memory", "1GB").code == 0
+    assert np.abs(pixels("a_dots.png").astype(int) - pixels("whole.png")).max() <= 1
+
+
+@pytest.mark.parametrize(
+    ("size", "told"),
+    [
+        ("little", "error: --memory 'little' is no size; write 512MB, 2GB or 1.5GiB"),
+        ("0", "error: --memory '0' is no size; write 512MB, 2GB or 1.5GiB"),
+        ("1MB", "error: a.png: 14 x 11 pixels do not fit into the memory allowed"),
+    ],
+)
+def test_a_limit_that_is_no_size_or_too_small_is_told(stylize, picture, size, told):
+    picture("a.png")
+    answer = stylize("a.png", "--memory", size)
+    assert answer.code in (1, 2)
+    assert answer.errors[0].startswith(told)
+
+
+def test_strips_are_told_as_they_go_where_there_is_no_bar(stylize, picture, small_machine, monkeypatch):
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
+    picture("a.png", 40, 40)
+    said = [line for line in stylize("a.png", "--backend", "torch").err if "in strips" in line]
+    assert re.fullmatch(r"a\.png: [0-9]+ % painted, in strips", said[0])
+    assert said[-1] == "a.png: 100 % painted, in strips"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

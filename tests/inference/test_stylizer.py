@@ -12,6 +12,7 @@ from fast_nst.checkpoint import Checkpoint, CheckpointError, save_checkpoint
 from fast_nst.config import NetworkConfig
 from fast_nst.errors import InputError
 from fast_nst.images import Picture, from_uint8, to_uint8
+from fast_nst.inference import stylizer
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.transform_net import TransformNet
 
@@ -124,8 +125,43 @@ def test_half_precision_paints_nearly_the_same(precision):
 def test_an_overflow_is_told_and_not_painted():
     broken = network()
     broken.body.conv4.conv.bias.fill_(torch.nan)
+    stylize = Stylizer(Checkpoint(broken, {}), device="cpu", backend="torch")
     with pytest.raises(InputError, match="--precision fp32"):
-        Stylizer(Checkpoint(broken, {}), device="cpu", backend="torch").pictures([Picture(picture(9, 9))])
+        stylize.pictures([Picture(picture(9, 9))])
+    with pytest.raises(InputError, match="--precision fp32"):
+        stylize.in_strips(Picture(picture(9, 9)))
+
+
+@pytest.mark.parametrize("rows", [None, 3])
+def test_a_picture_in_strips_is_the_picture(stylize, rows):
+    one = Picture(picture(30, 27), picture(30, 27)[..., 1])
+    (whole,) = stylize.pictures([one])
+    strips = stylize.in_strips(one, rows=rows)
+    assert np.abs(strips.rgb.astype(int) - whole.rgb).max() <= 1
+    np.testing.assert_array_equal(strips.alpha, one.alpha)
+
+
+def test_a_batch_that_does_not_fit_is_painted_one_by_one(monkeypatch):
+    stylize = Stylizer(Checkpoint(network(), {}), device="cpu", memory=10**12)
+    three = [Picture(picture(12, 12, seed)) for seed in range(3)]
+    expected = stylize.pictures(three)
+    sizes: list[int] = []
+    levels = stylize.backend.levels
+    monkeypatch.setattr(stylizer, "whole_bytes", lambda *_: 4 * 10**11)
+    monkeypatch.setattr(stylize.backend, "levels", lambda batch: sizes.append(len(batch)) or levels(batch))
+    found = stylize.pictures(three)
+    assert sizes == [1, 1, 1]
+    for a, b in zip(found, expected, strict=True):
+        assert np.abs(a.rgb.astype(int) - b.rgb).max() <= 1
+
+
+def test_errors_that_are_not_of_memory_are_not_hidden(stylize, monkeypatch):
+    def broken(*_: object) -> None:
+        raise RuntimeError("shapes do not match")
+
+    monkeypatch.setattr(stylize.backend, "levels", broken)
+    with pytest.raises(RuntimeError, match="shapes"):
+        stylize.pictures([Picture(picture(9, 9))])
 
 
 def test_a_style_is_loaded_from_its_file(tmp_path, stylize):
@@ -142,6 +178,14 @@ def test_a_style_is_loaded_from_its_file(tmp_path, stylize):
 def test_an_unknown_device_is_refused():
     with pytest.raises(InputError, match="unknown device 'gpu'"):
         Stylizer(Checkpoint(network(), {}), device="gpu")
+
+
+@pytest.mark.gpu
+def test_a_gpu_paints_in_strips_what_it_paints_whole():
+    stylize = Stylizer(Checkpoint(network(), {}), device="cuda", precision="fp32")
+    one = Picture(picture(65, 48))
+    (whole,) = stylize.pictures([one])
+    assert np.abs(stylize.in_strips(one, rows=7).rgb.astype(int) - whole.rgb).max() <= 1
 
 
 @pytest.mark.gpu
