@@ -15,6 +15,7 @@ from fast_nst.errors import InputError
 
 __all__ = [
     "PRESETS",
+    "ExportConfig",
     "LossConfig",
     "NetworkConfig",
     "StylizeConfig",
@@ -298,6 +299,20 @@ class StylizeConfig:
             raise InputError(f"--quality goes from 1 to 100, got {self.quality}")
         if self.overwrite and self.skip_existing:
             raise InputError("--overwrite and --skip-existing exclude each other; give one")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Write a trained style in a format of other programs."""
+
+    format: Literal["onnx", "pt2", "openvino"] = "onnx"
+    """ONNX, PyTorch's torch.export, or OpenVINO's .xml and .bin"""
+    pixels: Literal["float", "uint8"] = "float"
+    """(B, 3, H, W) RGB in [0, 1], or (B, H, W, 3) RGB levels of 0 to 255, in and out"""
+    out: Path | None = None
+    """file to write [default: STYLE.onnx, .pt2 or .xml in the current folder]"""
+    overwrite: bool = False
+    """replace existing files"""
 
 
 def _flag(name: str) -> str:

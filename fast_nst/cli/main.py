@@ -16,6 +16,7 @@ COMMANDS = {
     "train": "train a style network from one painting",
     "stylize": "stylise pictures with a trained style",
     "styles": "list the bundled styles",
+    "export": "write a style as ONNX, pt2 or OpenVINO",
 }
 
 
