@@ -4,9 +4,9 @@
     python benchmarks/inference.py --engines 'openvino bf16' --peer examples/fast_neural_style
     python benchmarks/inference.py --sizes 1024 --memory
 
-The time is from levels to levels, ``(1, H, W, 3)`` uint8, without files; the floor is what the convolutions of the
-folded network would take at the speed of a large matrix product in the same precision. On a machine that does
-other work too, ``--clock process`` with ``OMP_NUM_THREADS=1`` counts processor time instead.
+The time is from levels to levels, ``(1, H, W, 3)`` uint8, without files; the floor is what the convolutions
+of the folded network would take at the speed of a large matrix product in the same precision. On a machine
+that does other work too, ``--clock process`` with ``OMP_NUM_THREADS=1`` counts processor time instead.
 """
 
 from __future__ import annotations
@@ -199,9 +199,7 @@ def peak_memory(engine: str, size: str, options: Options) -> float:
 def _paint_alone(options: Options) -> None:
     painter(options.engines[0], options)(picture(options.sizes[0], options))
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(
-        json.dumps({"mib": round(most / (1 if sys.platform == "darwin" else 1024) / 1024 * 1024 / 1024, 0)})
-    )
+    print(print(json.dumps({"mib": round(most / (2**20 if sys.platform == "darwin" else 2**10))})))
 
 
 def main(options: Options) -> None:

@@ -1,7 +1,7 @@
 """The network of pytorch/examples' fast_neural_style as that project runs it: what engines are compared with.
 
-A transcription of its architecture, with a trained style's weights under that project's names, so that its own
-code (a checkout's ``transformer_net.py``) takes them too. Pictures are ``(B, 3, H, W)`` in 0 to 255.
+A transcription of its architecture, with a trained style's weights under that project's names, so that its
+own code (a checkout's ``transformer_net.py``) takes them too. Pictures are ``(B, 3, H, W)`` in 0 to 255.
 """
 
 from __future__ import annotations
