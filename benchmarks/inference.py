@@ -199,7 +199,7 @@ def peak_memory(engine: str, size: str, options: Options) -> float:
 def _paint_alone(options: Options) -> None:
     painter(options.engines[0], options)(picture(options.sizes[0], options))
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(print(json.dumps({"mib": round(most / (2**20 if sys.platform == "darwin" else 2**10))})))
+    print(json.dumps({"mib": round(most / (2**20 if sys.platform == "darwin" else 2**10))}))
 
 
 def main(options: Options) -> None:
