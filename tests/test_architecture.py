@@ -21,7 +21,6 @@ ORDER = [
     "processor",
     "memory",
     "plain",
-    "film_config",
     "config",
     "framing",
     "decoding",

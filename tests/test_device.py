@@ -95,6 +95,8 @@ def test_processes_of_one_machine_are_dealt_its_devices_in_turn(monkeypatch):
     assert [device.deal_device(i) for i in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
     assert device.deal_device(1) == "auto"
+
+
 @pytest.mark.parametrize(
     ("error", "is_memory"),
     [

@@ -22,6 +22,7 @@ COMMANDS = {
     "reconstruct": "what a loss network keeps of a photograph and of a painting, layer by layer",
     "study": "vary one choice of the optimiser and report what it does",
     "compare": "measure a style against the optimiser: speed and loss",
+    "export": "write a style as ONNX, pt2 or OpenVINO",
 }
 
 

@@ -62,9 +62,6 @@ def _stylize(arguments: list[str]) -> int:
         from fast_nst.cli.live import show
 
         return show(camera, file, config)
-    from fast_nst.cli.painting import FilmProgress, paint
-    from fast_nst.inference.stylizer import Stylizer
-
     jobs = plan(sources, file.stem, config)
     _check_streams(jobs, config)
     jobs, config, alone = _divide(jobs, config)

@@ -153,12 +153,15 @@ class FoldedNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)``, nominally in [0, 1], any H and W, to the same shape in fp32, unclamped."""
         h, w = images.shape[-2:]
-        x = reflection_pad(images.to(self.dtype), *self.plan.frame(h, w))
-        x = x.contiguous(memory_format=torch.channels_last)
+        return self.paint(reflection_pad(images, *self.plan.frame(h, w)))[..., :h, :w]
+
+    def paint(self, framed: Tensor) -> Tensor:
+        """A picture that has its frame, to one that is to be cropped from its top left corner."""
+        x = framed.to(self.dtype).contiguous(memory_format=torch.channels_last)
         residual: Tensor | None = None
         for i, layer in enumerate(self.layers):
             # Kept only where the layer after this one adds it: a map that is let go can be used again.
             kept = x if self.plan.is_skipped(i) else None
             x, residual = layer(x, residual), kept
-        out = x[..., :h, :w].float()
+        out = x.float()
         return out if self.plan.tanh_scale is None else 0.5 + self.plan.tanh_scale * torch.tanh(out)

@@ -44,7 +44,7 @@ def test_an_unknown_command_gets_the_nearest_name(said):
 
 
 @pytest.mark.parametrize(
-    "name", ["train", "stylize", "styles", "import", "optimize", "reconstruct", "study", "compare"]
+    "name", ["train", "stylize", "styles", "import", "export", "optimize", "reconstruct", "study", "compare"]
 )
 def test_each_command_has_its_help_and_its_explanation_under_its_own_name(said, name):
     answer = said(main.main, [name, "--help"])

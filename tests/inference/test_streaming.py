@@ -103,7 +103,10 @@ def test_the_paper_s_padding_is_refused():
 
 def test_a_plan_uses_the_memory_it_is_given_and_no_more():
     net = network(PRESETS["tiny"])
-    plans = [plan_strips(net.config, 10_000, 10_000, memory) for memory in (160_000_000, 400_000_000, 4_000_000_000)]
+    plans = [
+        plan_strips(net.config, 10_000, 10_000, memory)
+        for memory in (160_000_000, 400_000_000, 4_000_000_000)
+    ]
     assert [p.rows for p in plans] == sorted(p.rows for p in plans)
     assert 1 <= plans[0].rows < plans[-1].rows
     assert [p.maps for p in plans] == sorted(p.maps or 0 for p in plans)

@@ -45,7 +45,7 @@ class TorchBackend:
     def images(self, images: Tensor) -> Tensor:
         """See `Backend.images`."""
         painted = self._paint(images.detach().to(self._device, torch.float32))
-        return painted.clamp_(0, 1).to(images.device)
+        return painted.clamp_(0, 1).contiguous().to(images.device)
 
     @torch.no_grad()
     def levels(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:

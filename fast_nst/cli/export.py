@@ -1,0 +1,49 @@
+"""``fast-nst export``: a style for other programs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fast_nst.cli.common import DONE, USAGE, guarded, put, say
+from fast_nst.config import ExportConfig
+from fast_nst.errors import InputError
+
+__all__ = ["main"]
+
+DESCRIPTION = """Write a trained style in a format of other programs.
+
+  fast-nst export starry-night                                 -> starry-night.onnx
+  fast-nst export my-style.safetensors --format pt2 --out my-style.pt2
+  fast-nst export the-scream --format openvino --pixels uint8
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The command; returns its exit code."""
+    return guarded(_export, arguments)
+
+
+def _export(arguments: list[str]) -> int:
+    if not arguments:
+        say(f"{DESCRIPTION}\nfast-nst export --help lists every option.")
+        return USAGE
+    from fast_nst.cli.parsing import parse_with_sources
+
+    told = "a bundled style's name or a .safetensors file"
+    sources, config = parse_with_sources(
+        ExportConfig, arguments, prog="fast-nst export", description=DESCRIPTION, help=told
+    )
+    if len(sources) != 1:
+        raise InputError(f"one style is exported at a time, got {len(sources)}; fast-nst export STYLE")
+    from fast_nst.inference.export import ENDINGS, SHAPES, export_style
+    from fast_nst.style_files import find_style
+
+    style = find_style(sources[0])
+    out = config.out or Path(style.stem + ENDINGS[config.format])
+    files = export_style(style, out, config.format, pixels=config.pixels, overwrite=config.overwrite)
+    sizes = ", ".join(f"{width} x {height}" for _, height, width in SHAPES)
+    say(f"{style.stem} as {config.format}, the same as our own at {sizes}")
+    for file in files:
+        put(str(file))
+    return DONE

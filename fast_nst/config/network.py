@@ -1,0 +1,57 @@
+"""The networks: their shapes, and the presets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from fast_nst.errors import InputError
+
+__all__ = ["PRESETS", "NetworkConfig", "Preset", "flag"]
+
+Preset = Literal["default", "small", "tiny", "paper"]
+
+
+def flag(name: str) -> str:
+    """The command line's name of a field."""
+    return "--" + name.replace("_", "-")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The image transformation network (Johnson et al. 2016, supplementary material, table 1)."""
+
+    widths: tuple[int, int, int] = (32, 64, 128)
+    """channels at full, half and quarter size"""
+    blocks: int = 5
+    """residual blocks"""
+    norm: Literal["instance", "batch"] = "instance"
+    """the paper has batch norm; its released models instance norm, which suits one style better"""
+    upsample: Literal["tied", "free", "paper"] = "tied"
+    """fractionally-strided convolution: 4x4 tied to nearest x2 + 3x3, 4x4 free, or the paper's 3x3"""
+    padding: Literal["reflect", "paper"] = "reflect"
+    """reflection at every convolution, or once at the input as in the paper"""
+    alignment: Literal["pad", "crop"] = "pad"
+    """for sides that are no multiples of 4: the picture is padded, or the result cropped (imported styles)"""
+    output: Literal["linear", "tanh"] = "linear"
+    """what follows the last convolution"""
+    # The released code multiplies by 150 on a scale of 0 to 255, around the mean of the data.
+    tanh_scale: float = 0.588
+    """half the range of the scaled tanh, in units of the picture's range"""
+
+    def __post_init__(self) -> None:
+        # The upper limits are far beyond use: a damaged file is to be refused before it fills the memory.
+        if len(self.widths) != 3 or not 1 <= min(self.widths) <= max(self.widths) <= 4096:
+            raise InputError(f"widths are three numbers of channels from 1 to 4096, got {self.widths}")
+        if not 0 <= self.blocks <= 100:
+            raise InputError(f"blocks must lie between 0 and 100, got {self.blocks}")
+        if not 0 < self.tanh_scale < float("inf"):
+            raise InputError(f"tanh_scale must be a finite number above 0, got {self.tanh_scale}")
+
+
+PRESETS: dict[str, NetworkConfig] = {
+    "default": NetworkConfig(),
+    "small": NetworkConfig(widths=(16, 32, 64)),
+    "tiny": NetworkConfig(widths=(8, 16, 32)),
+    "paper": NetworkConfig(norm="batch", upsample="paper", padding="paper", output="tanh"),
+}

@@ -1,0 +1,91 @@
+"""Painting pictures and films, and writing styles for other programs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from fast_nst.config.film import FilmConfig, LiveConfig
+from fast_nst.config.network import flag
+from fast_nst.errors import InputError
+from fast_nst.plain import parse_bytes
+
+__all__ = ["Backend", "ExportConfig", "Precision", "StylizeConfig"]
+
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
+Backend = Literal["auto", "torch", "compile", "openvino", "onnx"]
+
+
+@dataclass(frozen=True)
+class StylizeConfig:
+    """Stylise pictures, films and the camera with a trained style."""
+
+    style: str = "starry-night"
+    """a bundled style's name (fast-nst styles lists them) or a .safetensors file"""
+    out: str | None = None
+    """file or folder to write, - for stdout [default: NAME_STYLE.EXT in the current folder]"""
+    size: int | None = None
+    """longer side of the result, pixels: smaller makes larger strokes [default: the picture's own]"""
+    format: str | None = None
+    """file format of the result, such as png, jpg or mp4 [default: the output's ending, else the input's]"""
+    quality: int = 95
+    """of JPEG, WebP, AVIF and films, 1 to 100"""
+    max_pixels: int = 110_000_000
+    """refuse pictures with more pixels than this before decoding them"""
+    batch_size: int = 1
+    """pictures of equal size, or frames of a film, stylised together"""
+    overwrite: bool = False
+    """replace existing files"""
+    skip_existing: bool = False
+    """leave out inputs whose output is there already"""
+    device: str = "auto"
+    """auto, cpu, cuda, mps, xpu, cuda:1 …"""
+    precision: Precision = "auto"
+    """arithmetic of the convolutions; auto is bf16 where there are matrix units for it, else fp32"""
+    backend: Backend = "auto"
+    """engine; auto is the fastest that is installed (compile takes a minute before the first picture)"""
+    memory: str | None = None
+    """limit, such as 2GB; what does not fit is painted in strips [default: three quarters of what is free]"""
+    json: bool = False
+    """print one JSON record a picture or film to stdout"""
+    film: FilmConfig = field(default_factory=FilmConfig)
+    camera: LiveConfig = field(default_factory=LiveConfig)
+    shard: str | None = None
+    """paint one part of the pictures, such as 0/4, 1/4, 2/4 or 3/4 [default: as torchrun or srun says]"""
+    manifest: str | None = None
+    """append one JSON record a picture to this file, which shards can share"""
+    cluster: bool = False
+    """paint on all machines of a Ray cluster, or on all processors of this one"""
+
+    def __post_init__(self) -> None:
+        if self.memory is not None:
+            parse_bytes(self.memory, "--memory")
+        for name in ("size", "batch_size", "max_pixels", "quality"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise InputError(f"{flag(name)} must be at least 1, got {value}")
+        if self.quality > 100:
+            raise InputError(f"--quality goes from 1 to 100, got {self.quality}")
+        self.film.check()
+        self.camera.check()
+        if self.overwrite and self.skip_existing:
+            raise InputError("--overwrite and --skip-existing exclude each other; give one")
+        if self.manifest == "":
+            raise InputError("--manifest is empty; give a file")
+        if self.cluster and self.shard is not None:
+            raise InputError("--cluster divides the pictures itself; leave out --shard")
+
+
+@dataclass(frozen=True)
+class ExportConfig:
+    """Write a trained style in a format of other programs."""
+
+    format: Literal["onnx", "pt2", "openvino"] = "onnx"
+    """ONNX, PyTorch's torch.export, or OpenVINO's .xml and .bin"""
+    pixels: Literal["float", "uint8"] = "float"
+    """(B, 3, H, W) RGB in [0, 1], or (B, H, W, 3) RGB levels of 0 to 255, in and out"""
+    out: Path | None = None
+    """file to write [default: STYLE.onnx, .pt2 or .xml in the current folder]"""
+    overwrite: bool = False
+    """replace existing files"""
