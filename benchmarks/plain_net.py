@@ -114,7 +114,7 @@ def _our_name(name: str) -> str:
 
 def _theirs(peer: Path) -> nn.Module:
     file = next(iter([*peer.glob("transformer_net.py"), *peer.glob("*/transformer_net.py")]), None)
-    spec = file and importlib.util.spec_from_file_location("transformer_net", file)
+    spec = None if file is None else importlib.util.spec_from_file_location("transformer_net", file)
     if spec is None or spec.loader is None:
         raise InputError(f"--peer {peer}: there is no transformer_net.py; give the folder fast_neural_style")
     module = importlib.util.module_from_spec(spec)

@@ -105,7 +105,7 @@ def ours(vgg: VGGFeatures, painting: Tensor, *, precision: str, compiled: bool) 
     learner = Learner(
         TransformNet(PRESETS["default"]).to(device).to(memory_format=torch.channels_last).train(),
         PerceptualLoss(vgg, painting, LossConfig()),
-        averaging=0.05,
+        averaging=0.0,
         device=device,
         precision=precision,
         compiled=compiled,

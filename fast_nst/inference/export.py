@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from fast_nst.checkpoint import load_checkpoint
 from fast_nst.errors import InputError
-from fast_nst.framing import MIN_SIZE, STRIDE
+from fast_nst.framing import MIN_SIZE, whole
 from fast_nst.images import MAX_LEVEL
 from fast_nst.inference.folded_net import FoldedNet, plan_of
 
@@ -106,9 +106,9 @@ class _Painter(nn.Module):
         if self.pixels == "uint8":
             images = images.permute(0, 3, 1, 2).float() / MAX_LEVEL
         h, w = images.shape[-2:]
-        margin = self.net.plan.frame(MIN_SIZE, MIN_SIZE).left
+        margin, stride = self.net.plan.frame(MIN_SIZE, MIN_SIZE).left, whole(self.net.plan.config)
         for axis, size in ((2, h), (3, w)):
-            images = images.index_select(axis, _walk(size, margin, images.device))
+            images = images.index_select(axis, _walk(size, margin, stride, images.device))
         painted = self.net.paint(images)
         # By index and not by slice, which torch.export takes for a promise about sizes.
         for axis, size in ((2, h), (3, w)):
@@ -119,13 +119,12 @@ class _Painter(nn.Module):
         return (painted * MAX_LEVEL).round().to(torch.uint8).permute(0, 2, 3, 1)
 
 
-def _walk(size: int, margin: int, device: torch.device) -> Tensor:
+def _walk(size: int, margin: int, stride: int, device: torch.device) -> Tensor:
     """`fast_nst.framing.mirrored` for a size that is known only when the file is run."""
-    end = torch.sym_max((size + STRIDE - 1) // STRIDE * STRIDE, MIN_SIZE) + margin
+    end = torch.sym_max((size + stride - 1) // stride * stride, MIN_SIZE) + margin
     period = torch.sym_max(2 * size - 2, 1)
-    index: Tensor = torch.arange(-margin, end, device=device) % period
-    other: Tensor = period - index
-    return torch.minimum(index, other)
+    index = torch.remainder(torch.arange(-margin, end, device=device), period)
+    return torch.minimum(index, torch.rsub(index, period))
 
 
 def _write_pt2(path: Path, net: FoldedNet, about: Mapping[str, Any], pixels: Pixels) -> Runner:
