@@ -41,18 +41,17 @@ class EventFile:
 
     Args:
         folder: which exists.
-        purge_step: what earlier files of this folder have from this step on is hidden; 0 hides nothing.
+        purge_step: what earlier files of this folder have from this step on is hidden.
     """
 
     def __init__(self, folder: Path, *, purge_step: int = 0) -> None:
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+
         now = f"{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
         self.path = folder / f"events.out.tfevents.{now}"
         self._failing = False
         self._write(file_version="brain.Event:2")
-        if purge_step:
-            from tensorboard.compat.proto.event_pb2 import SessionLog
-
-            self._write(step=purge_step, session_log=SessionLog(status=SessionLog.START))
+        self._write(step=purge_step, session_log=SessionLog(status=SessionLog.START))
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """A point of a curve."""
