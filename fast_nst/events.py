@@ -55,27 +55,19 @@ class EventFile:
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """A point of a curve."""
-        from torch.utils.tensorboard import summary
-
-        self._write(step=step, summary=summary.scalar(name, value))
+        self._write(step=step, summary=_summaries().scalar(name, value))
 
     def picture(self, name: str, pixels: Any, step: int) -> None:
         """``(H, W, 3)`` uint8."""
-        from torch.utils.tensorboard import summary
-
-        self._write(step=step, summary=summary.image(name, pixels, dataformats="HWC"))
+        self._write(step=step, summary=_summaries().image(name, pixels, dataformats="HWC"))
 
     def histogram(self, name: str, values: Any, step: int) -> None:
         """How often each value occurs: a flat array or tensor, finite."""
-        from torch.utils.tensorboard import summary
-
-        self._write(step=step, summary=summary.histogram(name, values, BINS))
+        self._write(step=step, summary=_summaries().histogram(name, values, BINS))
 
     def text(self, name: str, words: str, step: int) -> None:
         """Markdown."""
-        from torch.utils.tensorboard import summary
-
-        self._write(step=step, summary=summary.text(name, words))
+        self._write(step=step, summary=_summaries().text(name, words))
 
     def _write(self, **event: Any) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -90,3 +82,10 @@ class EventFile:
             if not self._failing:  # said once an outage
                 _log.warning("events for TensorBoard are lost: %s: %s", self.path, error.strerror or error)
             self._failing = True
+
+
+def _summaries() -> Any:
+    """What makes summaries of values; imported when the first is made, for it takes a second."""
+    from torch.utils.tensorboard import summary
+
+    return summary
