@@ -41,44 +41,33 @@ class EventFile:
 
     Args:
         folder: which exists.
-        purge_step: what earlier files of this folder have from this step on is hidden; 0 hides nothing.
+        purge_step: what earlier files of this folder have from this step on is hidden.
     """
 
     def __init__(self, folder: Path, *, purge_step: int = 0) -> None:
+        from tensorboard.compat.proto.event_pb2 import SessionLog
+
         now = f"{time.time():.0f}.{socket.gethostname()}.{os.getpid()}.{time.monotonic_ns()}"
         self.path = folder / f"events.out.tfevents.{now}"
         self._failing = False
         self._write(file_version="brain.Event:2")
-        if purge_step:
-            from tensorboard.compat.proto.event_pb2 import SessionLog
-
-            self._write(step=purge_step, session_log=SessionLog(status=SessionLog.START))
+        self._write(step=purge_step, session_log=SessionLog(status=SessionLog.START))
 
     def scalar(self, name: str, value: float, step: int) -> None:
         """A point of a curve."""
-        from torch.utils.tensorboard import summary
-
-        self._write(step=step, summary=summary.scalar(name, value))  # type: ignore[no-untyped-call]
+        self._write(step=step, summary=_summaries().scalar(name, value))
 
     def picture(self, name: str, pixels: Any, step: int) -> None:
         """``(H, W, 3)`` uint8."""
-        from torch.utils.tensorboard import summary
-
-        made = summary.image(name, pixels, dataformats="HWC")  # type: ignore[no-untyped-call]
-        self._write(step=step, summary=made)
+        self._write(step=step, summary=_summaries().image(name, pixels, dataformats="HWC"))
 
     def histogram(self, name: str, values: Any, step: int) -> None:
         """How often each value occurs: a flat array or tensor, finite."""
-        from torch.utils.tensorboard import summary
-
-        made = summary.histogram(name, values, BINS)  # type: ignore[no-untyped-call]
-        self._write(step=step, summary=made)
+        self._write(step=step, summary=_summaries().histogram(name, values, BINS))
 
     def text(self, name: str, words: str, step: int) -> None:
         """Markdown."""
-        from torch.utils.tensorboard import summary
-
-        self._write(step=step, summary=summary.text(name, words))  # type: ignore[no-untyped-call]
+        self._write(step=step, summary=_summaries().text(name, words))
 
     def _write(self, **event: Any) -> None:
         from tensorboard.compat.proto.event_pb2 import Event
@@ -93,3 +82,10 @@ class EventFile:
             if not self._failing:  # said once an outage
                 _log.warning("events for TensorBoard are lost: %s: %s", self.path, error.strerror or error)
             self._failing = True
+
+
+def _summaries() -> Any:
+    """What makes summaries of values; imported when the first is made, for it takes a second."""
+    from torch.utils.tensorboard import summary
+
+    return summary

@@ -78,8 +78,8 @@ class Lives:
         return max((line["step"] for line in read_metrics(self.run / "metrics.jsonl")), default=0)
 
     def close(self) -> None:
-        self._nursery.stdin.close()
-        self._nursery.wait(60)
+        with self._nursery:  # closes its pipes, which ends it, and waits for it
+            pass
 
 
 def tensors(path: Path) -> dict[str, bytes]:

@@ -45,7 +45,7 @@ def start(*words: str, ranks: int, cwd: Path) -> list[subprocess.Popen[str]]:
 
 def finish(processes: list[subprocess.Popen[str]]) -> list[tuple[str, str]]:
     """What each said, on stdout and on stderr."""
-    return [process.communicate(timeout=100) for process in processes]
+    return [process.communicate(timeout=500) for process in processes]
 
 
 @pytest.fixture
@@ -86,6 +86,7 @@ def test_only_a_launcher_of_several_processes_makes_them_join(monkeypatch, varia
 # ---------------------------------------------------------------------------------------------- two processes
 
 
+@pytest.mark.timeout(600)
 def test_two_processes_have_the_gradients_of_one_to_1e_10(config, tmp_path):
     """With each term whose batch means the processes share: content, grid, and motion for films."""
     whole = replace(config, batch_size=4, temporal=True)
