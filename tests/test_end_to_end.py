@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import ExifTags, Image
 from fast_nst.checkpoint import load_checkpoint
 from fast_nst.cli import main as command
 from fast_nst.images import load_image
+from fast_nst.inference.folded_net import FoldedNet
 from fast_nst.losses import gram_matrix
 from fast_nst.transform_net import TransformNet
 from fast_nst.vgg import load_vgg
@@ -74,17 +76,23 @@ def test_training_and_inference_feed_the_network_the_same_tensor(here, train, mo
     Path("photos").mkdir()
     Image.fromarray(noise).save("photos/photo.jpg", exif=turned, quality=80)
     fed: list[torch.Tensor] = []
-    forward = TransformNet.forward
 
-    def recorded(network: TransformNet, images: torch.Tensor) -> torch.Tensor:
-        fed.extend(images.detach().clone(memory_format=torch.contiguous_format))
-        return forward(network, images)
+    def recorded(forward: Callable[..., torch.Tensor]) -> Callable[..., torch.Tensor]:
+        def record(network: torch.nn.Module, images: torch.Tensor) -> torch.Tensor:
+            fed.extend(images.detach().clone(memory_format=torch.contiguous_format))
+            return forward(network, images)
+
+        return record
 
     monkeypatch.setattr("fast_nst.training.journal.Journal.preview", lambda *_, **__: None)
-    monkeypatch.setattr(TransformNet, "forward", recorded)
+    for kind in (TransformNet, FoldedNet):
+        monkeypatch.setattr(kind, "forward", recorded(kind.forward))
     assert command.main([*train, "--steps", "2"]) == 0
     trained, fed[:] = list(fed), []
-    assert command.main(["stylize", "photos/photo.jpg", "--style", "dots.safetensors"]) == 0
+    assert (
+        command.main([*["stylize", "photos/photo.jpg", "--style", "dots.safetensors", "--backend", "torch"]])
+        == 0
+    )
     (stylized,) = fed
     assert len(trained) == 2 * 4
     assert trained[0].dtype == stylized.dtype == torch.float32

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import av
 import pytest
-from fast_nst.cli.jobs import Job, camera_of, plan
 from PIL import Image
 
 from fast_nst.cli import stylize as command
 from fast_nst.config import FilmConfig, LiveConfig, StylizeConfig
 from fast_nst.errors import InputError
+from fast_nst.inference.jobs import Job, camera_of, plan
 
 SCRIPT = Path(__file__).parents[2] / "stylize.py"
 

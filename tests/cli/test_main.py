@@ -62,7 +62,8 @@ def test_the_package_can_be_run():
 @pytest.fixture
 def bundle(monkeypatch, style):
     """The test's style, as the only bundled one."""
-    monkeypatch.setattr("fast_nst.checkpoint.bundled_styles", lambda: {"dots": Path(style)})
+    for module in ("checkpoint", "style_files"):
+        monkeypatch.setattr(f"fast_nst.{module}.bundled_styles", lambda: {"dots": Path(style)})
 
 
 @pytest.mark.usefixtures("bundle")

@@ -557,7 +557,7 @@ def test_a_source_without_pictures_does_not_stop_the_others(stylize, picture, he
     assert [json.loads(line)["output"] for line in answer.out] == [None, None, "a_dots.png"]
     assert len(answer.errors) == 2
     assert answer.errors[0] == "error: no file matches *.webp"
-    assert answer.errors[1].startswith("error: no pictures in the folder empty; ")
+    assert answer.errors[1].startswith("error: no pictures in the folder empty, nor films; ")
     assert answer.err[-1] == "2 of 3 pictures failed"
 
 
