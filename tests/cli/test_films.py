@@ -18,6 +18,7 @@ from fast_nst.cli import stylize as command
 from fast_nst.config import FilmConfig, LiveConfig, StylizeConfig
 from fast_nst.errors import InputError
 from fast_nst.inference.jobs import Job, camera_of, plan
+from fast_nst.inference.stylizer import Stylizer
 
 SCRIPT = Path(__file__).parents[2] / "stylize.py"
 
@@ -32,10 +33,11 @@ def frames(path: Path | str) -> int:
         return sum(1 for _ in film.decode(video=0))
 
 
-def test_a_film_is_painted_into_the_current_folder(stylize, clip, here):
+def test_a_film_is_painted_into_the_current_folder(stylize, clip, here, style):
+    headline = f"dots, {Stylizer.load(style)}"
     clip("in/clip.mp4")
     answer = stylize("in/clip.mp4")
-    assert (answer.code, answer.out, answer.err) == (0, ["clip_dots.mp4"], ["dots, cpu fp32"])
+    assert (answer.code, answer.out, answer.err) == (0, ["clip_dots.mp4"], [headline])
     assert frames("clip_dots.mp4") == 10
 
 
