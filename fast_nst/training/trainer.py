@@ -106,7 +106,7 @@ class Trainer:
         """the last validation: the weighted terms, their sum as ``objective``, and the step"""
         self.compiling = False
         """whether the step in progress is one that compiles first, for a minute or two"""
-        self._slowed, self._setbacks = 1.0, 0
+        self._slowed, self._setbacks, self._lost_at = 1.0, 0, 0
         self._stop_asked = self._stop = self._save_asked = False
         self._names: deque[list[str]] = deque(maxlen=LOST)  # photographs of the last batches
         if config.resume:
@@ -248,7 +248,7 @@ class Trainer:
         step, names = self.step, ", ".join(name for batch in self._names for name in batch)
         setbacks, slowed = self._setbacks + 1, self._slowed / 2
         self._load()
-        self._setbacks, self._slowed = setbacks, slowed
+        self._setbacks, self._slowed, self._lost_at = setbacks, slowed, step
         lost = f"the loss or its gradient was not finite, or far above the usual, at step {step}"
         if setbacks == LOST:
             raise TrainingError(
@@ -275,7 +275,7 @@ class Trainer:
     def _saved(self) -> bool:
         """Save the state, with the checkpoint if asked; False if the state is not fit to be kept."""
         self._share_bad()
-        sound, self._setbacks = True, 0
+        sound, self._setbacks = True, self._setbacks if self.step <= self._lost_at else 0
         if self.ranks.first:
             try:
                 self.folder.try_to_save(self.save if self._save_asked else self.save_state)

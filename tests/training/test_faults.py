@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
@@ -178,12 +178,13 @@ def test_a_run_told_to_end_at_twenty_moments_saves_within_two_steps_or_five_seco
 
 
 def spoil(trainer: Trainer, what: str, step: int) -> None:
-    """A NaN or an infinity in the loss, a gradient, a weight or an input of one step."""
+    """A NaN or an infinity in the loss, a gradient, a weight or an input of one step, once."""
     network, first = trainer.network, next(trainer.network.parameters())
     value = torch.inf if step % 2 else torch.nan
+    left = [True]
 
     def now() -> bool:
-        return trainer.step + 1 == step
+        return trainer.step + 1 == step and bool(left) and left.pop()
 
     def loss(_: nn.Module, __: object, terms):
         return terms._replace(style=terms.style * value) if now() else None
@@ -284,6 +285,26 @@ def test_a_run_that_goes_back_while_the_disk_is_full_goes_on(config):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert load_checkpoint(config.out).about["steps"] == 9
+
+
+def test_a_run_that_is_lost_again_and_again_ends_also_while_the_disk_is_full(config, monkeypatch):
+    trainer = Trainer(replace(config, steps=9, save_every=3))
+    trainer.network.register_forward_pre_hook(
+        lambda _, images: (images[0] * torch.nan,) if trainer.step >= 4 else None
+    )
+    save, refused = trainer.folder.try_to_save, []
+
+    def full_after_going_back(write: Callable[[], None]) -> None:
+        if trainer._setbacks and trainer.step == 3:
+            refused.append(True)
+            trainer.folder.behind = True
+        else:
+            save(write)
+
+    monkeypatch.setattr(trainer.folder, "try_to_save", full_after_going_back)
+    with pytest.raises(InputError, match="3 times over"):
+        list(trainer)
+    assert refused
 
 
 def test_a_run_whose_folder_is_removed_makes_it_again(config):
