@@ -115,10 +115,9 @@ def test_on_a_real_layer_the_objective_and_its_gradient_are_those_of_the_paper(s
 
 def test_with_means_both_terms_are_means_over_activations_and_gram_entries():
     image, photo, painting = torch.rand(3, 3, 8, 8, dtype=torch.float64)
-    config = replace(
-        CONFIG, scaling="means", content_layers=("a",), content_layer_weights=(), style_layers=("a",)
-    )
-    loss = GatysLoss(Given(), painting, replace(config, style_layer_weights=()))
+    one = {f"{kind}_layers": ("a",) for kind in ("content", "style")}
+    one |= {f"{kind}_layer_weights": () for kind in ("content", "style")}
+    loss = GatysLoss(Given(), painting, replace(CONFIG, scaling="means", **one))
     terms = loss(image[None], loss.content_target(photo[None]))
     torch.testing.assert_close(terms.content, 0.7 * (image - photo).square().mean())
     f, a = image.flatten(1), painting.flatten(1)
