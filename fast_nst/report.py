@@ -247,5 +247,5 @@ def plot_losses(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     axes.set(xlabel="step", ylabel="weighted loss", yscale="log")
     axes.grid(alpha=0.3)
     if axes.lines:
-        axes.legend()
+        axes.legend(loc="upper right")  # "best" looks at every point
     figure.savefig(path, dpi=110)

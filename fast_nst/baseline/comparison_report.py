@@ -144,7 +144,7 @@ def _plot_speed(rows: list[SpeedRow], path: Path) -> None:
         bars = axes.bar(places, seconds, width, color=COLOURS[i], label=label)
         axes.bar_label(bars, [f"{s:.2g}" if s < 10 else f"{s:.0f}" for s in seconds], fontsize=7)
     axes.set(yscale="log", ylabel="seconds", xticks=range(len(rows)), xticklabels=names)
-    axes.legend(fontsize=8)
+    axes.legend(fontsize=8, loc="upper left")
     figure.savefig(path, dpi=100)
 
 

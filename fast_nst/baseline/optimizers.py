@@ -19,7 +19,7 @@ Bounds = tuple[float, float]
 SUFFICIENT = 1e-4
 # The first step, of the root mean square of a pixel's change: there is no curvature yet to size it by. It is
 # large, since a trial too long is not lost: what it tells of the curvature is kept.
-FIRST_STEP = 0.3
+FIRST_STEP = 0.2
 # Refused trials in a row after which the memory is no longer believed.
 PATIENCE = 4
 

@@ -71,5 +71,5 @@ def plot_curves(
             axes.axhline(value, color="black", linestyle=(":", "-.", "--")[i % 3], linewidth=1.2, label=label)
         axes.set(title=title, xlabel="iteration", ylabel=ylabel, yscale="log")
         axes.grid(alpha=0.3, which="both")
-        axes.legend(fontsize=8)
+        axes.legend(fontsize=8, loc="upper right")
     figure.savefig(path, dpi=100)

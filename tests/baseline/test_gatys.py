@@ -46,7 +46,7 @@ def pictures(picture) -> tuple[Tensor, Tensor]:
             "objective": "gatys",
             "pooling": "average",
             "activations": "normalised",
-            "content_weight": 1e-3,
+            "content_weight": 1e-5,
             "tv_weight": 0,
         },
         {"optimizer": "adam", "learning_rate": 0.05},

@@ -125,10 +125,10 @@ def test_flags_override_a_file_and_a_file_a_preset(said, here, monkeypatch):
 def test_a_preset_may_stand_in_the_file(said, here, monkeypatch):
     seen = []
     monkeypatch.setattr(optimize, "_run", lambda optimizer, config, out: seen.append(config) or 0)
-    (here / "run.toml").write_text('preset = "sharma"\nsteps = 9\nvgg_weights = "vgg.safetensors"\n')
+    (here / "run.toml").write_text('preset = "sharma"\nsize = 32\nvgg_weights = "vgg.safetensors"\n')
     answer = said(optimize.main, ["photo.png", "dots.jpg", "--config=run.toml", *LAYERS])
     assert answer.code == 0, answer.err
-    assert (seen[0].preset, seen[0].content_factor, seen[0].steps) == ("sharma", 1.0, 9)
+    assert (seen[0].preset, seen[0].content_factor, seen[0].steps) == ("sharma", 1.0, 500)
 
 
 @pytest.mark.parametrize(
