@@ -406,9 +406,11 @@ def test_ctrl_c_during_a_download_keeps_what_arrived_and_the_next_command_goes_o
         return told
 
     monkeypatch.setattr(download_module, "_CHUNK", 2**16)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs us aside
     with monkeypatch.context() as patch:
         patch.setattr(train, "_download_shown", interrupted)
         assert train.main([*photographs, "--download"]) == 130
+    signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err.splitlines()[-1] == "error: interrupted"
     assert sorted(path.name for path in place.iterdir()) == ["train2017.zip.part", "train2017.zip.part.json"]
     have = (place / "train2017.zip.part").stat().st_size

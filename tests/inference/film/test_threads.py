@@ -15,7 +15,7 @@ from fast_nst.inference.film.threads import Sink, ahead
 
 
 def ours() -> int:
-    return sum(thread.name.startswith("fast-nst") for thread in threading.enumerate())
+    return sum(thread.name in ("fast-nst ahead", "fast-nst sink") for thread in threading.enumerate())
 
 
 @settings(max_examples=20, deadline=None)
