@@ -17,9 +17,9 @@ Bounds = tuple[float, float]
 
 # Armijo's constant, as in Nocedal and Wright 2006, section 3.1.
 SUFFICIENT = 1e-4
-# The first step, of the root mean square of a pixel's change: there is no curvature yet to size it by. It is
-# large, since a trial too long is not lost: what it tells of the curvature is kept.
-FIRST_STEP = 0.2
+# The first step, of the root mean square of a pixel's change: there is no curvature yet to size it by. Larger
+# ones end lower on some bounded cases, and without bounds throw the picture far outside of [0, 1].
+FIRST_STEP = 0.05
 # Refused trials in a row after which the memory is no longer believed.
 PATIENCE = 4
 

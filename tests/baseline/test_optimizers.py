@@ -120,8 +120,8 @@ def test_lbfgs_paints_as_well_as_scipy_with_as_many_evaluations(picture, start):
     def function(x: Tensor) -> Tensor:
         return loss(x, target).total
 
-    ours = min(descend(LBFGS(begin, bounds=(0, 1)), function, 80))
-    assert ours <= 1.05 * scipy_reaches(function, begin, 80, bounded=True)
+    ours = min(descend(LBFGS(begin, bounds=(0, 1)), function, 40))
+    assert ours <= 1.05 * scipy_reaches(function, begin, 40, bounded=True)
 
 
 @pytest.mark.weights
