@@ -40,16 +40,20 @@ def judged(name: str, steps: int, network: nn.Module, measure: Validation) -> No
 
 def plainly(trainer: Trainer, seconds: float) -> tuple[nn.Module, int]:
     """The plain loop for that long, and how many steps it took."""
+    assert isinstance(trainer.config, TrainConfig)
     config = dataclasses.replace(
         trainer.config, image_size=SIZE, photo_size=None, start_size=None, start_steps=None
     )
-    objective: PerceptualLoss = trainer.learner.objective
+    objective = trainer.learner.objective
+    assert isinstance(objective, PerceptualLoss)
     painting = load_image(config.style, short_side=config.style_size).to(trainer.device)
     torch.manual_seed(config.seed)
     loop = PlainLoop(objective.features, painting, config.batch_size)
     loop.network.to(trainer.device)
     steps, began = 0, time.perf_counter()
-    with build_batches(config, trainer.photos, trainer.ranks, 0, {}) as batches:
+    with build_batches(
+        config, trainer.photos, trainer.ranks, 0, {}, photo_size=round(SIZE * 9 / 8)
+    ) as batches:
         for batch in batches:
             loop(as_images(batch.images, trainer.device).contiguous())
             steps += 1

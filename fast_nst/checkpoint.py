@@ -21,29 +21,42 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from fast_nst.config import NetworkConfig, UpscaleNetConfig
 from fast_nst.errors import first_line
 from fast_nst.plain import to_dict
 from fast_nst.style_files import (
     FORMAT,
     KEY,
+    STYLE,
+    UPSCALER,
     CheckpointError,
     bundled_styles,
     find_style,
+    find_upscaler,
     network_of,
     read_about,
+    upscaler_of,
 )
 from fast_nst.transform_net import TransformNet
+from fast_nst.upscale_net import UpscaleNet
 
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "Network",
+    "UpscalerCheckpoint",
     "bundled_styles",
     "find_style",
+    "fresh_network",
     "load_checkpoint",
+    "load_trained",
+    "load_upscaler",
     "read_tensors",
     "save_checkpoint",
     "write_tensors",
 ]
+
+Network = TransformNet | UpscaleNet
 
 
 @dataclass(frozen=True)
@@ -56,6 +69,19 @@ class Checkpoint:
     @property
     def style(self) -> str:
         return str(self.about.get("style", "unnamed"))
+
+
+@dataclass(frozen=True)
+class UpscalerCheckpoint:
+    """A trained network that enlarges pictures, ready for inference, and what its file says of it."""
+
+    network: UpscaleNet
+    about: dict[str, Any]
+
+
+def fresh_network(config: NetworkConfig | UpscaleNetConfig) -> Network:
+    """A fresh network of either kind."""
+    return UpscaleNet(config) if isinstance(config, UpscaleNetConfig) else TransformNet(config)
 
 
 def digest(tensors: Mapping[str, Tensor]) -> str:
@@ -118,9 +144,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, about
 
 
-def save_checkpoint(
-    path: Path, network: TransformNet, about: Mapping[str, Any], *, half: bool = True
-) -> None:
+def save_checkpoint(path: Path, network: Network, about: Mapping[str, Any], *, half: bool = True) -> None:
     """Write what inference needs: the weights, in fp16 when ``half``, and the config that rebuilds them.
 
     Raises:
@@ -135,20 +159,46 @@ def save_checkpoint(
         if half and tensor.is_floating_point() and torch.isfinite(halved := tensor.half()).all():
             tensors[name] = halved
     versions = {"torch": torch.__version__, "python": platform.python_version()}
-    write_tensors(path, tensors, {**about, "network": to_dict(network.config), "versions": versions})
+    kind = UPSCALER if isinstance(network, UpscaleNet) else STYLE
+    write_tensors(path, tensors, {**about, kind: to_dict(network.config), "versions": versions})
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
     """A trained style from its file, in fp32 on the CPU, in evaluation mode.
 
     Raises:
-        CheckpointError: the file is missing, damaged, not ours, or its tensors do not fit its own config.
+        CheckpointError: the file is missing, damaged, not ours, no style, or its tensors do not fit its own
+            config.
     """
-    path = Path(path)
-    tensors, about = read_tensors(path)
-    config = network_of(path, about)
+    tensors, about = read_tensors(Path(path))
+    config = network_of(Path(path), about)
     with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
         network = TransformNet(config)
+    _fill(network, tensors, path)
+    return Checkpoint(network, about)
+
+
+def load_upscaler(path: str | Path) -> UpscalerCheckpoint:
+    """A trained network that enlarges pictures, from its file; as `load_checkpoint`."""
+    tensors, about = read_tensors(Path(path))
+    network = UpscaleNet(upscaler_of(Path(path), about))
+    _fill(network, tensors, path)
+    return UpscalerCheckpoint(network, about)
+
+
+def load_trained(name: str | Path, config: NetworkConfig | UpscaleNetConfig) -> Network:
+    """A trained network of the kind that a config is of, by its bundled name or its file.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+    if isinstance(config, UpscaleNetConfig):
+        return load_upscaler(find_upscaler(name)).network
+    return load_checkpoint(find_style(name)).network
+
+
+def _fill(network: Network, tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Put the weights in their places, and the network in evaluation mode."""
     wanted = network.state_dict()
     for name in sorted({*wanted, *tensors}):
         if name not in tensors or name not in wanted:
@@ -159,4 +209,4 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         if not torch.isfinite(tensors[name]).all():
             raise CheckpointError(f"{path}: {name} is not finite; the training that wrote it went wrong")
     network.load_state_dict({name: t.to(wanted[name].dtype) for name, t in tensors.items()}, assign=True)
-    return Checkpoint(network.eval().requires_grad_(False), about)
+    network.eval().requires_grad_(False)

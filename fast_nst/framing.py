@@ -1,7 +1,7 @@
-"""How a picture is extended before the network sees it. Plain numbers: nothing here imports torch.
+"""How a picture is extended before a network sees it. Plain numbers: nothing here imports torch.
 
-The network halves the picture twice and gives it back at its own size, for every size from 1 x 1: the picture
-is extended by reflection on the right and at the bottom, and the result cropped.
+A style's network halves the picture twice and gives it back at its own size, for every size from 1 x 1: the
+picture is extended by reflection on the right and at the bottom, and the result cropped.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_nst.config import NetworkConfig
+from fast_nst.config import NetworkConfig, UpscaleNetConfig
 
 __all__ = ["MIN_SIZE", "Frame", "frame", "mirrored", "whole"]
 
@@ -31,7 +31,7 @@ class Frame(NamedTuple):
     bottom: int
 
 
-def frame(config: NetworkConfig, height: int, width: int) -> Frame:
+def frame(config: NetworkConfig | UpscaleNetConfig, height: int, width: int) -> Frame:
     """What the network of this config needs around a picture of ``height`` x ``width``, both at least 1."""
     margin = MARGIN_PER_BLOCK * config.blocks if config.padding == "paper" else 0
     stride = whole(config)
@@ -39,9 +39,9 @@ def frame(config: NetworkConfig, height: int, width: int) -> Frame:
     return Frame(margin, margin + right, margin, margin + bottom)
 
 
-def whole(config: NetworkConfig) -> int:
+def whole(config: NetworkConfig | UpscaleNetConfig) -> int:
     """What the sides of an extended picture are multiples of."""
-    return STRIDE if config.alignment == "pad" else 1
+    return STRIDE if isinstance(config, NetworkConfig) and config.alignment == "pad" else 1
 
 
 def mirrored(size: int, before: int, after: int) -> NDArray[np.int64]:

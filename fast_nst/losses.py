@@ -169,6 +169,8 @@ class PerceptualLoss(nn.Module):
             square of batch means is then that of the whole batch.
     """
 
+    terms = LossTerms
+
     def __init__(
         self,
         features: VGGFeatures,

@@ -10,18 +10,64 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from fast_nst.events import EventFile, append
 
-__all__ = ["RunLog", "StepReport", "Stopwatch", "plot_losses", "read_metrics", "read_records"]
+__all__ = ["RunLog", "StepReport", "Stopwatch", "TaskReport", "UpscaleReport"]
+__all__ += ["plot_losses", "read_metrics", "read_records"]
 
 _log = logging.getLogger("fast_nst")
 
 
+class Report:
+    """What a reported step of any run says. The losses are weighted terms of that step's photographs."""
+
+    terms: ClassVar[tuple[str, ...]]
+    """names of the losses"""
+    shown: ClassVar[tuple[str, ...]]
+    """those that a person is told"""
+    measures: ClassVar[tuple[str, ...]] = ("validation",)
+    """names of what is only known at some steps"""
+    digits: ClassVar[int] = 4
+    """decimals of the losses"""
+
+    step: int
+    steps: int
+    learning_rate: float
+    elapsed: float
+    rate: float
+    remaining: float
+    unit: str
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """Every term by its name."""
+        return {name: getattr(self, name) for name in self.terms}
+
+    @property
+    def total(self) -> float:
+        return sum(self.losses.values())
+
+    @property
+    def measured(self) -> dict[str, float]:
+        """What was measured at this step, by name."""
+        return {name: value for name in self.measures if (value := getattr(self, name)) is not None}
+
+    def __str__(self) -> str:
+        told = {"loss": self.total, **{name: self.losses[name] for name in self.shown}}
+        words = [f"{name} {figure(value, self.digits)}" for name, value in told.items()]
+        words += [f"{name} {value:.4f}" for name, value in self.measured.items()]
+        words += [f"{self.rate:.2f} {self.unit}/s", f"{clock(self.remaining)} left"]
+        return "  ".join([f"step {self.step}/{self.steps}", *words])
+
+
 @dataclass(frozen=True)
-class StepReport:
-    """One reported step of a run. The losses are weighted terms of that step's photographs."""
+class StepReport(Report):
+    """One reported step of a style's training, or of the optimiser."""
+
+    terms = ("content", "style", "tv", "grid", "temporal")
+    shown = ("content", "style", "tv")
 
     step: int
     steps: int
@@ -42,22 +88,38 @@ class StepReport:
     """the objective of the averaged weights on photographs kept apart, where it was measured at this step"""
     unit: str = "photos"
 
-    @property
-    def total(self) -> float:
-        return self.content + self.style + self.tv + self.grid + self.temporal
 
-    def __str__(self) -> str:
-        measured = "" if self.validation is None else f"validation {self.validation:.4f}  "
-        return (
-            f"step {self.step}/{self.steps}  loss {figure(self.total)}  content {figure(self.content)}  "
-            f"style {figure(self.style)}  tv {figure(self.tv)}  {measured}{self.rate:.2f} {self.unit}/s  "
-            f"{clock(self.remaining)} left"
-        )
+@dataclass(frozen=True)
+class UpscaleReport(Report):
+    """One reported step of a training for super-resolution; what is not explained is as in `StepReport`."""
+
+    terms = ("feature", "pixel", "grid")
+    shown = ("feature", "pixel")
+    measures = ("validation", "psnr", "ssim")
+    digits = 6
+
+    step: int
+    steps: int
+    feature: float
+    pixel: float
+    grid: float
+    learning_rate: float
+    elapsed: float
+    rate: float
+    remaining: float
+    validation: float | None = None
+    psnr: float | None = None
+    """decibels, on the photographs kept apart"""
+    ssim: float | None = None
+    unit: str = "photos"
 
 
-def figure(loss: float) -> str:
-    """A loss with four decimals; the sums of Gatys' objective, which go into the billions, with a power."""
-    return f"{loss:.4f}" if abs(loss) < 1e5 else f"{loss:.4e}"
+TaskReport = StepReport | UpscaleReport
+
+
+def figure(loss: float, digits: int = 4) -> str:
+    """A loss with so many decimals; sums of Gatys' objective, which go into the billions, with a power."""
+    return f"{loss:.{digits}f}" if abs(loss) < 1e5 else f"{loss:.4e}"
 
 
 def clock(seconds: float) -> str:
@@ -123,16 +185,14 @@ class RunLog:
         if settings and self._board:
             self._board.text("config", f"```\n{settings}\n```", keep_through)
 
-    def write(self, report: StepReport) -> None:
+    def write(self, report: TaskReport) -> None:
         """Append one report; it is on disk for a reader at once."""
         self._pending += (json.dumps({**asdict(report), "total": report.total}) + "\n").encode()
         self._flush()
         if not self._board:
             return
-        for name in ("content", "style", "tv", "grid", "temporal", "total", "validation"):
-            value = getattr(report, name)
-            if value is not None:
-                self._board.scalar(f"loss/{name}", value, report.step)
+        for name, value in {**report.losses, "total": report.total, **report.measured}.items():
+            self._board.scalar(f"loss/{name}", value, report.step)
         self._board.scalar("learning_rate", report.learning_rate, report.step)
         self._board.scalar(f"{report.unit}_per_second", report.rate, report.step)
 
@@ -226,6 +286,8 @@ def plot_losses(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
         ("tv", "#009E73"),
         ("grid", "#CC79A7"),
         ("temporal", "#E69F00"),
+        ("feature", "#0072B2"),
+        ("pixel", "#56B4E9"),
         ("total", "#000000"),
     ):
         values = [max(float(line.get(name, 0)), floor) for line in lines]

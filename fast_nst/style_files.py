@@ -1,4 +1,8 @@
-"""Style files, as far as they can be read without torch: where they are, and what they say of themselves."""
+"""Trained networks' files, as far as they can be read without torch: where they are, and what they say.
+
+Two kinds: styles, and networks that enlarge pictures. Their metadata has the one's network under another key
+than the other's, so neither is taken for the other.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +11,11 @@ import json
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError, safe_open
 
-from fast_nst.config import NetworkConfig
+from fast_nst.config import NetworkConfig, UpscaleNetConfig
 from fast_nst.errors import InputError, first_line
 from fast_nst.plain import from_dict
 
@@ -20,14 +24,20 @@ __all__ = [
     "KEY",
     "CheckpointError",
     "bundled_styles",
+    "bundled_upscalers",
     "file_digest",
     "find_style",
+    "find_upscaler",
     "network_of",
     "read_about",
+    "upscaler_of",
 ]
+
+T = TypeVar("T")
 
 FORMAT = 1
 KEY = "fast_nst"
+STYLE, UPSCALER = "network", "upscaler"  # where the metadata of each kind has its network
 
 
 class CheckpointError(InputError):
@@ -65,12 +75,26 @@ def network_of(path: Path, about: Mapping[str, Any]) -> NetworkConfig:
         about: its metadata, as `read_about` gives it.
 
     Raises:
-        CheckpointError: a training state, or a network of a later version.
+        CheckpointError: a training state, a network that enlarges, or one of a later version.
     """
-    if "network" not in about:
-        raise CheckpointError(f"{path} holds a training state, not a style; give the checkpoint beside it")
+    if UPSCALER in about and STYLE not in about:
+        raise CheckpointError(f"{path} enlarges pictures, it is no style: fast-nst upscale takes it")
+    return _config_of(path, about, STYLE, NetworkConfig)
+
+
+def upscaler_of(path: Path, about: Mapping[str, Any]) -> UpscaleNetConfig:
+    """The network that a file of ours has for enlarging pictures; as `network_of`."""
+    if STYLE in about and UPSCALER not in about:
+        raise CheckpointError(f"{path} is a style, it does not enlarge pictures: stylize.py takes it")
+    return _config_of(path, about, UPSCALER, UpscaleNetConfig)
+
+
+def _config_of(path: Path, about: Mapping[str, Any], kind: str, config: type[T]) -> T:
+    if kind not in about:
+        what = "a style" if kind == STYLE else "a network that enlarges"
+        raise CheckpointError(f"{path} holds a training state, not {what}; give the checkpoint beside it")
     try:
-        return from_dict(NetworkConfig, about["network"])
+        return from_dict(config, about[kind])
     except InputError as error:
         raise CheckpointError(f"{path} describes a network this version does not know: {error}") from None
 
@@ -83,11 +107,28 @@ def file_digest(path: Path) -> str:
 
 def bundled_styles() -> dict[str, Path]:
     """The trained styles that come with the package, by name."""
+    return {name: path for name, path in _bundled().items() if not _enlarges(path)}
+
+
+def bundled_upscalers() -> dict[str, Path]:
+    """The networks for enlarging pictures that come with the package, by name."""
+    return {name: path for name, path in _bundled().items() if _enlarges(path)}
+
+
+def _bundled() -> dict[str, Path]:
     here = Path(__file__).resolve().parent
     for folder in (here / "checkpoints", here.parent / "checkpoints"):
         if found := {path.stem: path for path in sorted(folder.glob("*.safetensors"))}:
             return found
     return {}
+
+
+def _enlarges(path: Path) -> bool:
+    """Damaged files count as styles: whoever asks for one is told what is wrong with it."""
+    try:
+        return UPSCALER in read_about(path)
+    except CheckpointError:
+        return False
 
 
 def find_style(style: str | Path) -> Path:
@@ -96,16 +137,25 @@ def find_style(style: str | Path) -> Path:
     Raises:
         CheckpointError: neither; names the nearest bundled style.
     """
-    path, bundled = Path(style), bundled_styles()
-    if str(style) in bundled:  # before a file or folder that happens to be called so
-        return bundled[str(style)]
+    return _find(style, bundled_styles(), "style")
+
+
+def find_upscaler(model: str | Path) -> Path:
+    """The file of a network that enlarges pictures, by bundled name or path; as `find_style`."""
+    return _find(model, bundled_upscalers(), "model")
+
+
+def _find(name: str | Path, bundled: Mapping[str, Path], what: str) -> Path:
+    path = Path(name)
+    if str(name) in bundled:  # before a file or folder that happens to be called so
+        return bundled[str(name)]
     if path.suffix == ".safetensors" or path.is_file():
         if not path.is_file():
             raise CheckpointError(f"there is no checkpoint at {path}")
         return path
-    near = get_close_matches(str(style), bundled, n=1)
+    near = get_close_matches(str(name), bundled, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     raise CheckpointError(
-        f"unknown style {str(style)!r}; {hint}bundled: {', '.join(bundled) or 'none'}; "
+        f"unknown {what} {str(name)!r}; {hint}bundled: {', '.join(bundled) or 'none'}; "
         "or give a .safetensors file"
     )

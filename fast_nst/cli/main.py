@@ -14,7 +14,7 @@ from fast_nst.cli.common import DONE, USAGE, say
 __all__ = ["main"]
 
 COMMANDS = {
-    "train": "train a style network from one painting",
+    "train": "train a style network from one painting, or a network that enlarges",
     "stylize": "stylise pictures with a trained style",
     "styles": "list the bundled styles",
     "import": "make a style of another project's trained network",

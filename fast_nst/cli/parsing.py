@@ -21,7 +21,7 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from fast_nst.errors import InputError
 from fast_nst.plain import from_dict
 
-__all__ = ["parse", "parse_with_sources"]
+__all__ = ["parse", "parse_one_of", "parse_with_sources"]
 
 T = TypeVar("T")
 _registry = ConstructorRegistry()
@@ -37,6 +37,35 @@ def parse(config: type[T], arguments: Sequence[str], *, prog: str, description: 
     command = _command(config)
     _split(arguments, _known_flags(command))  # in one line, what is unknown; the parser wants their order
     return _settings(config, _run(command, config, arguments, prog, description))
+
+
+def parse_one_of(
+    configs: Mapping[str, type[T]], flag: str, arguments: Sequence[str], *, prog: str, description: str
+) -> T:
+    """As `parse`, for a command whose flags depend on the value of one of them.
+
+    Args:
+        configs: by the value of that flag; the first one where neither the command line nor the file of
+            ``--config`` gives it.
+
+    Raises:
+        InputError: as `parse`; a flag that belongs to another value is told to.
+    """
+    name = _value_of(flag, f"one of {', '.join(configs)}", arguments)
+    if name is None and (file := _value_of("--config", "a file: --config run.toml", arguments)) is not None:
+        name = _read_toml(Path(file)).get(flag.removeprefix("--").replace("-", "_"))
+    name = next(iter(configs)) if name is None else name
+    if name not in configs:
+        raise InputError(f"{flag} must be one of {', '.join(configs)}, got {name!r}")
+    own = _known_flags(_command(configs[name]))
+    for other, config in configs.items():
+        for word in arguments:
+            typed = word.partition("=")[0].replace("_", "-")
+            if typed.startswith("--") and typed not in own and typed in _known_flags(_command(config)):
+                raise InputError(
+                    f"{typed} belongs to {flag} {other}, and this is {flag} {name}; leave it out"
+                )
+    return parse(configs[name], arguments, prog=prog, description=description)
 
 
 def parse_with_sources(
@@ -204,17 +233,21 @@ def _value_of(flag: str, kind: str, arguments: Sequence[str]) -> str | None:
     return None
 
 
+def _read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"cannot read --config {file}: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"--config {file} is not TOML: {error}") from None
+
+
 def _from_file(config: type[Any], file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """The values that a file holds, and those with all the defaults.
 
     What it leaves out and has no default stays required on the command line.
     """
-    try:
-        values = tomllib.loads(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise InputError(f"cannot read --config {file}: {error.strerror}") from None
-    except ValueError as error:
-        raise InputError(f"--config {file} is not TOML: {error}") from None
+    values = _read_toml(file)
     missing = [
         f.name
         for f in dataclasses.fields(config)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from fast_nst.cli.common import DONE, SIGNALLED, USAGE, guarded, program, put, say, stopped_by_signals
 from fast_nst.cli.progress import Progress
-from fast_nst.config import TrainConfig
+from fast_nst.config import TaskConfig, TrainConfig, UpscaleTrainConfig
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-DESCRIPTION = """Train a style network from one painting.
+TASKS: dict[str, type[TaskConfig]] = {"style": TrainConfig, "super-resolution": UpscaleTrainConfig}
+DESCRIPTION = """Train a style network from one painting, or a network that enlarges pictures.
 
   train.py --style starry.jpg --dataset photos/
   train.py --style starry.jpg --dataset coco --out starry.safetensors
   train.py --style starry.jpg --dataset photos/ --minutes 30 --preset small
   train.py --style starry.jpg --dataset photos/ --resume
+  train.py --task super-resolution --factor 4 --dataset photos/
 """
 
 
@@ -38,9 +40,9 @@ def _train(arguments: list[str]) -> int:
     if not arguments:
         say(f"{description}\n{prog} --help lists every option.")
         return USAGE
-    from fast_nst.cli.parsing import parse
+    from fast_nst.cli.parsing import parse_one_of
 
-    config = parse(TrainConfig, arguments, prog=prog, description=description)
+    config = parse_one_of(TASKS, "--task", arguments, prog=prog, description=description)
     from fast_nst.training.ranks import joined
     from fast_nst.training.trainer import Trainer
 
@@ -55,7 +57,7 @@ def _train(arguments: list[str]) -> int:
             Progress(shown, "step", done=trainer.step) as progress,
         ):
             for report in trainer:
-                losses = {name: f"{getattr(report, name):.4f}" for name in ("content", "style", "tv")}
+                losses = {name: f"{report.losses[name]:.{report.digits}f}" for name in report.shown}
                 if trainer.ranks.first:
                     progress.show(report.step, str(report), losses)
     return _end(trainer, caught, tell)

@@ -6,13 +6,18 @@ The text under a field is its help. Nothing here imports torch, so ``--help`` is
 
 from fast_nst.config.film import FilmConfig, LiveConfig
 from fast_nst.config.loss import STYLE_LAYERS, LossConfig, LossNetwork
-from fast_nst.config.network import PRESETS, NetworkConfig, Preset
+from fast_nst.config.network import PRESETS, UPSCALE_PRESETS, NetworkConfig, Preset, UpscaleNetConfig
+from fast_nst.config.run import RunConfig, Task
 from fast_nst.config.stylize import Backend, ExportConfig, Precision, StylizeConfig
 from fast_nst.config.train import TrainConfig
+from fast_nst.config.upscale import ReconstructionConfig, UpscaleLoss, UpscaleTrainConfig
+
+TaskConfig = TrainConfig | UpscaleTrainConfig
 
 __all__ = [
     "PRESETS",
     "STYLE_LAYERS",
+    "UPSCALE_PRESETS",
     "Backend",
     "ExportConfig",
     "FilmConfig",
@@ -22,6 +27,13 @@ __all__ = [
     "NetworkConfig",
     "Precision",
     "Preset",
+    "ReconstructionConfig",
+    "RunConfig",
     "StylizeConfig",
+    "Task",
+    "TaskConfig",
     "TrainConfig",
+    "UpscaleLoss",
+    "UpscaleNetConfig",
+    "UpscaleTrainConfig",
 ]

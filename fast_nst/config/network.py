@@ -7,9 +7,18 @@ from typing import Literal
 
 from fast_nst.errors import InputError
 
-__all__ = ["PRESETS", "NetworkConfig", "Preset", "flag"]
+__all__ = [
+    "PRESETS",
+    "UPSCALE_PRESETS",
+    "NetworkConfig",
+    "Preset",
+    "UpscaleNetConfig",
+    "UpscalePreset",
+    "flag",
+]
 
 Preset = Literal["default", "small", "tiny", "paper"]
+UpscalePreset = Literal["modern", "x4", "x8"]
 
 
 def flag(name: str) -> str:
@@ -54,4 +63,60 @@ PRESETS: dict[str, NetworkConfig] = {
     "small": NetworkConfig(widths=(16, 32, 64)),
     "tiny": NetworkConfig(widths=(8, 16, 32)),
     "paper": NetworkConfig(norm="batch", upsample="paper", padding="paper", output="tanh"),
+}
+
+
+@dataclass(frozen=True)
+class UpscaleNetConfig:
+    """The super-resolution network (Johnson et al. 2016, supplementary material, table 2)."""
+
+    factor: int = 4
+    """how many times wider and higher the result is: 2, 4 or 8"""
+    width: int = 64
+    """channels of every map"""
+    # The supplementary table has four, the main text says five.
+    blocks: int = 4
+    """residual blocks"""
+    kernel: int = 9
+    """side of the first convolution's kernel, and of the last one's where it works at the result's size"""
+    norm: Literal["none", "batch"] = "batch"
+    """the paper has batch norm; without a norm, contrast passes through as it is"""
+    upsample: Literal["paper", "tied", "shuffle"] = "paper"
+    """fractionally-strided convolutions: the paper's 3x3, or 4x4 tied to nearest x2 + 3x3; or one 3x3 to a
+    value for each pixel of the result, which are then put in their places"""
+    padding: Literal["zero", "reflect"] = "zero"
+    """what lies beyond the border"""
+    base: Literal["none", "bicubic"] = "none"
+    """what the network's result is added to: nothing, or the bicubic enlargement of its input"""
+    output: Literal["linear", "tanh"] = "tanh"
+    """what follows the last convolution"""
+    tanh_scale: float = 0.588
+    """half the range of the scaled tanh, in units of the picture's range"""
+
+    def __post_init__(self) -> None:
+        if self.factor not in (2, 4, 8):
+            raise InputError(f"--factor must be 2, 4 or 8, got {self.factor}")
+        if not 1 <= self.width <= 4096:
+            raise InputError(f"width must lie between 1 and 4096, got {self.width}")
+        if not 0 <= self.blocks <= 100:
+            raise InputError(f"--blocks must lie between 0 and 100, got {self.blocks}")
+        if self.kernel not in (3, 5, 7, 9):
+            raise InputError(f"kernel must be 3, 5, 7 or 9, got {self.kernel}")
+        if not 0 < self.tanh_scale < float("inf"):
+            raise InputError(f"tanh_scale must be a finite number above 0, got {self.tanh_scale}")
+
+
+UPSCALE_PRESETS: dict[str, UpscaleNetConfig] = {
+    "x4": UpscaleNetConfig(factor=4),
+    "x8": UpscaleNetConfig(factor=8),
+    # All work is done at the small size, and what is learnt is what bicubic interpolation lacks.
+    "modern": UpscaleNetConfig(
+        blocks=8,
+        kernel=3,
+        norm="none",
+        upsample="shuffle",
+        padding="reflect",
+        base="bicubic",
+        output="linear",
+    ),
 }

@@ -1,4 +1,4 @@
-"""Training."""
+"""Training a style."""
 
 from __future__ import annotations
 
@@ -7,67 +7,35 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fast_nst.config.loss import LossConfig, LossNetwork
-from fast_nst.config.network import PRESETS, NetworkConfig, Preset, flag
-from fast_nst.config.stylize import Precision
+from fast_nst.config.loss import LossConfig
+from fast_nst.config.network import PRESETS, NetworkConfig, Preset
+from fast_nst.config.run import RunConfig, Task
 from fast_nst.errors import InputError
 
 __all__ = ["TrainConfig"]
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """Train a style network from one painting and a folder of photographs."""
+class _Painting:
+    """What comes first: fields of bases stand in the order of the bases, from the last to the first."""
 
     style: Path
     """the painting"""
-    dataset: str
-    """photographs: a folder (sub-folders too), a .zip read in place, or the word coco"""
-    out: Path | None = None
-    """the checkpoint to write [default: STYLE.safetensors]"""
-    run: Path | None = None
-    """folder for state, logs and previews [default: runs/STYLE]"""
-    resume: bool = False
-    """go on from the last saved state of the run folder"""
-    overwrite: bool = False
-    """replace an existing checkpoint and start the run folder afresh"""
 
-    # Johnson et al. 2016, section 4.1: 40,000 steps of 4 at 256 x 256, Adam with learning rate 1e-3.
-    steps: int = 40_000
-    """optimiser steps"""
-    minutes: float | None = None
-    """stop after this many minutes, even before --steps; the learning rate decays to fit"""
-    batch_size: int = 4
-    """photographs in a step"""
-    image_size: int = 256
-    """side of the square training crops, pixels"""
-    # A step on crops of 128 costs a quarter of one on 256, and teaches nearly all of a style; but what is
-    # trained on small crops alone is off on large pictures, so the last steps take the full size.
-    start_size: int | None = None
-    """side of the crops of a first, quicker stage, pixels [default: no such stage]"""
-    start_steps: int | None = None
-    """steps of that first stage"""
-    photo_size: int | None = None
-    """shorter side to which photographs are reduced before cropping [default: 9/8 of --image-size]"""
+
+# Steps, batch, size and learning rate are those of Johnson et al. 2016, section 4.1.
+@dataclass(frozen=True)
+class TrainConfig(RunConfig, _Painting):
+    """Train a style network from one painting and a folder of photographs."""
+
+    task: Task = "style"
+    """what is learnt; --task super-resolution --help lists the options of that"""
     style_size: int = 384
     """shorter side of the painting, pixels: larger makes larger brush strokes"""
-    max_images: int | None = None
-    """use at most this many photographs of the dataset"""
-    max_bad: float = 0.01
-    """stop when more than this share of the photographs cannot be read"""
-    validation: Path | None = None
-    """folder or zip of photographs to measure progress with [default: some of the dataset are kept apart]"""
-    validation_images: int = 32
-    """how many photographs to measure with, at most a tenth of the dataset where they are taken from it"""
-    download: bool = False
-    """with --dataset coco: download it when it is not there (19 GB)"""
-
     preset: Preset = "default"
     """network: full, half or quarter width, or the paper's own"""
     upsample: Literal["preset", "tied", "free", "paper"] = "preset"
     """fractionally-strided kernels, where they are to differ from the preset's"""
-    warm_start: Path | None = None
-    """start from another trained style of the same network, a file or a bundled name: far fewer steps"""
 
     temporal: bool = False
     """train for films too: strokes then move with what they are on, and do not flicker; half as long again"""
@@ -75,105 +43,24 @@ class TrainConfig:
     """with --temporal: weight of the change that motion, noise and brightness do not explain"""
 
     loss: LossConfig = field(default_factory=LossConfig)
-    loss_network: LossNetwork = "vgg16"
-    """the frozen network whose features are compared"""
-    vgg_weights: Path | None = None
-    """its weights, .safetensors or .pth [default: downloaded once]"""
-    vgg_release: Literal["IMAGENET1K_V1", "IMAGENET1K_FEATURES"] = "IMAGENET1K_V1"
-    """torchvision's weights or the original Caffe ones (their normalisation differs)"""
-
-    learning_rate: float = 1e-3
-    """Adam's peak learning rate"""
-    warmup: int = 50
-    """steps over which the learning rate rises to its peak"""
-    # The paper keeps the rate constant; a cosine to zero ends at a lower loss for the same number of steps.
-    decay: Literal["cosine", "constant"] = "cosine"
-    """how the learning rate falls to the end of the run"""
-
-    # With a rate that falls to zero the last weights are the better ones: 1.873 against 1.898 with 0.05, on
-    # photographs kept apart after 1,780 steps (benchmarks/equal_time.py).
-    averaging: float = 0.0
-    """the checkpoint holds the weights averaged over this share of the steps taken; 0: the last ones"""
-
-    save_every: int = 500
-    """steps between saved states"""
-    report_every: int = 10
-    """steps between reports; reading a loss waits for the device"""
-    preview_every: int = 500
-    """steps between previews, besides early ones"""
-    validate_every: int = 500
-    """steps between measurements of the objective on the photographs kept apart"""
-    seed: int = 0
-    """of the weights, the order of the photographs and their crops"""
-    device: str = "auto"
-    """auto, cpu, cuda, mps, xpu, cuda:1 …"""
-    precision: Precision = "auto"
-    """arithmetic of the convolutions; auto takes bf16 where the device has units for it"""
-    compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile; auto takes it where a compiler exists and the run is long enough to pay for it"""
-    workers: int = 2
-    """threads that read photographs"""
-    max_pixels: int = 110_000_000
-    """refuse a painting or photograph with more pixels than this before decoding it"""
-    licence: str | None = None
-    """written into the checkpoint, such as MIT; yours to choose if the painting is yours or free"""
 
     def __post_init__(self) -> None:
-        for name in ("style", "out", "run", "warm_start", "vgg_weights", "validation"):
-            if isinstance(value := getattr(self, name), str):
-                object.__setattr__(self, name, Path(value))
-        at_least = {"steps": 1, "batch_size": 1, "image_size": 32, "style_size": 32, "save_every": 1}
-        at_least |= {
-            "report_every": 1,
-            "preview_every": 1,
-            "validate_every": 1,
-            "validation_images": 0,
-            "warmup": 0,
-            "workers": 0,
-            "seed": 0,
-            "max_pixels": 1,
-        }
-        for name, least in at_least.items():
-            if getattr(self, name) < least:
-                raise InputError(f"{flag(name)} must be at least {least}, got {getattr(self, name)}")
-        if self.seed >= 2**63:
-            raise InputError(f"--seed must be below 2**63, got {self.seed}")
-        if self.image_size % 4:
-            near = round(self.image_size / 4) * 4
-            raise InputError(f"--image-size must be a multiple of 4, got {self.image_size}; take {near}")
-        self._check_stages()
-        if self.minutes is not None and not self.minutes > 0:
-            raise InputError(f"--minutes must be above 0, got {self.minutes}")
-        if self.max_images is not None and self.max_images < 1:
-            raise InputError(f"--max-images must be at least 1, got {self.max_images}")
-        if self.photo_size is not None and self.photo_size < self.image_size:
-            sizes = f"--image-size {self.image_size}, got {self.photo_size}"
-            raise InputError(f"--photo-size must be at least {sizes}: crops are cut from it")
-        if not 0 <= self.max_bad <= 1:
-            raise InputError(f"--max-bad is a share from 0 to 1, got {self.max_bad}")
+        if isinstance(self.style, str):
+            object.__setattr__(self, "style", Path(self.style))
+        super().__post_init__()
+        if self.task != "style":
+            raise InputError(f"TrainConfig is for the task style, got {self.task!r}: UpscaleTrainConfig is")
+        if self.style_size < 32:
+            raise InputError(f"--style-size must be at least 32, got {self.style_size}")
         if not 0 <= self.temporal_weight < float("inf"):
             raise InputError(
                 f"--temporal-weight must be a finite number of at least 0, got {self.temporal_weight}"
             )
-        if not 0 <= self.averaging <= 1:
-            raise InputError(f"--averaging is a share from 0 to 1, got {self.averaging}")
-        if not 0 < self.learning_rate < 1:
-            raise InputError(f"--learning-rate must lie between 0 and 1, got {self.learning_rate}")
 
-    def _check_stages(self) -> None:
-        if (self.start_size is None) != (self.start_steps is None):
-            raise InputError("--start-size and --start-steps make one stage: give both or neither")
-        if self.start_steps is None or self.start_size is None:
-            return
-        if self.minutes is not None:
-            raise InputError("--minutes and --start-steps exclude each other: a stage has its own end")
-        if not 0 < self.start_steps < self.steps:
-            raise InputError(
-                f"--start-steps must lie between 1 and --steps {self.steps}, got {self.start_steps}"
-            )
-        if self.start_size % 4 or not 32 <= self.start_size < self.image_size:
-            limits = f"at least 32 and below --image-size {self.image_size}"
-            raise InputError(f"--start-size must be a multiple of 4, {limits}, got {self.start_size}")
+    @property
+    def name(self) -> str:
+        """Of the painting."""
+        return self.style.stem.replace("_", "-")
 
     @property
     def network(self) -> NetworkConfig:

@@ -44,12 +44,14 @@ class Batch:
         step: counted from 0, over the whole run.
         images: ``(B, 3, S, S)`` uint8, contiguous: this rank's share of the global batch.
         indices, names: the photographs they were cut from, after replacement of bad ones.
+        given: likewise, what the network gets where that is not the images themselves.
     """
 
     step: int
     images: Tensor
     indices: list[int]
     names: list[str]
+    given: Tensor | None = None
 
 
 def as_images(crops: Tensor, device: torch.device) -> Tensor:
@@ -65,6 +67,7 @@ class _Shot:
     crop: Array | None
     index: int
     skipped: Mapping[int, str]
+    given: Array | None = None
 
 
 @dataclass
@@ -77,6 +80,7 @@ class _Reader:
     seed: int
     max_skips: int  # more in a row than the run may have in all: no use in looking further
     cache_bytes: int
+    given: Callable[[Array], Array] | None
     bad: dict[int, str] = field(default_factory=dict)  # so that a bad file is read once, not once an epoch
     cache: dict[int, Array] = field(default_factory=dict)
     held: int = 0
@@ -90,8 +94,9 @@ class _Reader:
                 try:
                     photo = self.photo(index)
                     height, width = photo.shape[:2]
-                    crop = crop_of(self.seed, sample.epoch, index, height, width, self.image_size)
-                    return _Shot(cut(photo, crop, self.image_size), index, skipped)
+                    place = crop_of(self.seed, sample.epoch, index, height, width, self.image_size)
+                    crop = cut(photo, place, self.image_size)
+                    return _Shot(crop, index, skipped, self.given(crop) if self.given else None)
                 except ImageReadError as error:
                     self.bad[index] = error.reason
             skipped[index] = self.bad[index]
@@ -198,6 +203,7 @@ class PhotoBatches(Iterator[Batch]):
             that are not in `source` count too.
         timeout: seconds a photograph may take before it is tried in another thread, three times over.
         ahead: batches prepared in advance.
+        given: makes what the network gets of a ``(3, S, S)`` crop, in the threads.
 
     Attributes:
         step: of the next batch.
@@ -223,6 +229,7 @@ class PhotoBatches(Iterator[Batch]):
         bad: Mapping[str, str] | None = None,
         timeout: float = 120,
         ahead: int = 4,
+        given: Callable[[Array], Array] | None = None,
     ) -> None:
         if batch_size % world_size:
             near = max(1, round(batch_size / world_size)) * world_size
@@ -238,7 +245,7 @@ class PhotoBatches(Iterator[Batch]):
         # Rounded up, so that one bad file in a small folder does not end the run; 0 tolerates none.
         self._limit = math.ceil(round(max_bad * count, 6))
         budget = free_memory() // 4 // world_size if cache_bytes == "auto" else cache_bytes
-        self._reader = _Reader(source, image_size, photo_size, seed, self._limit, budget, known)
+        self._reader = _Reader(source, image_size, photo_size, seed, self._limit, budget, given, known)
         self._pending: deque[list[_Task]] = deque()
         self._crew = _Crew(workers) if workers else None
         self._closer = weakref.finalize(self, self._crew.close) if self._crew else None
@@ -250,17 +257,20 @@ class PhotoBatches(Iterator[Batch]):
         while len(self._pending) < (self._ahead if self._crew else 1):
             self._pending.append(self._prepare(self.step + len(self._pending)))
         tasks = self._pending[0]  # taken off at the end, so that Ctrl-C while waiting loses no step
-        crops, indices = [], []
+        crops, indices, given = [], [], []
         for place in range(len(tasks)):
             shot = self._result(tasks, place)
             self._note(shot)
             assert shot.crop is not None  # else there were too many bad ones
             crops.append(shot.crop)
             indices.append(shot.index)
+            if shot.given is not None:
+                given.append(shot.given)
         self._pending.popleft()
         self.step += 1
         names = [self.source.names[index] for index in indices]
-        return Batch(self.step - 1, torch.from_numpy(np.stack(crops)), indices, names)
+        inputs = torch.from_numpy(np.stack(given)) if given else None
+        return Batch(self.step - 1, torch.from_numpy(np.stack(crops)), indices, names, inputs)
 
     def _samples(self, step: int) -> list[Sample]:
         return batch_indices(self._seed, step, self._batch_size, len(self.source.names))[self._share]

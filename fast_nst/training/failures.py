@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch.distributed as dist
 
-from fast_nst.config import TrainConfig
+from fast_nst.config import RunConfig
 from fast_nst.errors import InputError
 from fast_nst.memory import is_out_of_memory
 
@@ -20,7 +20,7 @@ class TrainingError(InputError):
 
 
 @contextmanager
-def explained(config: TrainConfig, state: Path) -> Iterator[None]:
+def explained(config: RunConfig, state: Path) -> Iterator[None]:
     """Raise a `TrainingError` for failures of a ``with`` block that are no defects.
 
     Args:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 
-from fast_nst.config import TrainConfig
+from torch import nn
+
+from fast_nst.config import RunConfig
 from fast_nst.errors import InputError, first_line
-from fast_nst.report import RunLog, StepReport
+from fast_nst.report import RunLog, TaskReport
 from fast_nst.training.photos import PhotoSource
-from fast_nst.training.previews import Previews
+from fast_nst.training.previews import Previews, Sheet, stylised
 from fast_nst.training.run_folder import RunFolder
-from fast_nst.transform_net import TransformNet
 
 __all__ = ["Journal"]
 
@@ -24,21 +25,28 @@ class Journal:
         folder: held by this process.
         photos: shown in the previews.
         step: steps taken so far; what the log has of later ones is dropped.
+        sheet: what the previews show.
     """
 
-    def __init__(self, config: TrainConfig, folder: RunFolder, photos: PhotoSource, step: int) -> None:
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        photos: PhotoSource,
+        step: int,
+        sheet: Sheet = stylised,
+    ) -> None:
         self.config = config
-        self._previews = Previews(
-            folder.path / "previews", photos, max(256, config.image_size), anew=step == 0
-        )
+        side = max(256, config.image_size)
+        self._previews = Previews(folder.path / "previews", photos, side, anew=step == 0, sheet=sheet)
         settings = (folder.path / "config.toml").read_text(encoding="utf-8")
         self._log = RunLog(folder.path, keep_through=step, settings=settings)
 
-    def write(self, report: StepReport) -> None:
+    def write(self, report: TaskReport) -> None:
         self._log.write(report)
 
-    def preview(self, network: TransformNet, step: int, *, now: bool = False) -> None:
-        """Stylise the preview photographs if it is time to, or `now`."""
+    def preview(self, network: nn.Module, step: int, *, now: bool = False) -> None:
+        """Show the preview photographs if it is time to, or `now`."""
         c = self.config
         if not (now or step in Previews.EARLY or step % c.preview_every == 0):
             return

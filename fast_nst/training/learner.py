@@ -1,4 +1,4 @@
-"""One optimiser step: photographs are painted, the pictures judged, the network corrected."""
+"""One optimiser step: photographs are painted or enlarged, the pictures judged, the network corrected."""
 
 from __future__ import annotations
 
@@ -11,14 +11,18 @@ from torch import Tensor, nn
 from fast_nst.device import autocast
 from fast_nst.errors import first_line
 from fast_nst.losses import LossTerms, PerceptualLoss
+from fast_nst.reconstruction import ReconstructionLoss, ReconstructionTerms
 from fast_nst.training.average import WeightAverage
 from fast_nst.training.clipping import GradientLimit
 from fast_nst.training.motion import Motion, motion_of
 from fast_nst.training.ranks import Ranks
 from fast_nst.training.watch import LossScale, LossWatch
 from fast_nst.transform_net import TransformNet
+from fast_nst.upscale_net import UpscaleNet
 
-__all__ = ["Learner"]
+__all__ = ["Learner", "Terms"]
+
+Terms = LossTerms | ReconstructionTerms
 
 _log = logging.getLogger("fast_nst")
 
@@ -44,8 +48,8 @@ class Learner:
 
     def __init__(
         self,
-        network: TransformNet,
-        objective: PerceptualLoss,
+        network: TransformNet | UpscaleNet,
+        objective: PerceptualLoss | ReconstructionLoss,
         *,
         averaging: float,
         temporal: float = 0.0,
@@ -65,7 +69,7 @@ class Learner:
         self.scale = LossScale(device) if precision == "fp16" else None
         self._statistics = [b for b in network.buffers() if b.is_floating_point()]  # batch norm's
         self._painter: nn.Module = ranks.wrap(network)
-        self.judge: Callable[[Tensor, Motion | None], LossTerms] = self._judge
+        self.judge: Callable[[Tensor, Tensor, Motion | None], Terms] = self._judge
         self.compile(compiled)
 
     def compile(self, compiled: bool) -> None:
@@ -73,12 +77,13 @@ class Learner:
         # Not dynamic: a run sees one or two sizes of crops, and code for any size is slower.
         self.judge = torch.compile(self._judge, dynamic=False) if compiled else self._judge
 
-    def __call__(self, images: Tensor, rate: float, step: int) -> LossTerms:
+    def __call__(self, images: Tensor, rate: float, step: int, given: Tensor | None = None) -> Terms:
         """One step with that learning rate.
 
         Args:
             images: ``(B, 3, S, S)``, RGB, [0, 1]; this process's share of the batch.
             step: of the run, counted from 1.
+            given: likewise, what the network gets; None: the images.
 
         Returns:
             The terms before the step, of the whole batch, on the device, detached.
@@ -86,10 +91,11 @@ class Learner:
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         before = [buffer.clone() for buffer in self._statistics]
-        terms = self._forward(images, self._motion(images, step) if self.temporal else None)
+        motion = self._motion(images, step) if self.temporal else None
+        terms = self._forward(images if given is None else given, images, motion)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(terms.total if self.scale is None else terms.total * self.scale.scale)
-        found = LossTerms(*self.ranks.mean(torch.stack([term.detach() for term in terms])).unbind())
+        found = type(terms)(*self.ranks.mean(torch.stack([term.detach() for term in terms])).unbind())
         # A gradient that only the loss's scale makes overflow costs this step, and is no sign of a lost run.
         forgiven = None if self.scale is None else self.scale.scale > self.scale.LEAST
         bad = self.watch(found.total, self._limited(), forgiven)
@@ -114,22 +120,23 @@ class Learner:
     def _motion(self, images: Tensor, step: int) -> Motion:
         return motion_of(self.seed, step, images, rank=self.ranks.rank, ranks=self.ranks.size)
 
-    def _forward(self, images: Tensor, motion: Motion | None) -> LossTerms:
+    def _forward(self, given: Tensor, images: Tensor, motion: Motion | None) -> Terms:
         if self.judge == self._judge:
-            return self._judge(images, motion)
+            return self._judge(given, images, motion)
         try:
-            return self.judge(images, motion)
+            return self.judge(given, images, motion)
         except torch._dynamo.exc.TorchDynamoException as error:  # no working compiler, headers or Triton
             _log.warning("torch.compile failed, going on without it: %s", first_line(error))
             self.judge = self._judge
-            return self._judge(images, motion)
+            return self._judge(given, images, motion)
 
-    def _judge(self, images: Tensor, motion: Motion | None) -> LossTerms:
+    def _judge(self, given: Tensor, images: Tensor, motion: Motion | None) -> Terms:
         with autocast(self.device, self.precision):
-            painted = self._painter(images)
-            terms: LossTerms = self.objective(painted, self.objective.content_target(images))
+            painted = self._painter(given)
+            terms: Terms = self.objective(painted, self.objective.content_target(images))
             if motion is None:
                 return terms
+            assert isinstance(terms, LossTerms)  # whatever else is learnt has no frames
             again = self._painter(motion.disturbed(images).contiguous(memory_format=torch.channels_last))
             return terms._replace(temporal=self.temporal * motion.disagreement(painted, again))
 

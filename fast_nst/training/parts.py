@@ -2,35 +2,45 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from fast_nst.checkpoint import find_style, load_checkpoint
-from fast_nst.config import TrainConfig
+from fast_nst.checkpoint import Network, fresh_network, load_trained
+from fast_nst.config import RunConfig, TrainConfig, UpscaleTrainConfig
 from fast_nst.device import has_compiler
 from fast_nst.errors import InputError
 from fast_nst.losses import PerceptualLoss
 from fast_nst.plain import to_dict
+from fast_nst.reconstruction import ReconstructionLoss
 from fast_nst.training.batches import PhotoBatches
 from fast_nst.training.coco import find_coco
 from fast_nst.training.download import Progress
 from fast_nst.training.photos import PhotoSource, hold_out, open_photos
 from fast_nst.training.ranks import Ranks
 from fast_nst.training.schedule import stage_at
-from fast_nst.transform_net import TransformNet
 from fast_nst.vgg import load_vgg
 
-__all__ = ["build_batches", "build_network", "build_objective", "choose_photos", "compiles", "recipe"]
+__all__ = [
+    "build_batches",
+    "build_network",
+    "build_objective",
+    "build_reconstruction",
+    "choose_photos",
+    "compiles",
+    "recipe",
+]
 
 # torch.compile takes about a minute on a CPU and saves about a sixth of each step.
 COMPILE_PAYS_AFTER = 500
 
 
-def compiles(config: TrainConfig, device: torch.device) -> bool:
+def compiles(config: RunConfig, device: torch.device) -> bool:
     """Whether a new run is to be compiled; ``auto`` is yes where there is a compiler and it pays."""
     if config.compile != "auto":
         return config.compile == "on"
@@ -38,7 +48,7 @@ def compiles(config: TrainConfig, device: torch.device) -> bool:
 
 
 def choose_photos(
-    config: TrainConfig, ranks: Ranks, on_download: Progress | None
+    config: RunConfig, ranks: Ranks, on_download: Progress | None
 ) -> tuple[PhotoSource, PhotoSource | None]:
     """The photographs to train on, and those to measure with, if any.
 
@@ -54,17 +64,17 @@ def choose_photos(
     return hold_out(photos, c.validation_images)
 
 
-def build_network(config: TrainConfig, device: torch.device) -> TransformNet:
-    """The network to be trained: fresh weights of the seed, or those of another style.
+def build_network(config: RunConfig, device: torch.device) -> Network:
+    """The network to be trained: fresh weights of the seed, or those of another one.
 
     Raises:
         InputError: ``warm_start`` is no checkpoint, or one of another network.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = TransformNet(config.network)
+        network = fresh_network(config.network)
     if config.warm_start is not None:
-        trained = load_checkpoint(find_style(config.warm_start)).network
+        trained = load_trained(config.warm_start, network.config)
         if trained.config != network.config:
             raise InputError(f"--warm-start {config.warm_start} is another network: {trained.config}")
         network.load_state_dict(trained.state_dict())
@@ -87,18 +97,46 @@ def build_objective(
     return PerceptualLoss(features, painting.to(device), config.loss, across=across)
 
 
+def build_reconstruction(
+    config: UpscaleTrainConfig, device: torch.device, ranks: Ranks
+) -> ReconstructionLoss:
+    """What is minimised where pictures are enlarged; to compare pixels, no loss network is loaded.
+
+    Args:
+        ranks: the processes that share each batch.
+    """
+    c, features = config, None
+    if c.loss == "feature":
+        layers = c.objective.feature_layers
+        features = load_vgg(c.loss_network, layers, file=c.vgg_weights, weights=c.vgg_release)
+        features = features.to(device).to(memory_format=torch.channels_last)
+    across = ranks.mean if ranks.size > 1 else None
+    return ReconstructionLoss(features, c.objective, factor=c.network.factor, across=across)
+
+
 def build_batches(
-    config: TrainConfig, photos: PhotoSource, ranks: Ranks, step: int, bad: Mapping[str, str]
+    config: RunConfig,
+    photos: PhotoSource,
+    ranks: Ranks,
+    step: int,
+    bad: Mapping[str, str],
+    *,
+    photo_size: int,
+    given: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
 ) -> PhotoBatches:
-    """This process's share of the batches from a step on, as large as its stage wants them."""
+    """This process's share of the batches from a step on, as large as its stage wants them.
+
+    Args:
+        photo_size: short side of the photographs that crops of this stage are cut from, pixels.
+        given: makes what the network gets of a crop; None: it gets the crop.
+    """
     c = config
-    size = stage_at(c, step).image_size
     return PhotoBatches(
         photos,
         batch_size=c.batch_size,
-        image_size=size,
-        # Small crops come from photographs as much smaller: scenes, and not flat details of them.
-        photo_size=round((c.photo_size or c.image_size * 9 / 8) * size / c.image_size),
+        image_size=stage_at(c, step).image_size,
+        photo_size=photo_size,
+        given=given,
         seed=c.seed,
         start_step=step,
         workers=c.workers,
@@ -109,7 +147,7 @@ def build_batches(
     )
 
 
-def recipe(config: TrainConfig) -> dict[str, Any]:
+def recipe(config: RunConfig) -> dict[str, Any]:
     """What a checkpoint says of how it was made: every setting that matters, and nobody's folders."""
     settings = to_dict(config)
     for name in ("out", "run", "resume", "overwrite", "workers", "licence", "download"):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fast_nst.checkpoint import CheckpointError, read_tensors, write_tensors
-from fast_nst.config import TrainConfig
+from fast_nst.config import TaskConfig
 from fast_nst.errors import InputError
 from fast_nst.plain import from_dict, to_dict
 from fast_nst.training.average import WeightAverage
@@ -33,7 +33,7 @@ class TrainingState:
     elapsed: float
     """seconds of training"""
     config: dict[str, Any]
-    """the run's `TrainConfig` as a dictionary"""
+    """the run's settings as a dictionary"""
     data: str
     """fingerprint of the photographs"""
     bad: dict[str, str] = field(default_factory=dict)
@@ -128,7 +128,7 @@ def _placed(key: str, tensor: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(tensor)
 
 
-def refuse_changes(state: TrainingState, config: TrainConfig, origin: dict[str, str], data: str) -> None:
+def refuse_changes(state: TrainingState, config: TaskConfig, origin: dict[str, str], data: str) -> None:
     """Refuse to go on with anything that would make it another run.
 
     Args:
@@ -138,7 +138,7 @@ def refuse_changes(state: TrainingState, config: TrainConfig, origin: dict[str, 
         InputError: names each difference.
     """
     # Through the config and back, so that options a state is too old to know have their defaults.
-    before, now = (_deciding(to_dict(c)) for c in (from_dict(TrainConfig, state.config), config))
+    before, now = (_deciding(to_dict(c)) for c in (from_dict(type(config), state.config), config))
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"
         for key in sorted({*before, *now})
@@ -147,7 +147,7 @@ def refuse_changes(state: TrainingState, config: TrainConfig, origin: dict[str, 
     if changed:
         raise InputError(f"the run has other settings: {', '.join(changed)}; start a new --run instead")
     for name, what in (("style_sha256", "painting"), ("vgg_sha256", "VGG weights")):
-        if state.origin.get(name, origin[name]) != origin[name]:
+        if state.origin.get(name, origin.get(name)) != origin.get(name):
             raise InputError(f"the {what} changed since the run was saved; start a new --run instead")
     if state.data != data:
         raise InputError(f"the photographs of {config.dataset} changed since the run was saved")
@@ -158,8 +158,9 @@ def _deciding(config: dict[str, Any]) -> dict[str, Any]:
     free = {"out", "run", "resume", "overwrite", "workers", "device", "compile", "save_every", "steps"}
     free |= {"report_every", "preview_every", "minutes", "download", "dataset", "style", "vgg_weights"}
     free |= {"precision", "max_pixels", "licence", "validate_every"}
-    flat = {f"loss.{key}": value for key, value in config["loss"].items()}
-    return flat | {key: value for key, value in config.items() if key not in {*free, "loss"}}
+    tables = {name: table for name, table in config.items() if isinstance(table, dict)}
+    flat = {f"{name}.{key}": value for name, table in tables.items() for key, value in table.items()}
+    return flat | {key: value for key, value in config.items() if key not in {*free, *tables}}
 
 
 def forget_state(path: Path) -> None:

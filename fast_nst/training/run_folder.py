@@ -12,7 +12,7 @@ from dataclasses import replace
 from glob import escape
 from pathlib import Path
 
-from fast_nst.config import TrainConfig
+from fast_nst.config import RunConfig
 from fast_nst.errors import InputError
 from fast_nst.plain import to_toml
 from fast_nst.training.lock import locked
@@ -35,15 +35,14 @@ class RunFolder:
 
     PAUSES = (2, 4, 8, 16)  # seconds between attempts to write what cannot be put off any longer
 
-    def __init__(self, config: TrainConfig) -> None:
-        name = config.style.stem.replace("_", "-")
-        self.out = config.out or Path(f"{name}.safetensors")
-        self.path = config.run or Path("runs") / name
+    def __init__(self, config: RunConfig) -> None:
+        self.out = config.out or Path(f"{config.name}.safetensors")
+        self.path = config.run or Path("runs") / config.name
         self.state = self.path / "last.safetensors"
         self.behind = False
         self._told = ""
 
-    def check(self, config: TrainConfig) -> None:
+    def check(self, config: RunConfig) -> None:
         """Refuse to overwrite, and find out now rather than after an hour that nothing can be written.
 
         Raises:
@@ -68,7 +67,7 @@ class RunFolder:
         self.out.parent.mkdir(parents=True, exist_ok=True)
         return locked(self.path)
 
-    def begin(self, config: TrainConfig) -> None:
+    def begin(self, config: RunConfig) -> None:
         """Write config.toml, which makes the run again; for a new run forget the states of an earlier one.
 
         What a killed run left half written is removed. The folder is to be held.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from fast_nst.config import TrainConfig
+from fast_nst.config import RunConfig
 
 __all__ = ["Stage", "learning_rate_at", "seconds_left", "stage_at"]
 
@@ -23,7 +23,7 @@ class Stage(NamedTuple):
     """peak learning rate"""
 
 
-def stage_at(config: TrainConfig, step: int) -> Stage:
+def stage_at(config: RunConfig, step: int) -> Stage:
     """The stage that a step (from 0) belongs to."""
     c = config
     if c.start_steps is None or c.start_size is None:
@@ -34,7 +34,7 @@ def stage_at(config: TrainConfig, step: int) -> Stage:
     return Stage(c.start_steps, c.steps, c.image_size, FINE_TUNING_RATE * c.learning_rate)
 
 
-def learning_rate_at(config: TrainConfig, step: int, elapsed: float = 0.0) -> float:
+def learning_rate_at(config: RunConfig, step: int, elapsed: float = 0.0) -> float:
     """The learning rate of a step (from 0): a linear warm-up, then a cosine to zero at the end of the run.
 
     Args:
@@ -50,7 +50,7 @@ def learning_rate_at(config: TrainConfig, step: int, elapsed: float = 0.0) -> fl
     return stage.rate * warm * 0.5 * (1 + math.cos(math.pi * min(done, 1.0)))
 
 
-def seconds_left(config: TrainConfig, step: int, elapsed: float, speed: float) -> float:
+def seconds_left(config: RunConfig, step: int, elapsed: float, speed: float) -> float:
     """Seconds to the end of the run after `step` steps, at `speed` photographs a second in this stage."""
     c = config
     stage = stage_at(c, step - 1)

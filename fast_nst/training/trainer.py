@@ -1,4 +1,4 @@
-"""The training loop: photographs in, a style network out. It yields reports; the caller prints.
+"""The training loop: photographs in, a trained network out. It yields reports; the caller prints.
 
 for report in Trainer(TrainConfig(style=Path("starry.jpg"), dataset="photos/")):
     print(report)
@@ -12,35 +12,26 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import replace
-from hashlib import sha256
 from itertools import islice
+from typing import Any
 
-from fast_nst.checkpoint import CheckpointError, save_checkpoint
-from fast_nst.config import TrainConfig
+from fast_nst.checkpoint import CheckpointError, Network, save_checkpoint
+from fast_nst.config import TaskConfig
 from fast_nst.device import choose_device, choose_precision
-from fast_nst.images import load_image
 from fast_nst.plain import to_dict
-from fast_nst.report import StepReport, Stopwatch
+from fast_nst.report import Stopwatch, TaskReport
 from fast_nst.training.batches import Batch, as_images
 from fast_nst.training.download import Progress
 from fast_nst.training.failures import TrainingError, explained
 from fast_nst.training.journal import Journal
 from fast_nst.training.learner import Learner
-from fast_nst.training.parts import (
-    build_batches,
-    build_network,
-    build_objective,
-    choose_photos,
-    compiles,
-    recipe,
-)
+from fast_nst.training.parts import build_batches, build_network, choose_photos, compiles, recipe
 from fast_nst.training.ranks import Ranks
 from fast_nst.training.resume import TrainingState, load_state, refuse_changes, save_state
 from fast_nst.training.run_folder import RunFolder
 from fast_nst.training.schedule import learning_rate_at, seconds_left, stage_at
+from fast_nst.training.tasks import open_task
 from fast_nst.training.validation import Validation
-from fast_nst.transform_net import TransformNet
-from fast_nst.vgg import weights_digest
 
 __all__ = ["Trainer", "TrainingError"]
 
@@ -50,10 +41,10 @@ LOST = 3  # bad steps in a row after which a run goes back, and times it goes ba
 
 
 class Trainer:
-    """Trains one style; iterate over it to run, each item a `StepReport`.
+    """Trains one network; iterate over it to run, each item a report.
 
     Args:
-        config: everything tunable.
+        config: everything tunable; its kind says what is learnt.
         on_download: told the bytes received and the bytes in all while COCO is downloaded.
 
     The run folder gets the state (at the start and every ``save_every`` steps), metrics.jsonl, TensorBoard
@@ -66,25 +57,21 @@ class Trainer:
         TrainingError: later, of the iteration: a run that cannot go on, and why.
     """
 
-    def __init__(self, config: TrainConfig, *, on_download: Progress | None = None) -> None:
+    def __init__(self, config: TaskConfig, *, on_download: Progress | None = None) -> None:
         self.config, self.ranks = config, Ranks()
         self.folder = RunFolder(config)
         self.out, self.run = self.folder.out, self.folder.path
         self.folder.check(config)
         self.device = choose_device(self.ranks.device(config.device))
         self.precision = choose_precision(config.precision, self.device)
-        painting = load_image(config.style, short_side=config.style_size, max_pixels=config.max_pixels)
-        # Now, and not at the end: the painting may have been moved by then.
-        self.origin = {"style_sha256": sha256(config.style.read_bytes()).hexdigest()}
+        self.task = open_task(config, self.device, self.ranks)
         self.photos, self.held_out = choose_photos(config, self.ranks, on_download)
         self.compiled = compiles(config, self.device)
-        objective = build_objective(config, painting, self.device, self.ranks)
-        self.origin["vgg_sha256"] = weights_digest(objective.features)
         self.learner = Learner(
             build_network(config, self.device),
-            objective,
+            self.task.objective,
             averaging=config.averaging,
-            temporal=config.temporal_weight if config.temporal else 0.0,
+            temporal=self.task.temporal,
             seed=config.seed,
             device=self.device,
             precision=self.precision,
@@ -93,10 +80,12 @@ class Trainer:
         )
         self.validation = self.held_out and Validation(
             self.held_out,
-            objective,
+            self.task.objective,
             image_size=config.image_size,
             device=self.device,
             precision=self.precision,
+            given=self.task.given,
+            score=self.task.score,
         )
         self.step = 0
         self.elapsed = 0.0
@@ -113,13 +102,13 @@ class Trainer:
             self._resume()
 
     @property
-    def network(self) -> TransformNet:
+    def network(self) -> Network:
         """The network as it is being trained; what is saved for use is `Learner.average`."""
         return self.learner.network
 
     def _resume(self) -> None:
         state = self._load()
-        refuse_changes(state, self.config, self.origin, self.photos.fingerprint)
+        refuse_changes(state, self.config, self.task.origin, self.photos.fingerprint)
         self.elapsed = state.elapsed
         if self.config.compile == "auto" and state.compiled != self.compiled:
             self.compiled = state.compiled
@@ -150,7 +139,7 @@ class Trainer:
     def _over(self) -> bool:
         return self.finished or self._stop
 
-    def __iter__(self) -> Iterator[StepReport]:
+    def __iter__(self) -> Iterator[TaskReport]:
         first = self.ranks.first
         with explained(self.config, self.folder.state), self.folder.held() if first else nullcontext():
             if first:
@@ -163,7 +152,7 @@ class Trainer:
             if first and self.step:
                 self.folder.insist(self.save)
 
-    def _steps(self) -> Iterator[StepReport]:
+    def _steps(self) -> Iterator[TaskReport]:
         """The steps to the end of the run, or until it goes back to an earlier state."""
         c = self.config
         watch, marked = Stopwatch(self.elapsed), self.step
@@ -172,7 +161,8 @@ class Trainer:
                 journal.preview(self.learner.average.network, 0)
             for batch in batches:
                 rate = self._slowed * learning_rate_at(c, self.step, self.elapsed)
-                terms = self.learner(as_images(batch.images, self.device), rate, self.step + 1)
+                given = None if batch.given is None else as_images(batch.given, self.device)
+                terms = self.learner(as_images(batch.images, self.device), rate, self.step + 1, given)
                 self.step += 1
                 self.compiling = False
                 self._names.append(batch.names)
@@ -205,7 +195,8 @@ class Trainer:
     def _journal(self) -> AbstractContextManager[Journal | None]:
         if not self.ranks.first:
             return nullcontext()
-        return closing(Journal(self.config, self.folder, self.held_out or self.photos, self.step))
+        shown = self.held_out or self.photos
+        return closing(Journal(self.config, self.folder, shown, self.step, self.task.sheet))
 
     def _batches(self) -> Generator[Batch]:
         """The photographs of every step still to be taken, stage after stage."""
@@ -215,7 +206,15 @@ class Trainer:
             if self.step == stage.first:
                 self.learner.watch.forget()  # the usual loss of another size is another one
             self.compiling = self.compiled
-            with build_batches(c, self.photos, self.ranks, self.step, self.bad) as batches:
+            with build_batches(
+                c,
+                self.photos,
+                self.ranks,
+                self.step,
+                self.bad,
+                photo_size=self.task.photo_size(stage.image_size),
+                given=self.task.given,
+            ) as batches:
                 self.bad = batches.bad
                 yield from islice(batches, stage.end - self.step)
 
@@ -236,12 +235,11 @@ class Trainer:
             if not self.config.validation:  # else they are no part of the dataset
                 self.bad.update(self.validation.bad)
 
-    def _report(self, values: list[float], rate: float, speed: float, *, measured: bool) -> StepReport:
-        content, style, tv, grid, temporal = values
-        done, left = self.elapsed, seconds_left(self.config, self.step, self.elapsed, speed)
-        found = self.measured.get("objective") if measured else None
-        losses = (content, style, tv, grid)
-        return StepReport(self.step, self.config.steps, *losses, rate, done, speed, left, temporal, found)
+    def _report(self, values: list[float], rate: float, speed: float, *, measured: bool) -> TaskReport:
+        details: dict[str, Any] = {"step": self.step, "steps": self.config.steps, "learning_rate": rate}
+        left = seconds_left(self.config, self.step, self.elapsed, speed)
+        details |= {"elapsed": self.elapsed, "rate": speed, "remaining": left}
+        return self.task.report(values, self.measured if measured else {}, **details)
 
     def _go_back(self) -> None:
         """From a run that is lost to its last good state, there to go on at half the learning rate."""
@@ -305,15 +303,15 @@ class Trainer:
             setbacks=self._setbacks,
             slowed=self._slowed,
             measured=self.measured,
-            origin=self.origin,
+            origin=self.task.origin,
             compiled=self.compiled,
         )
         save_state(self.folder.state, learner.network, learner.optimizer, learner.average, state)
 
     def save(self) -> None:
-        """Write the state, and the checkpoint that `Stylizer` takes, of the averaged weights."""
+        """Write the state, and the checkpoint for use, of the averaged weights."""
         self.save_state()
-        about = recipe(self.config) | self.origin
+        about = recipe(self.config) | self.task.origin
         about |= {"style": self.out.stem, "steps": self.step, "seconds": round(self.elapsed)}
         about |= {"precision": self.precision, "validation": self.measured}
         about |= {"photographs": len(self.photos.names), "photographs_sha256": self.photos.fingerprint}

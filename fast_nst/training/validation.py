@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fast_nst.device import autocast
-from fast_nst.losses import LossTerms, PerceptualLoss
+from fast_nst.losses import PerceptualLoss
+from fast_nst.reconstruction import ReconstructionLoss
 from fast_nst.training.batches import as_images
 from fast_nst.training.photos import PhotoSource, center_crops
 
 __all__ = ["Validation"]
+
+
+def _nothing(made: Tensor, photos: Tensor) -> dict[str, float]:
+    """The objective is all there is to know."""
+    return {}
 
 
 class Validation:
@@ -23,6 +32,8 @@ class Validation:
         objective: what the training minimises.
         image_size: side of the crops, pixels.
         device, precision: as in training.
+        given: makes what the network gets of a ``(3, S, S)`` crop; None: it gets the crop.
+        score: what else is to be known of results and photographs, as means over a batch.
 
     Attributes:
         bad: name and reason of every photograph that could not be read.
@@ -33,13 +44,16 @@ class Validation:
     def __init__(
         self,
         photos: PhotoSource,
-        objective: PerceptualLoss,
+        objective: PerceptualLoss | ReconstructionLoss,
         *,
         image_size: int,
         device: torch.device,
         precision: str,
+        given: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+        score: Callable[[Tensor, Tensor], dict[str, float]] = _nothing,
     ) -> None:
         self.objective = objective.alone()
+        self._given, self._score = given, score
         self.device, self.precision = device, precision
         self.bad: dict[str, str] = {}
         self._photos, self._size = photos, image_size
@@ -51,19 +65,31 @@ class Validation:
 
     @torch.inference_mode()
     def __call__(self, network: nn.Module) -> dict[str, float]:
-        """The mean of each term over the photographs, their sum as ``objective``, and their number.
+        """The means over the photographs of each term, of their sum as ``objective``, and of the score.
 
         Args:
             network: in evaluation mode, on the device.
         """
-        totals = torch.zeros(len(LossTerms._fields), device=self.device)
+        names = self.objective.terms._fields
+        totals, scores = torch.zeros(len(names), device=self.device), dict[str, float]()
         for start in range(0, len(self.crops), self.BATCH):
             crops = self.crops[start : start + self.BATCH]
-            terms = self._judge(network, as_images(crops, self.device))
+            terms, score = self._judge(network, crops)
             totals += torch.stack(terms) * len(crops)
-        found = dict(zip(LossTerms._fields, (totals / len(self.crops)).tolist(), strict=True))
-        return found | {"objective": sum(found.values()), "photographs": len(self.crops)}
+            scores = {name: scores.get(name, 0.0) + value * len(crops) for name, value in score.items()}
+        found = dict(zip(names, (totals / len(self.crops)).tolist(), strict=True))
+        found["objective"] = sum(found.values())
+        found |= {name: total / len(self.crops) for name, total in scores.items()}
+        return found | {"photographs": len(self.crops)}
 
-    def _judge(self, network: nn.Module, images: Tensor) -> tuple[Tensor, ...]:
+    def _judge(self, network: nn.Module, crops: Tensor) -> tuple[tuple[Tensor, ...], dict[str, float]]:
+        images = as_images(crops, self.device)
+        given = images if self._given is None else as_images(self._made_of(crops), self.device)
         with autocast(self.device, self.precision):
-            return tuple(self.objective(network(images), self.objective.content_target(images)))
+            made = network(given)
+            terms = tuple(self.objective(made, self.objective.content_target(images)))
+        return terms, self._score(made, images)
+
+    def _made_of(self, crops: Tensor) -> Tensor:
+        assert self._given is not None
+        return torch.from_numpy(np.stack([self._given(crop) for crop in crops.numpy()]))

@@ -1,0 +1,92 @@
+"""Super-resolution: training it and using it."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Literal
+
+from fast_nst.config.network import UPSCALE_PRESETS, UpscaleNetConfig, UpscalePreset, flag
+from fast_nst.config.run import RunConfig, Task
+from fast_nst.errors import InputError
+
+__all__ = ["ReconstructionConfig", "UpscaleLoss", "UpscaleTrainConfig"]
+
+UpscaleLoss = Literal["feature", "pixel"]
+
+
+@dataclass(frozen=True)
+class ReconstructionConfig:
+    """Layers and weights of the objective (Johnson et al. 2016, sections 3.2 and 4.2)."""
+
+    feature_layers: tuple[str, ...] = ("relu2_2",)
+    """with --loss feature: layers of the loss network at which pictures are compared"""
+    pixel_weight: float = 0.0
+    """with --loss feature: weight of the pixels' mean square error, beside the features' relative one"""
+    # As for styles: a grid that can hardly be seen costs as much as a tenth of the objective.
+    grid_weight: float = 100.0
+    """with --loss feature: weight of the energy of a grid that repeats itself with the factor"""
+
+    def __post_init__(self) -> None:
+        for name in ("pixel_weight", "grid_weight"):
+            value = getattr(self, name)
+            if not 0 <= value < float("inf"):
+                raise InputError(f"{flag(name)} must be a finite number of at least 0, got {value}")
+        if not self.feature_layers:
+            raise InputError("--feature-layers needs at least one layer, such as relu2_2")
+
+
+@dataclass(frozen=True)
+class UpscaleTrainConfig(RunConfig):
+    """Train a network that enlarges pictures, from a folder of photographs."""
+
+    task: Task = "super-resolution"
+    """what is learnt; --task style --help lists the options of that"""
+    factor: int | None = None
+    """how many times wider and higher results are: 2, 4 or 8 [default: the preset's, else 4]"""
+    loss: UpscaleLoss = "feature"
+    """compare features of a loss network, for pictures that look sharp, or pixels, for the highest PSNR"""
+    # Johnson et al. 2016, section 4.2: 200,000 steps of 4 patches of 288 x 288, Adam with rate 1e-3.
+    steps: int = 200_000
+    """optimiser steps"""
+    image_size: int = 288
+    """side of the square patches at full resolution, pixels"""
+    preset: UpscalePreset = "modern"
+    """network: ours for any factor, or the paper's for that factor"""
+    blocks: int | None = None
+    """residual blocks [default: the preset's]"""
+    upsample: Literal["preset", "paper", "tied", "shuffle"] = "preset"
+    """how maps are enlarged, where that is to differ from the preset's"""
+
+    objective: ReconstructionConfig = field(default_factory=ReconstructionConfig)
+
+    def __post_init__(self) -> None:
+        network = self.network  # checks the factor, which the sides of patches depend on
+        object.__setattr__(self, "factor", network.factor)
+        super().__post_init__()
+        if self.task != "super-resolution":
+            raise InputError(f"UpscaleTrainConfig is for super-resolution, got {self.task!r}: TrainConfig is")
+
+    @property
+    def multiple(self) -> int:
+        """So that patches are reduced to whole pixels."""
+        return max(4, self.network.factor)
+
+    @property
+    def name(self) -> str:
+        """``x4``, or ``x4-pixel``."""
+        return f"x{self.network.factor}" + ("-pixel" if self.loss == "pixel" else "")
+
+    @property
+    def network(self) -> UpscaleNetConfig:
+        """The preset with what overrides it."""
+        preset = UPSCALE_PRESETS[self.preset]
+        if self.preset != "modern" and self.factor not in (None, preset.factor):
+            raise InputError(
+                f"--preset {self.preset} enlarges by {preset.factor}, got --factor {self.factor}; "
+                f"give --preset x{self.factor}, or leave one of them out"
+            )
+        upsample = preset.upsample if self.upsample == "preset" else self.upsample
+        factor = preset.factor if self.factor is None else self.factor
+        blocks = preset.blocks if self.blocks is None else self.blocks
+        return dataclasses.replace(preset, factor=factor, blocks=blocks, upsample=upsample)

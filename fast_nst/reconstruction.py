@@ -1,0 +1,112 @@
+"""The objectives of super-resolution: features of a loss network, or pixels.
+
+Johnson et al. 2016, sections 3.2 and 4.2. Images are ``(B, 3, H, W)``, RGB, nominally in [0, 1]; every loss
+is computed in fp32 whatever autocast says.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from fast_nst.config import ReconstructionConfig
+from fast_nst.losses import feature_loss, grid_energy, grid_phases, wide
+from fast_nst.vgg import VGGFeatures
+
+__all__ = ["ReconstructionLoss", "ReconstructionTerms"]
+
+PICTURE = "picture"  # of a target, beside its features
+
+
+class ReconstructionTerms(NamedTuple):
+    """Weighted terms; their sum is what is minimised."""
+
+    feature: Tensor
+    pixel: Tensor
+    grid: Tensor
+
+    @property
+    def total(self) -> Tensor:
+        return self.feature + self.pixel + self.grid
+
+
+class ReconstructionLoss(nn.Module):
+    """How far enlarged pictures are from the originals.
+
+    Args:
+        features: the loss network, for the feature loss; None compares pixels and nothing else.
+        config: layers and weights.
+        factor: of the enlargement, the period of the grid that it can leave.
+        across: where several processes share a batch, the mean of a tensor over them.
+
+    The feature loss is relative: each layer's squared distance is divided by the mean square of the
+    originals' own features over the batch, and the layers are averaged. Differs from Johnson et al. 2016, who
+    take the distance as it is; with one layer and Adam that is a matter of units.
+    """
+
+    terms = ReconstructionTerms
+
+    def __init__(
+        self,
+        features: VGGFeatures | None,
+        config: ReconstructionConfig,
+        *,
+        factor: int,
+        across: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.features, self.config, self.factor, self.across = features, config, factor, across
+
+    def alone(self) -> ReconstructionLoss:
+        """The same objective, sharing all tensors, for batches that no other process has a part of."""
+        other = copy.copy(self)
+        other.across = None
+        return other
+
+    @torch.no_grad()
+    def content_target(self, photos: Tensor) -> dict[str, Tensor]:
+        """The originals and, where they are compared, their features by layer.
+
+        Args:
+            photos: ``(B, 3, H, W)``, at high resolution.
+        """
+        found: dict[str, Tensor] = {} if self.features is None else self.features(photos, self._layers)
+        return {**found, PICTURE: photos}
+
+    def forward(self, images: Tensor, target: Mapping[str, Tensor]) -> ReconstructionTerms:
+        """The weighted terms.
+
+        Args:
+            images: ``(B, 3, H, W)``, enlarged.
+            target: what `content_target` gave for the originals.
+        """
+        pixel = feature_loss(images, target[PICTURE])
+        if self.features is None:
+            nothing = pixel.new_zeros(())
+            return ReconstructionTerms(nothing, pixel, nothing)
+        found = self.features(images, self._layers)
+        feature = torch.stack([self._relative(found[k], target[k]) for k in self._layers]).mean()
+        # Of the difference: photographs of patterns have a grid of their own, which is to stay.
+        error = wide(images) - wide(target[PICTURE])
+        grid = grid_energy(self._whole(grid_phases(error, self.factor)))
+        c = self.config
+        return ReconstructionTerms(feature, c.pixel_weight * pixel, c.grid_weight * grid)
+
+    @property
+    def _layers(self) -> tuple[str, ...]:
+        return self.config.feature_layers
+
+    def _relative(self, features: Tensor, target: Tensor) -> Tensor:
+        # A tiny floor, so that a patch without any feature (all black) divides by something.
+        size = self._whole(wide(target).square().mean()).clamp_min(1e-12)
+        return feature_loss(features, target) / size
+
+    def _whole(self, mean: Tensor) -> Tensor:
+        """A mean over this process's share as that over the whole batch; its gradient remains the share's."""
+        if self.across is None:
+            return mean
+        return mean + (self.across(mean.detach()) - mean.detach())

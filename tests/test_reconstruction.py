@@ -1,0 +1,65 @@
+"""The objectives of super-resolution are nothing for the original and the errors they say for all else."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from fast_nst.config import ReconstructionConfig
+from fast_nst.errors import InputError
+from fast_nst.reconstruction import ReconstructionLoss
+from fast_nst.vgg import VGGFeatures
+
+PLAIN = ReconstructionConfig(feature_layers=("relu1_2",), grid_weight=0.0)
+
+
+@pytest.fixture(scope="module")
+def features() -> VGGFeatures:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return VGGFeatures("vgg16", ["relu1_2"])
+
+
+@pytest.fixture
+def photos() -> torch.Tensor:
+    return torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+
+
+def judged(loss: ReconstructionLoss, images: torch.Tensor, photos: torch.Tensor):
+    return loss(images, loss.content_target(photos))
+
+
+@pytest.mark.parametrize("weights", [{}, {"pixel_weight": 3.0}])
+def test_the_original_costs_nothing(features, photos, weights):
+    config = ReconstructionConfig(feature_layers=("relu1_2",), **weights)
+    assert judged(ReconstructionLoss(features, config, factor=4), photos, photos).total == 0
+
+
+def test_the_pixel_loss_is_the_mean_square_error_and_needs_no_loss_network(photos):
+    terms = judged(ReconstructionLoss(None, PLAIN, factor=4), photos + 0.25, photos)
+    assert terms.pixel == terms.total == pytest.approx(0.0625)
+
+
+def test_the_feature_loss_is_relative_to_the_originals_features(features, photos):
+    terms = judged(ReconstructionLoss(features, PLAIN, factor=4), 0 * photos, photos)
+    found, wanted = features(0 * photos)["relu1_2"], features(photos)["relu1_2"]
+    expected = (found - wanted).square().sum() / wanted.square().sum()
+    torch.testing.assert_close(terms.feature, expected)
+    assert terms.total == terms.feature
+
+
+def test_a_grid_costs_what_the_same_noise_without_a_pattern_does_not(features, photos):
+    config = ReconstructionConfig(feature_layers=("relu1_2",), grid_weight=1.0)
+    loss = ReconstructionLoss(features, config, factor=4)
+    cell = 0.1 * torch.randn(3, 4, 4, generator=torch.Generator().manual_seed(1))
+    noise = 0.1 * torch.randn(photos.shape, generator=torch.Generator().manual_seed(2))
+    grid = judged(loss, photos + cell.repeat(1, 4, 4), photos).grid
+    assert grid > 10 * judged(loss, photos + noise, photos).grid > 0
+
+
+def test_weights_that_make_no_sense_are_refused():
+    for name in ("pixel", "grid"):
+        with pytest.raises(InputError, match=f"--{name}-weight must be a finite number"):
+            ReconstructionConfig(**{f"{name}_weight": -1.0})
+    with pytest.raises(InputError, match="--feature-layers needs at least one layer"):
+        ReconstructionConfig(feature_layers=())
