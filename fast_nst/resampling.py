@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fast_nst.images import MAX_LEVEL
 
-__all__ = ["BLUR", "cubic", "enlarged", "enlargement", "reduced", "reduction"]
+__all__ = ["BLUR", "bicubic_kernel", "enlarged", "enlargement", "reduced", "reduction"]
 
 Array = NDArray[np.float32]
 Levels = NDArray[np.uint8]
@@ -25,11 +25,18 @@ BLUR = 1.0
 REACH = 4  # standard deviations that the Gaussian is cut off at
 
 
-def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """Keys' kernel of 1981 with a = -1/2, that of Matlab and Pillow; 0 from a distance of 2 on."""
     x = np.abs(x)
     near, far = 1.5 * x**3 - 2.5 * x**2 + 1, -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
     return np.where(x < 1, near, np.where(x < 2, far, 0.0))
+
+
+def bicubic_kernel(factor: int) -> Array:
+    """``(factor², 5, 5)``: what each pixel of an enlarged cell takes from the 5 x 5 small ones around it."""
+    offsets = (np.arange(factor) + 0.5) / factor - 0.5
+    taps = _cubic(offsets[:, None] - np.arange(-2, 3))  # (factor, 5)
+    return _kept(np.einsum("ia,jb->ijab", taps, taps).reshape(factor**2, 5, 5))
 
 
 def _blur(size: int, sigma: float) -> NDArray[np.float64]:
@@ -51,7 +58,7 @@ def _walked(places: NDArray[np.int64], weights: NDArray[np.float64], size: int) 
 def _interpolation(size: int, positions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Values between the pixels, each from its four neighbours."""
     places = np.floor(positions).astype(np.int64)[:, None] + np.arange(-1, 3)
-    return _walked(places, cubic(positions[:, None] - places), size)
+    return _walked(places, _cubic(positions[:, None] - places), size)
 
 
 @functools.lru_cache(maxsize=64)

@@ -8,24 +8,16 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fast_nst.config import UpscaleNetConfig
 from fast_nst.framing import frame
-from fast_nst.resampling import cubic
+from fast_nst.resampling import bicubic_kernel
 from fast_nst.transform_net import PaddedConv, Upsample, reflection_pad
 
-__all__ = ["BicubicBase", "UpscaleNet", "bicubic_kernel"]
-
-
-def bicubic_kernel(factor: int) -> Tensor:
-    """``(factor², 5, 5)``: what each pixel of an enlarged cell takes from the 5 x 5 small ones around it."""
-    offsets = (np.arange(factor) + 0.5) / factor - 0.5
-    taps = torch.from_numpy(cubic(offsets[:, None] - np.arange(-2, 3)))  # (factor, 5)
-    return torch.einsum("ia,jb->ijab", taps, taps).reshape(factor**2, 5, 5).float()
+__all__ = ["BicubicBase", "UpscaleNet"]
 
 
 class BicubicBase(nn.Module):
@@ -40,7 +32,7 @@ class BicubicBase(nn.Module):
         super().__init__()
         self.factor = factor
         # Not persistent: a constant of the factor, not something learnt.
-        self.register_buffer("kernel", bicubic_kernel(factor)[:, None], persistent=False)
+        self.register_buffer("kernel", torch.tensor(bicubic_kernel(factor))[:, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)`` to ``(B, 3, factor H, factor W)``."""

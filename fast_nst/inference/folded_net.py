@@ -12,19 +12,20 @@ from torch import Tensor, nn
 
 from fast_nst.inference.folding import EPSILON, Layer, Plan, fold_weights
 from fast_nst.transform_net import TransformNet, reflection_pad
+from fast_nst.upscale_net import UpscaleNet
 
 __all__ = ["FoldedLayer", "FoldedNet", "fold", "plan_of"]
 
 _PAD_MODES = {"repeat": "replicate", "zero": "constant"}
 
 
-def plan_of(network: TransformNet) -> Plan:
+def plan_of(network: TransformNet | UpscaleNet) -> Plan:
     """The folded weights of a trained network; see `folding` for what is rewritten."""
     state = network.state_dict()
     return fold_weights(network.config, {name: t.detach().cpu().numpy() for name, t in state.items()})
 
 
-def fold(network: TransformNet) -> FoldedNet:
+def fold(network: TransformNet | UpscaleNet) -> FoldedNet:
     """A trained network in its faster form, on the device it is on."""
     return FoldedNet(plan_of(network)).to(next(network.parameters()).device)
 
@@ -70,7 +71,8 @@ class FoldedLayer(nn.Module):
         """The convolution alone, of an input that has its border."""
         layer = self.layer
         if not layer.fractional:
-            return F.conv2d(x, self.weight, self.bias, layer.stride)
+            out = F.conv2d(x, self.weight, self.bias, layer.stride)
+            return F.pixel_shuffle(out, layer.shuffle) if layer.shuffle > 1 else out
         before, after = layer.crop
         # Both ends of the full result are cropped by `padding`; `output_padding` gives the second some back.
         return F.conv_transpose2d(
@@ -136,7 +138,7 @@ def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
 
 
 class FoldedNet(nn.Module):
-    """A folded network: images in and out as `TransformNet` takes and gives them.
+    """A folded network: images in and out as `TransformNet` or `UpscaleNet` takes and gives them.
 
     Args:
         plan: the network.
@@ -147,13 +149,15 @@ class FoldedNet(nn.Module):
         super().__init__()
         self.plan, self.dtype = plan, dtype
         self.layers = nn.ModuleList(FoldedLayer(layer, dtype) for layer in plan.layers)
+        self.base = None if plan.base is None else FoldedLayer(plan.base)
         self.eval()
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:
-        """``(B, 3, H, W)``, nominally in [0, 1], any H and W, to the same shape in fp32, unclamped."""
+        """``(B, 3, H, W)``, nominally in [0, 1], any size, to `Plan.factor` times that in fp32, unclamped."""
         h, w = images.shape[-2:]
-        return self.paint(reflection_pad(images, *self.plan.frame(h, w)))[..., :h, :w]
+        painted = self.paint(reflection_pad(images, *self.plan.frame(h, w)))
+        return painted[..., : self.plan.factor * h, : self.plan.factor * w]
 
     def paint(self, framed: Tensor) -> Tensor:
         """A picture that has its frame, to one that is to be cropped from its top left corner."""
@@ -164,4 +168,6 @@ class FoldedNet(nn.Module):
             kept = x if self.plan.is_skipped(i) else None
             x, residual = layer(x, residual), kept
         out = x.float()
-        return out if self.plan.tanh_scale is None else 0.5 + self.plan.tanh_scale * torch.tanh(out)
+        if self.plan.tanh_scale is not None:
+            out = 0.5 + self.plan.tanh_scale * torch.tanh(out)
+        return out if self.base is None else out + self.base(framed.float())

@@ -14,6 +14,7 @@ and ONNX. Four rewrites, all exact but for rounding:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -21,8 +22,9 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_nst.config import NetworkConfig
+from fast_nst.config import NetworkConfig, UpscaleNetConfig
 from fast_nst.framing import Frame, frame
+from fast_nst.resampling import bicubic_kernel
 
 __all__ = ["EPSILON", "Layer", "Plan", "fold_weights"]
 
@@ -46,6 +48,7 @@ class Layer:
         norm: weight and bias of an instance norm, each ``(C_out,)``; None if none follows.
         skip: None, or how many positions are cropped from each side of the residual that is added at the end:
             the input of the layer before.
+        shuffle: of how many rows and columns a cell is whose values the convolution's channels are.
     """
 
     name: str
@@ -59,6 +62,7 @@ class Layer:
     norm: tuple[Array, Array] | None = None
     relu: bool = False
     skip: int | None = None
+    shuffle: int = 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,15 +70,23 @@ class Plan:
     """A folded network.
 
     It takes ``(B, 3, H, W)`` images, RGB in [0, 1], extended by reflection as `frame` says, and returns them
-    unclamped; the result is cropped to H x W from its top left corner.
+    unclamped; the result is cropped to `factor` times H x W from its top left corner.
 
     Attributes:
         layers: in order; the first takes the picture, the last gives the result.
         config: of the network it was made from.
+        base: what it makes of the picture is added to the result; None if nothing is. In fp32 always: the
+            picture is large beside what is added to it.
     """
 
     layers: tuple[Layer, ...]
-    config: NetworkConfig
+    config: NetworkConfig | UpscaleNetConfig
+    base: Layer | None = None
+
+    @property
+    def factor(self) -> int:
+        """How many times higher and wider the result is."""
+        return self.config.factor if isinstance(self.config, UpscaleNetConfig) else 1
 
     @property
     def tanh_scale(self) -> float | None:
@@ -90,12 +102,16 @@ class Plan:
         return frame(self.config, height, width)
 
 
-def fold_weights(config: NetworkConfig, tensors: Mapping[str, NDArray[np.generic]]) -> Plan:
+def fold_weights(
+    config: NetworkConfig | UpscaleNetConfig, tensors: Mapping[str, NDArray[np.generic]]
+) -> Plan:
     """The plan of a network.
 
     Args:
-        tensors: its state dict as arrays, named as in `TransformNet`, of any float type.
+        tensors: its state dict as arrays, named as in `TransformNet` or `UpscaleNet`, of any float type.
     """
+    if isinstance(config, UpscaleNetConfig):
+        return Plan(tuple(_enlarging(config, tensors)), config, _base(config))
     return Plan(tuple(_layers(config, tensors)), config)
 
 
@@ -120,6 +136,39 @@ def _layers(config: NetworkConfig, tensors: Mapping[str, NDArray[np.generic]]) -
         )
         yield _upsampling(name, config.upsample, weight, bias, norm)
     yield from _split(border, _weight(tensors, "body.conv4"), _bias(tensors, "body.conv4"))
+
+
+def _enlarging(config: UpscaleNetConfig, tensors: Mapping[str, NDArray[np.generic]]) -> Iterator[Layer]:
+    border: Border = "reflect" if config.padding == "reflect" else "zero"
+    half = config.kernel // 2
+    weight, bias, _ = _normed(tensors, "body.conv1", "body.conv1_norm")
+    yield Layer("conv1", weight, bias, border, (half, half), relu=True)
+    for i in range(1, config.blocks + 1):
+        for part in (1, 2):
+            stem = f"body.block{i}"
+            weight, bias, _ = _normed(tensors, f"{stem}.conv{part}", f"{stem}.norm{part}")
+            skip = None if part == 1 else 0
+            yield Layer(f"block{i}_{part}", weight, bias, border, (1, 1), relu=part == 1, skip=skip)
+    weight, bias = _weight(tensors, "body.last"), _bias(tensors, "body.last")
+    if config.upsample == "shuffle":
+        yield Layer("last", weight, bias, border, (1, 1), shuffle=config.factor)
+        return
+    for i in range(1, round(math.log2(config.factor)) + 1):
+        name, free = f"up{i}", config.upsample != "tied"
+        kernel, shift, _ = _normed(tensors, f"body.{name}", f"body.{name}_norm", fractional=free)
+        yield _upsampling(name, config.upsample, kernel, shift, None)
+    yield from _split(border, weight, bias)
+
+
+def _base(config: UpscaleNetConfig) -> Layer | None:
+    """Bicubic enlargement: of each colour a cell of factor x factor values, from 5 x 5 around its place."""
+    if config.base == "none":
+        return None
+    cell = bicubic_kernel(config.factor)
+    weight = np.zeros((3, len(cell), 3, 5, 5), np.float32)
+    for colour in range(3):
+        weight[colour, :, colour] = cell
+    return Layer("base", weight.reshape(-1, 3, 5, 5), None, "repeat", (2, 2), shuffle=config.factor)
 
 
 def _upsampling(
@@ -157,8 +206,10 @@ def _split(border: Border, weight: Array, bias: Array | None) -> Iterator[Layer]
 def _normed(
     tensors: Mapping[str, NDArray[np.generic]], conv: str, norm: str, *, fractional: bool = False
 ) -> tuple[Array, Array | None, tuple[Array, Array] | None]:
-    """Weight, bias and instance norm of a convolution, a batch norm multiplied in."""
+    """Weight, bias and instance norm of a convolution, a batch norm multiplied in; perhaps it has no norm."""
     weight = _weight(tensors, conv)
+    if f"{norm}.weight" not in tensors:
+        return weight, _bias(tensors, conv), None
     scale, shift = (_array(tensors, f"{norm}.{part}") for part in ("weight", "bias"))
     if f"{norm}.running_var" not in tensors:
         return weight, None, (scale, shift)

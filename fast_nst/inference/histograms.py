@@ -1,0 +1,40 @@
+"""Histogram matching: an enlarged picture gets the colours of the picture it was made from.
+
+Johnson et al. 2016, section 4.2, do so where features are learnt, which say little about flat colours.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fast_nst.images import MAX_LEVEL
+
+__all__ = ["match_histogram"]
+
+Levels = NDArray[np.uint8]
+
+
+def match_histogram(picture: Levels, reference: Levels) -> Levels:
+    """``(H, W, 3)`` levels whose colours each occur as often as in the reference, of any size.
+
+    Each channel's levels go through one rising curve: the levels of equal rank in the reference.
+    """
+    matched = np.empty_like(picture)
+    for channel in range(3):
+        matched[..., channel] = _curve(picture[..., channel], reference[..., channel])[picture[..., channel]]
+    return matched
+
+
+def _curve(picture: Levels, reference: Levels) -> Levels:
+    """For each level that occurs the one to put in its place."""
+    ranks, wanted = (_ranks(plane) for plane in (picture, reference))
+    there = np.flatnonzero(np.bincount(reference.ravel(), minlength=MAX_LEVEL + 1))
+    curve = np.interp(ranks, wanted[there], there)
+    return np.rint(curve).astype(np.uint8)
+
+
+def _ranks(plane: Levels) -> NDArray[np.float64]:
+    """For each level, which share of the pixels is no brighter."""
+    counts = np.bincount(plane.ravel(), minlength=MAX_LEVEL + 1)
+    return np.cumsum(counts) / plane.size
