@@ -23,6 +23,9 @@ COMMANDS = {
     "study": "vary one choice of the optimiser and report what it does",
     "compare": "measure a style against the optimiser: speed and loss",
     "export": "write a style as ONNX, pt2 or OpenVINO",
+    "upscale": "enlarge pictures with a trained network",
+    "models": "list the bundled networks that enlarge pictures",
+    "evaluate-sr": "measure networks that enlarge on the test sets of the literature",
 }
 
 
@@ -33,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"fast-nst {__version__}")
         return DONE
     if given and given[0] in COMMANDS:
-        name = given[0] + "_" * keyword.iskeyword(given[0])  # no module can be called import
+        # No module can be called import, or have a hyphen.
+        name = given[0].replace("-", "_") + "_" * keyword.iskeyword(given[0])
         module = importlib.import_module(f"fast_nst.cli.{name}")
         code: int = module.main(given[1:])
         return code

@@ -8,9 +8,15 @@ from fast_nst.config.film import FilmConfig, LiveConfig
 from fast_nst.config.loss import STYLE_LAYERS, LossConfig, LossNetwork
 from fast_nst.config.network import PRESETS, UPSCALE_PRESETS, NetworkConfig, Preset, UpscaleNetConfig
 from fast_nst.config.run import RunConfig, Task
-from fast_nst.config.stylize import Backend, ExportConfig, Precision, StylizeConfig
+from fast_nst.config.stylize import Backend, ExportConfig, PaintConfig, Precision, StylizeConfig
 from fast_nst.config.train import TrainConfig
-from fast_nst.config.upscale import ReconstructionConfig, UpscaleLoss, UpscaleTrainConfig
+from fast_nst.config.upscale import (
+    EvaluateConfig,
+    ReconstructionConfig,
+    UpscaleConfig,
+    UpscaleLoss,
+    UpscaleTrainConfig,
+)
 
 TaskConfig = TrainConfig | UpscaleTrainConfig
 
@@ -19,12 +25,14 @@ __all__ = [
     "STYLE_LAYERS",
     "UPSCALE_PRESETS",
     "Backend",
+    "EvaluateConfig",
     "ExportConfig",
     "FilmConfig",
     "LiveConfig",
     "LossConfig",
     "LossNetwork",
     "NetworkConfig",
+    "PaintConfig",
     "Precision",
     "Preset",
     "ReconstructionConfig",
@@ -33,6 +41,7 @@ __all__ = [
     "Task",
     "TaskConfig",
     "TrainConfig",
+    "UpscaleConfig",
     "UpscaleLoss",
     "UpscaleNetConfig",
     "UpscaleTrainConfig",

@@ -11,22 +11,18 @@ from fast_nst.config.network import flag
 from fast_nst.errors import InputError
 from fast_nst.plain import parse_bytes
 
-__all__ = ["Backend", "ExportConfig", "Precision", "StylizeConfig"]
+__all__ = ["Backend", "ExportConfig", "PaintConfig", "Precision", "StylizeConfig"]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Backend = Literal["auto", "torch", "compile", "openvino", "onnx"]
 
 
 @dataclass(frozen=True)
-class StylizeConfig:
-    """Stylise pictures, films and the camera with a trained style."""
+class PaintConfig:
+    """What every command has in common that makes pictures of pictures."""
 
-    style: str = "starry-night"
-    """a bundled style's name (fast-nst styles lists them) or a .safetensors file"""
     out: str | None = None
     """file or folder to write, - for stdout [default: NAME_STYLE.EXT in the current folder]"""
-    size: int | None = None
-    """longer side of the result, pixels: smaller makes larger strokes [default: the picture's own]"""
     format: str | None = None
     """file format of the result, such as png, jpg or mp4 [default: the output's ending, else the input's]"""
     quality: int = 95
@@ -34,7 +30,7 @@ class StylizeConfig:
     max_pixels: int = 110_000_000
     """refuse pictures with more pixels than this before decoding them"""
     batch_size: int = 1
-    """pictures of equal size, or frames of a film, stylised together"""
+    """pictures of equal size, or frames of a film, painted together"""
     overwrite: bool = False
     """replace existing files"""
     skip_existing: bool = False
@@ -43,38 +39,69 @@ class StylizeConfig:
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Precision = "auto"
     """arithmetic of the convolutions; auto is bf16 where there are matrix units for it, else fp32"""
-    backend: Backend = "auto"
-    """engine; auto is the fastest that is installed (compile takes a minute before the first picture)"""
     memory: str | None = None
-    """limit, such as 2GB; what does not fit is painted in strips [default: three quarters of what is free]"""
+    """limit, such as 2GB; what does not fit is painted in parts [default: three quarters of what is free]"""
     json: bool = False
     """print one JSON record a picture or film to stdout"""
-    film: FilmConfig = field(default_factory=FilmConfig)
-    camera: LiveConfig = field(default_factory=LiveConfig)
     shard: str | None = None
     """paint one part of the pictures, such as 0/4, 1/4, 2/4 or 3/4 [default: as torchrun or srun says]"""
     manifest: str | None = None
     """append one JSON record a picture to this file, which shards can share"""
-    cluster: bool = False
-    """paint on all machines of a Ray cluster, or on all processors of this one"""
 
     def __post_init__(self) -> None:
         if self.memory is not None:
             parse_bytes(self.memory, "--memory")
-        for name in ("size", "batch_size", "max_pixels", "quality"):
+        for name in ("batch_size", "max_pixels", "quality"):
             value = getattr(self, name)
-            if value is not None and value < 1:
+            if value < 1:
                 raise InputError(f"{flag(name)} must be at least 1, got {value}")
         if self.quality > 100:
             raise InputError(f"--quality goes from 1 to 100, got {self.quality}")
-        self.film.check()
-        self.camera.check()
         if self.overwrite and self.skip_existing:
             raise InputError("--overwrite and --skip-existing exclude each other; give one")
         if self.manifest == "":
             raise InputError("--manifest is empty; give a file")
+
+    @property
+    def longer_side(self) -> int | None:
+        """What pictures are resized to before they are painted, pixels; None: they are taken as they are."""
+        return None
+
+
+@dataclass(frozen=True)
+class _Style:
+    """What comes first: fields of bases stand in the order of the bases, from the last to the first."""
+
+    style: str = "starry-night"
+    """a bundled style's name (fast-nst styles lists them) or a .safetensors file"""
+
+
+@dataclass(frozen=True)
+class StylizeConfig(PaintConfig, _Style):
+    """Stylise pictures, films and the camera with a trained style."""
+
+    size: int | None = None
+    """longer side of the result, pixels: smaller makes larger strokes [default: the picture's own]"""
+    backend: Backend = "auto"
+    """engine; auto is the fastest that is installed (compile takes a minute before the first picture)"""
+    film: FilmConfig = field(default_factory=FilmConfig)
+    camera: LiveConfig = field(default_factory=LiveConfig)
+    cluster: bool = False
+    """paint on all machines of a Ray cluster, or on all processors of this one"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size is not None and self.size < 1:
+            raise InputError(f"--size must be at least 1, got {self.size}")
+        self.film.check()
+        self.camera.check()
         if self.cluster and self.shard is not None:
             raise InputError("--cluster divides the pictures itself; leave out --shard")
+
+    @property
+    def longer_side(self) -> int | None:
+        """``--size``."""
+        return self.size
 
 
 @dataclass(frozen=True)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
+from fast_nst.config.loss import LossNetwork
 from fast_nst.config.network import UPSCALE_PRESETS, UpscaleNetConfig, UpscalePreset, flag
 from fast_nst.config.run import RunConfig, Task
+from fast_nst.config.stylize import PaintConfig, Precision
 from fast_nst.errors import InputError
 
-__all__ = ["ReconstructionConfig", "UpscaleLoss", "UpscaleTrainConfig"]
+__all__ = ["EvaluateConfig", "ReconstructionConfig", "UpscaleConfig", "UpscaleLoss", "UpscaleTrainConfig"]
 
 UpscaleLoss = Literal["feature", "pixel"]
 
@@ -90,3 +93,64 @@ class UpscaleTrainConfig(RunConfig):
         factor = preset.factor if self.factor is None else self.factor
         blocks = preset.blocks if self.blocks is None else self.blocks
         return dataclasses.replace(preset, factor=factor, blocks=blocks, upsample=upsample)
+
+
+@dataclass(frozen=True)
+class _Model:
+    """What comes first, as in `StylizeConfig`."""
+
+    factor: int | None = None
+    """how many times wider and higher the result is [default: the model's, else 4]"""
+    model: str | None = None
+    """a bundled model's name or a .safetensors file [default: x4 or x8, as the factor says]"""
+    # Johnson et al. 2016 match histograms where features were learnt, which say little about flat colours.
+    match_histogram: Literal["auto", "on", "off"] = "auto"
+    """give results the colours of their inputs; auto does so for models trained on features"""
+    backend: Literal["auto", "torch", "compile"] = "auto"
+    """engine (compile takes a minute before the first picture)"""
+
+
+@dataclass(frozen=True)
+class UpscaleConfig(PaintConfig, _Model):
+    """Enlarge pictures with a trained network."""
+
+    @property
+    def name(self) -> str:
+        """The model's name or file."""
+        return self.model or f"x{self.factor or 4}"
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Measure networks that enlarge pictures on the test sets of the literature."""
+
+    model: tuple[str, ...] = ()
+    """bundled names or .safetensors files to measure beside bicubic enlargement"""
+    data: tuple[Path, ...] = ()
+    """folders of pictures: Set5, Set14, BSD100"""
+    factor: int = 4
+    """how many times pictures are reduced and enlarged again"""
+    out: Path = Path("evaluation")
+    """folder for table.md, results.json and the crops"""
+    match_histogram: Literal["auto", "on", "off"] = "auto"
+    """as in fast-nst upscale"""
+    loss_network: LossNetwork = "vgg16"
+    """the network in whose features distances are measured"""
+    vgg_weights: Path | None = None
+    """its weights, .safetensors or .pth [default: downloaded once]"""
+    crops: int = 5
+    """pictures of which a part is shown, spread evenly over all"""
+    device: str = "auto"
+    """auto, cpu, cuda, mps, xpu, cuda:1 …"""
+    precision: Precision = "fp32"
+    """arithmetic of the convolutions"""
+    overwrite: bool = False
+    """replace an earlier evaluation in the folder"""
+
+    def __post_init__(self) -> None:
+        if self.factor not in (2, 4, 8):
+            raise InputError(f"--factor must be 2, 4 or 8, got {self.factor}")
+        if self.crops < 0:
+            raise InputError(f"--crops must be at least 0, got {self.crops}")
+        if not self.data:
+            raise InputError("--data FOLDER must be given, such as --data Set5 Set14")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from fast_nst.animations import is_animation
-from fast_nst.config import StylizeConfig
+from fast_nst.config import PaintConfig, StylizeConfig
 from fast_nst.errors import InputError
 from fast_nst.images import EXTENSIONS, can_write, find_pictures
 from fast_nst.inference.film.codecs import CONTAINERS, FILMS
@@ -66,7 +66,7 @@ def camera_of(sources: Sequence[str], config: StylizeConfig) -> str | None:
     return None
 
 
-def plan(sources: Sequence[str], style: str, config: StylizeConfig) -> list[Job]:
+def plan(sources: Sequence[str], style: str, config: PaintConfig) -> list[Job]:
     """The jobs of a command line, in order; a picture named twice is one job.
 
     Args:
@@ -186,7 +186,7 @@ def _is_result(picture: Path, folder: Path, results: Path) -> bool:
     return folder.resolve() in results.parents and results in picture.resolve().parents
 
 
-def _is_film(source: str, config: StylizeConfig, *, one: bool) -> bool:
+def _is_film(source: str, config: PaintConfig, *, one: bool) -> bool:
     """Whether the result is a film: of a film always, of an animation if it is not to be a single picture."""
     if source == STANDARD:
         return False
@@ -204,7 +204,7 @@ def _dotted(format: str) -> str:
     return f".{format.lower().removeprefix('.')}"
 
 
-def _check_out(config: StylizeConfig, *, one: bool, count: int, films: int) -> None:
+def _check_out(config: PaintConfig, *, one: bool, count: int, films: int) -> None:
     out = config.out
     if config.format is not None:
         format = _dotted(config.format)
@@ -237,7 +237,7 @@ def _is_folder(out: str) -> bool:
     return out.endswith(("/", os.sep)) or os.path.isdir(out)
 
 
-def _target(picture: _Found, style: str, config: StylizeConfig, *, one: bool, film: bool) -> str:
+def _target(picture: _Found, style: str, config: PaintConfig, *, one: bool, film: bool) -> str:
     """Where a result goes: see `StylizeConfig.out`."""
     source, out = picture.source, config.out
     if film and out == STANDARD:
@@ -272,7 +272,7 @@ def _ending(name: Path, format: str | None, *, film: bool) -> str:
     return FILMS[name.suffix.lower()] if film else ".png"
 
 
-def _check_targets(jobs: Sequence[Job], config: StylizeConfig) -> None:
+def _check_targets(jobs: Sequence[Job], config: PaintConfig) -> None:
     """No two results in one file, and none in place of a picture that is read, also through links."""
     inputs = {key: job.source for job in jobs if (key := _identity(job.source)) is not None}
     taken: dict[str, str] = {}

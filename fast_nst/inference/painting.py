@@ -1,4 +1,4 @@
-"""The work of ``stylize.py``: jobs in, results out. The command prints them."""
+"""The work of ``stylize.py`` and ``fast-nst upscale``: jobs in, results out. The command prints them."""
 
 from __future__ import annotations
 
@@ -12,16 +12,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fast_nst.config import StylizeConfig
+from fast_nst.config import PaintConfig, StylizeConfig
 from fast_nst.errors import InputError, one_line
 from fast_nst.images import ImageReadError, Picture, can_write, fit, keeps_alpha, read_picture, write_picture
 from fast_nst.inference.film.pipeline import FilmReport, FilmRun
 from fast_nst.inference.jobs import STANDARD, Job
 from fast_nst.inference.stylizer import Stylizer
+from fast_nst.inference.upscaler import Upscaler
 from fast_nst.memory import is_out_of_memory
 from fast_nst.storage import exists, is_remote, read_bytes, write_bytes
 
-__all__ = ["FilmProgress", "Result", "paint"]
+__all__ = ["FilmProgress", "Result", "Strips", "paint"]
 
 
 @dataclass
@@ -71,7 +72,10 @@ class FilmProgress:
 
 
 def paint(
-    jobs: Sequence[Job], stylizer: Stylizer, config: StylizeConfig, strips: Strips = lambda job, share: None
+    jobs: Sequence[Job],
+    stylizer: Stylizer | Upscaler,
+    config: PaintConfig,
+    strips: Strips = lambda job, share: None,
 ) -> Iterator[Result | FilmProgress]:
     """Every job's result in order; before a film's, how far it is.
 
@@ -97,7 +101,7 @@ def _size(result: Result) -> tuple[int, int] | None:
     return (result.height, result.width) if result.picture is not None else None
 
 
-def _read_ahead(jobs: Sequence[Job], config: StylizeConfig) -> Iterator[Result]:
+def _read_ahead(jobs: Sequence[Job], config: PaintConfig) -> Iterator[Result]:
     """The pictures in order, each read in a thread while the one before it is stylised."""
     if len(jobs) == 1 or any(job.source == STANDARD for job in jobs):
         yield from (_read(job, config) for job in jobs)  # a thread that waits for stdin cannot be stopped
@@ -113,7 +117,7 @@ def _read_ahead(jobs: Sequence[Job], config: StylizeConfig) -> Iterator[Result]:
             yield coming.result()
 
 
-def _read(job: Job, config: StylizeConfig) -> Result:
+def _read(job: Job, config: PaintConfig) -> Result:
     """The job's picture at the size asked for, if there is a place for its result."""
     result = Result(job)
     with result.part("read"):
@@ -132,7 +136,7 @@ def _read(job: Job, config: StylizeConfig) -> Result:
             return result
         picture = _picture(job.source, config.max_pixels)
         _check_size(job, picture, config)
-        result.picture = fit(picture, config.size)
+        result.picture = fit(picture, config.longer_side)
         result.height, result.width = result.picture.height, result.picture.width
     return result
 
@@ -161,21 +165,25 @@ def _check_folder(target: Path) -> None:
         raise InputError(f"{target}: no permission to write in {folder}; give another --out")
 
 
-def _check_size(job: Job, picture: Picture, config: StylizeConfig) -> None:
+def _check_size(job: Job, picture: Picture, config: PaintConfig) -> None:
     """Hold ``--size`` to the limit of the input: it can ask for as much memory as a large file."""
-    if config.size is None:
+    if (size := config.longer_side) is None:
         return
     short, long = sorted((picture.height, picture.width))
-    pixels = config.size * max(1, config.size * short // long)
+    pixels = size * max(1, size * short // long)
     if pixels > config.max_pixels:
         raise InputError(
-            f"{job.source}: --size {config.size} would make {pixels:,} pixels of it, over the limit of "
+            f"{job.source}: --size {size} would make {pixels:,} pixels of it, over the limit of "
             f"{config.max_pixels:,}; --max-pixels {pixels} would allow it"
         )
 
 
-def _run_film(result: Result, stylizer: Stylizer, config: StylizeConfig) -> Iterator[Result | FilmProgress]:
+def _run_film(
+    result: Result, stylizer: Stylizer | Upscaler, config: PaintConfig
+) -> Iterator[Result | FilmProgress]:
     job = result.job
+    assert isinstance(stylizer, Stylizer)
+    assert isinstance(config, StylizeConfig)  # only styles are given films
     with result.part("run"):
         Path(job.target).parent.mkdir(parents=True, exist_ok=True)
         run = FilmRun(job.source, job.target, stylizer, config)
@@ -200,7 +208,7 @@ def _run_film(result: Result, stylizer: Stylizer, config: StylizeConfig) -> Iter
 
 
 def _finish(
-    batch: Sequence[Result], stylizer: Stylizer, config: StylizeConfig, strips: Strips
+    batch: Sequence[Result], stylizer: Stylizer | Upscaler, config: PaintConfig, strips: Strips
 ) -> Iterator[Result]:
     """Stylise and write one batch."""
     painted: list[Picture] = []
@@ -221,6 +229,7 @@ def _finish(
         if error is not None:
             result.error = f"{result.job.source}: {error}"
         else:
+            result.height, result.width = painted[i].height, painted[i].width
             _write(result, painted[i], config)
         yield result
 
@@ -229,7 +238,7 @@ def _pixels(result: Result) -> str:
     return f"{result.width} x {result.height} pixels"
 
 
-def _write(result: Result, picture: Picture, config: StylizeConfig) -> None:
+def _write(result: Result, picture: Picture, config: PaintConfig) -> None:
     target = result.job.target
     # A format for films may have been asked for, where a folder holds both.
     format = config.format if config.format and can_write(f".{config.format.removeprefix('.')}") else None

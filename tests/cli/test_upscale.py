@@ -1,0 +1,135 @@
+"""``fast-nst upscale``: stylize's files and words, another kind of network."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from fast_nst.checkpoint import save_checkpoint
+from fast_nst.cli import main, models, stylize, upscale
+from fast_nst.config import UPSCALE_PRESETS
+from fast_nst.inference.upscaler import Upscaler
+from fast_nst.upscale_net import UpscaleNet
+
+
+@pytest.fixture(scope="session")
+def model(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The file of a network called ``large`` that enlarges by 4."""
+    torch.manual_seed(0)
+    network = UpscaleNet(replace(UPSCALE_PRESETS["modern"], width=4, blocks=1))
+    path = tmp_path_factory.mktemp("models") / "large.safetensors"
+    save_checkpoint(path, network, {"style": "large", "steps": 7, "recipe": {"loss": "feature"}})
+    return str(path)
+
+
+@pytest.fixture
+def enlarge(said, model):
+    """``upscale ARGUMENTS`` with the test's model."""
+    return lambda *arguments: said(upscale.main, [*arguments, "--model", model, "--device", "cpu"])
+
+
+def size(path: Path | str) -> tuple[int, int]:
+    with Image.open(path) as image:
+        return image.size
+
+
+def test_a_picture_becomes_four_times_as_large_and_is_named_after_the_model(enlarge, picture, model):
+    picture("a.png", 11, 14)
+    answer = enlarge("a.png")
+    assert (answer.code, answer.out) == (0, ["a_large.png"])
+    assert answer.err == [f"large, {Upscaler(model, device='cpu')}"]
+    assert size("a_large.png") == (56, 44)
+
+
+def test_folders_are_kept_and_films_in_them_told(enlarge, picture, clip):
+    picture("in/a.png")
+    picture("in/deep/b.jpg")
+    clip("in/c.mp4", frames=2)
+    answer = enlarge("in", "--out", "out")
+    assert answer.code == 1
+    assert sorted(answer.out) == ["out/a.png", "out/deep/b.jpg"]
+    assert "error: in/c.mp4 is a film; fast-nst upscale takes pictures" in answer.errors
+
+
+def test_alpha_is_kept(enlarge, picture):
+    picture("a.png", mode="RGBA")
+    enlarge("a.png", "--out", "b.png")
+    with Image.open("b.png") as image:
+        assert (image.mode, image.size) == ("RGBA", (56, 44))
+
+
+def test_histograms_are_matched_unless_told_otherwise(enlarge, picture):
+    picture("a.png")
+    for choice in ("auto", "on", "off"):
+        enlarge("a.png", "--out", f"{choice}.png", "--match-histogram", choice)
+    found = {name: np.asarray(Image.open(f"{name}.png")) for name in ("auto", "on", "off")}
+    np.testing.assert_array_equal(found["auto"], found["on"])
+    assert (found["on"] != found["off"]).any()
+
+
+def test_records_say_the_size_of_the_result(enlarge, picture):
+    picture("a.png", 11, 14)
+    (line,) = enlarge("a.png", "--json").out
+    record = json.loads(line)
+    assert (record["width"], record["height"], record["style"], record["ok"]) == (56, 44, "large", True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reason"),
+    [
+        (["--factor", "8"], "enlarges by 4, got --factor 8; give another --model"),
+        (["--style", "x"], "unknown option --style"),
+        (["--out", "b.xyz"], "cannot write '.xyz'"),
+        (["--memory", "1MB"], "more are needed; give more --memory"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_one_line(enlarge, picture, arguments, reason):
+    picture("a.png")
+    answer = enlarge("a.png", *arguments)
+    assert answer.code in (1, 2)
+    (line,) = answer.errors
+    assert reason in line
+
+
+def test_a_style_and_a_model_are_not_taken_for_each_other(said, picture, model, style):
+    picture("a.png")
+    (line,) = said(upscale.main, ["a.png", "--model", style]).errors
+    assert line.endswith("is a style, it does not enlarge pictures: stylize.py takes it")
+    (line,) = said(stylize.main, ["a.png", "--style", model]).errors
+    assert line.endswith("enlarges pictures, it is no style: fast-nst upscale takes it")
+
+
+def test_bundled_models_are_listed_and_found_by_the_factor(said, picture, model, monkeypatch):
+    monkeypatch.setattr("fast_nst.style_files.bundled_upscalers", lambda: {"x4": Path(model)})
+    (line,) = said(models.main, []).out
+    assert line.split()[:5] == ["x4", "x4", "feature", "7", "steps"]
+    (line,) = said(main.main, ["models", "--json"]).out
+    assert json.loads(line)["upscaler"]["factor"] == 4
+    picture("a.png")
+    assert said(upscale.main, ["a.png", "--factor", "4", "--device", "cpu"]).code == 0
+    (line,) = said(upscale.main, ["a.png", "--factor", "8"]).errors
+    assert "unknown model 'x8'; bundled: x4; or give a .safetensors file" in line
+
+
+def test_a_bundled_model_is_no_bundled_style(tmp_path, monkeypatch, model, style):
+    from fast_nst import style_files
+
+    folder = tmp_path / "fast_nst" / "checkpoints"
+    folder.mkdir(parents=True)
+    for name, file in (("x4", model), ("dots", style)):
+        (folder / f"{name}.safetensors").write_bytes(Path(file).read_bytes())
+    monkeypatch.setattr(style_files, "__file__", str(tmp_path / "fast_nst" / "style_files.py"))
+    assert list(style_files.bundled_styles()) == ["dots"]
+    assert list(style_files.bundled_upscalers()) == ["x4"]
+
+
+def test_without_arguments_it_explains_itself(said):
+    answer = said(upscale.main, [])
+    assert answer.code == 2
+    assert any("fast-nst upscale photo.jpg" in line for line in answer.err)
