@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from fast_nst.images import MAX_LEVEL
 
-__all__ = ["luma", "psnr", "ssim"]
+__all__ = ["WINDOW", "luma", "psnr", "ssim"]
 
 Array = NDArray[np.float64]
 Levels = NDArray[np.uint8]

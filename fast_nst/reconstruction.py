@@ -17,7 +17,7 @@ from fast_nst.config import ReconstructionConfig
 from fast_nst.losses import feature_loss, grid_energy, grid_phases, wide
 from fast_nst.vgg import VGGFeatures
 
-__all__ = ["ReconstructionLoss", "ReconstructionTerms"]
+__all__ = ["ReconstructionLoss", "ReconstructionTerms", "staggered"]
 
 PICTURE = "picture"  # of a target, beside its features
 
@@ -34,6 +34,23 @@ class ReconstructionTerms(NamedTuple):
         return self.feature + self.pixel + self.grid
 
 
+def staggered(images: Tensor) -> Tensor:
+    """Pictures cut to start at even and odd rows and columns in turn.
+
+    Args:
+        images: ``(B, 3, H, W)``.
+
+    Returns:
+        ``(B, 3, H - 2, W - 2)``: the four alignments of two rows and columns, picture after picture.
+    """
+    height, width = (side - 2 for side in images.shape[-2:])
+    starts = [(i // 2 % 2, i % 2) for i in range(len(images))]
+    cut = [
+        x[:, top : top + height, left : left + width] for x, (top, left) in zip(images, starts, strict=True)
+    ]
+    return torch.stack(cut).contiguous(memory_format=torch.channels_last)
+
+
 class ReconstructionLoss(nn.Module):
     """How far enlarged pictures are from the originals.
 
@@ -42,6 +59,10 @@ class ReconstructionLoss(nn.Module):
         config: layers and weights.
         factor: of the enlargement, the period of the grid that it can leave.
         across: where several processes share a batch, the mean of a tensor over them.
+
+    The pictures of a batch meet the loss network at different places of its grid: its pooling looks at pairs
+    of rows and columns, and a network that enlarges in cells, always in step with those pairs, is rewarded for
+    a pattern that this one alignment likes. Differs from Johnson et al. 2016, who report such a grid.
 
     The feature loss is relative: each layer's squared distance is divided by the mean square of the
     originals' own features over the batch, and the layers are averaged. Differs from Johnson et al. 2016, who
@@ -74,8 +95,9 @@ class ReconstructionLoss(nn.Module):
         Args:
             photos: ``(B, 3, H, W)``, at high resolution.
         """
-        found: dict[str, Tensor] = {} if self.features is None else self.features(photos, self._layers)
-        return {**found, PICTURE: photos}
+        if self.features is None:
+            return {PICTURE: photos}
+        return {**self.features(staggered(photos), self._layers), PICTURE: photos}
 
     def forward(self, images: Tensor, target: Mapping[str, Tensor]) -> ReconstructionTerms:
         """The weighted terms.
@@ -88,7 +110,7 @@ class ReconstructionLoss(nn.Module):
         if self.features is None:
             nothing = pixel.new_zeros(())
             return ReconstructionTerms(nothing, pixel, nothing)
-        found = self.features(images, self._layers)
+        found = self.features(staggered(images), self._layers)
         feature = torch.stack([self._relative(found[k], target[k]) for k in self._layers]).mean()
         # Of the difference: photographs of patterns have a grid of their own, which is to stay.
         error = wide(images) - wide(target[PICTURE])

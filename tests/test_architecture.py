@@ -46,6 +46,8 @@ ORDER = [
     "importing",
     "training",
     "inference",
+    "evaluation",
+    "evaluation_report",
     "baseline",
     "cli",
 ]

@@ -7,7 +7,7 @@ import torch
 
 from fast_nst.config import ReconstructionConfig
 from fast_nst.errors import InputError
-from fast_nst.reconstruction import ReconstructionLoss
+from fast_nst.reconstruction import ReconstructionLoss, staggered
 from fast_nst.vgg import VGGFeatures
 
 PLAIN = ReconstructionConfig(feature_layers=("relu1_2",), grid_weight=0.0)
@@ -42,10 +42,19 @@ def test_the_pixel_loss_is_the_mean_square_error_and_needs_no_loss_network(photo
 
 def test_the_feature_loss_is_relative_to_the_originals_features(features, photos):
     terms = judged(ReconstructionLoss(features, PLAIN, factor=4), 0 * photos, photos)
-    found, wanted = features(0 * photos)["relu1_2"], features(photos)["relu1_2"]
+    found, wanted = (features(staggered(images))["relu1_2"] for images in (0 * photos, photos))
     expected = (found - wanted).square().sum() / wanted.square().sum()
     torch.testing.assert_close(terms.feature, expected)
     assert terms.total == terms.feature
+
+
+def test_a_batch_meets_the_loss_network_in_every_alignment_of_two_pixels():
+    rows = torch.arange(12.0)[:, None].expand(12, 10)
+    places = torch.stack([rows, rows.new_tensor(range(10)).expand(12, 10), rows])
+    cut = staggered(places.expand(5, 3, 12, 10))
+    assert cut.shape == (5, 3, 10, 8)
+    starts = [(int(one[0, 0, 0]), int(one[1, 0, 0])) for one in cut]
+    assert starts == [(0, 0), (0, 1), (1, 0), (1, 1), (0, 0)]
 
 
 def test_a_grid_costs_what_the_same_noise_without_a_pattern_does_not(features, photos):

@@ -126,7 +126,7 @@ class EvaluateConfig:
 
     model: tuple[str, ...] = ()
     """bundled names or .safetensors files to measure beside bicubic enlargement"""
-    data: tuple[Path, ...] = ()
+    data: tuple[str, ...] = ()
     """folders of pictures: Set5, Set14, BSD100"""
     factor: int = 4
     """how many times pictures are reduced and enlarged again"""
@@ -138,6 +138,8 @@ class EvaluateConfig:
     """the network in whose features distances are measured"""
     vgg_weights: Path | None = None
     """its weights, .safetensors or .pth [default: downloaded once]"""
+    feature_layer: str = "relu2_2"
+    """layer of that network; an empty one measures no such distances"""
     crops: int = 5
     """pictures of which a part is shown, spread evenly over all"""
     device: str = "auto"
