@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Train a style network from one painting.
+"""Train a style network from one painting, or a network that enlarges pictures.
 
 python train.py --style starry.jpg --dataset photos/
 python train.py --style starry.jpg --dataset coco --out starry.safetensors
+python train.py --task super-resolution --factor 4 --dataset photos/
 python train.py --help
 """
 

@@ -61,8 +61,8 @@ class ReconstructionLoss(nn.Module):
         across: where several processes share a batch, the mean of a tensor over them.
 
     The pictures of a batch meet the loss network at different places of its grid: its pooling looks at pairs
-    of rows and columns, and a network that enlarges in cells, always in step with those pairs, is rewarded for
-    a pattern that this one alignment likes. Differs from Johnson et al. 2016, who report such a grid.
+    of rows and columns, and a network that enlarges in cells, always in step with those pairs, is rewarded
+    for a pattern that this one alignment likes. Differs from Johnson et al. 2016, who report such a grid.
 
     The feature loss is relative: each layer's squared distance is divided by the mean square of the
     originals' own features over the batch, and the layers are averaged. Differs from Johnson et al. 2016, who

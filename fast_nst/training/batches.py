@@ -9,12 +9,10 @@ from __future__ import annotations
 import functools
 import logging
 import math
-import queue
 import threading
 import weakref
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -26,10 +24,11 @@ from torch import Tensor
 from fast_nst.errors import InputError
 from fast_nst.images import MAX_LEVEL, ImageReadError
 from fast_nst.memory import free_memory
+from fast_nst.training.crew import THREAD_NAME, Crew, Task
 from fast_nst.training.photos import DatasetError, PhotoSource, cut, load_photo
 from fast_nst.training.sampling import Sample, batch_indices, crop_of
 
-__all__ = ["Batch", "PhotoBatches", "as_images"]
+__all__ = ["THREAD_NAME", "Batch", "PhotoBatches", "as_images"]
 
 _log = logging.getLogger("fast_nst")
 
@@ -44,7 +43,7 @@ class Batch:
         step: counted from 0, over the whole run.
         images: ``(B, 3, S, S)`` uint8, contiguous: this rank's share of the global batch.
         indices, names: the photographs they were cut from, after replacement of bad ones.
-        given: likewise, what the network gets where that is not the images themselves.
+        given: what the network gets, where that is not the images themselves.
     """
 
     step: int
@@ -126,67 +125,6 @@ class _Reader:
                 self.cache.clear()
 
 
-class _Task:
-    """One sample being cut by some thread."""
-
-    def __init__(self, work: Callable[[], _Shot]) -> None:
-        self.work, self.done, self.abandoned = work, Future[_Shot](), False
-
-    def run(self) -> None:
-        try:
-            self.done.set_result(self.work())
-        except BaseException as error:  # raised again in the thread that waits for the result
-            self.done.set_exception(error)
-
-
-THREAD_NAME = "fast-nst photos"
-
-
-class _Crew:
-    """Threads that run tasks in order. An executor of the library could not give up a thread that hangs."""
-
-    def __init__(self, size: int) -> None:
-        self._tasks: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
-        self._threads = [self._hire() for _ in range(size)]
-
-    def _hire(self, first: _Task | None = None) -> threading.Thread:
-        # A daemon, or a read that never returns would keep the whole program from ending.
-        thread = threading.Thread(target=_serve, args=(self._tasks, first), name=THREAD_NAME, daemon=True)
-        thread.start()
-        return thread
-
-    def submit(self, task: _Task) -> _Task:
-        self._tasks.put(task)
-        return task
-
-    def retry(self, task: _Task) -> _Task:
-        """Give up the thread the task hangs in, and run it in a new one at once."""
-        task.abandoned = True
-        again = _Task(task.work)
-        self._threads.append(self._hire(again))
-        return again
-
-    def close(self) -> None:
-        try:
-            while True:
-                self._tasks.get_nowait()
-        except queue.Empty:
-            for _ in self._threads:
-                self._tasks.put(None)
-        for thread in self._threads:
-            thread.join(timeout=2)  # what hangs for longer is left behind
-
-
-def _serve(tasks: queue.SimpleQueue[_Task | None], task: _Task | None) -> None:
-    """A thread's life. It holds the queue only: a forgotten `PhotoBatches` is collected, which ends it."""
-    task = task or tasks.get()
-    while task is not None:
-        task.run()
-        if task.abandoned:
-            return  # somebody else has taken its place
-        task = tasks.get()
-
-
 class PhotoBatches(Iterator[Batch]):
     """Batches without end, prepared ahead by threads.
 
@@ -246,8 +184,8 @@ class PhotoBatches(Iterator[Batch]):
         self._limit = math.ceil(round(max_bad * count, 6))
         budget = free_memory() // 4 // world_size if cache_bytes == "auto" else cache_bytes
         self._reader = _Reader(source, image_size, photo_size, seed, self._limit, budget, given, known)
-        self._pending: deque[list[_Task]] = deque()
-        self._crew = _Crew(workers) if workers else None
+        self._pending: deque[list[Task[_Shot]]] = deque()
+        self._crew = Crew(workers) if workers else None
         self._closer = weakref.finalize(self, self._crew.close) if self._crew else None
         self._closed = False
 
@@ -257,15 +195,14 @@ class PhotoBatches(Iterator[Batch]):
         while len(self._pending) < (self._ahead if self._crew else 1):
             self._pending.append(self._prepare(self.step + len(self._pending)))
         tasks = self._pending[0]  # taken off at the end, so that Ctrl-C while waiting loses no step
-        crops, indices, given = [], [], []
+        crops, given, indices = [], [], []
         for place in range(len(tasks)):
             shot = self._result(tasks, place)
             self._note(shot)
             assert shot.crop is not None  # else there were too many bad ones
             crops.append(shot.crop)
+            given += [] if shot.given is None else [shot.given]
             indices.append(shot.index)
-            if shot.given is not None:
-                given.append(shot.given)
         self._pending.popleft()
         self.step += 1
         names = [self.source.names[index] for index in indices]
@@ -275,11 +212,11 @@ class PhotoBatches(Iterator[Batch]):
     def _samples(self, step: int) -> list[Sample]:
         return batch_indices(self._seed, step, self._batch_size, len(self.source.names))[self._share]
 
-    def _prepare(self, step: int) -> list[_Task]:
-        tasks = [_Task(functools.partial(self._reader.shoot, sample)) for sample in self._samples(step)]
+    def _prepare(self, step: int) -> list[Task[_Shot]]:
+        tasks = [Task(functools.partial(self._reader.shoot, sample)) for sample in self._samples(step)]
         return [self._crew.submit(task) for task in tasks] if self._crew else tasks
 
-    def _result(self, tasks: list[_Task], place: int) -> _Shot:
+    def _result(self, tasks: list[Task[_Shot]], place: int) -> _Shot:
         """Wait for one task. They start in this order, so the one waited for has started or soon will."""
         if self._crew is None:
             if not tasks[place].done.done():
