@@ -21,7 +21,15 @@ from types import TracebackType
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["LineLog", "WholeFile", "refusal", "remove_leftovers", "replace_file", "write_reason"]
+__all__ = [
+    "LineLog",
+    "WholeFile",
+    "refusal",
+    "remove_leftovers",
+    "replace_file",
+    "sync_folder",
+    "write_reason",
+]
 
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")
 
@@ -81,14 +89,33 @@ class WholeFile:
             self.drop()
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Write a file; until it is whole, whatever stood there before stays.
+
+    Args:
+        durable: also when the power fails: wait until the disk has the bytes, and then the name.
 
     Raises:
         OSError: it cannot be written; nothing is left behind.
     """
     with WholeFile(path) as whole:
         whole.file.write(data)
+        if durable:
+            whole.file.flush()
+            os.fsync(whole.file.fileno())
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder; some systems cannot open folders, and need not."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def refusal(path: Path, *, overwrite: bool) -> str | None:
