@@ -50,18 +50,19 @@ def _stylize(arguments: list[str]) -> int:
     sources, config = _parse(arguments)
     from fast_nst.files import remove_leftovers
     from fast_nst.inference.jobs import camera_of, folders, plan
-    from fast_nst.inference.manifest import record
-    from fast_nst.inference.painting import FilmProgress
     from fast_nst.style_files import find_style, read_about
 
     file = find_style(config.style)
     if (camera := camera_of(sources, config)) is not None:
         from fast_nst.opencv import opencv
 
-        opencv()  # before PyAV, which the next line brings: after it, OpenCV's windows never open
+        opencv()  # before PyAV, which the next lines bring: after it, OpenCV's windows never open
         from fast_nst.cli.live import show
 
         return show(camera, file, config)
+    from fast_nst.inference.manifest import record
+    from fast_nst.inference.painting import FilmProgress
+
     jobs = plan(sources, file.stem, config)
     _check_streams(jobs, config)
     jobs, config, alone = _divide(jobs, config)
