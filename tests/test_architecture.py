@@ -31,6 +31,7 @@ ORDER = [
     "events",
     "report",
     "device",
+    "compiling",
     "foreign",
     "timing",
     "opencv",
