@@ -26,8 +26,10 @@ import torch
 import tyro
 
 from fast_nst.checkpoint import save_checkpoint
-from fast_nst.config import NetworkConfig
+from fast_nst.config import NetworkConfig, StylizeConfig
 from fast_nst.images import save_image
+from fast_nst.inference.jobs import Job
+from fast_nst.inference.shards import Shard
 from fast_nst.transform_net import TransformNet
 
 SCRIPT = Path(__file__).resolve().parents[1] / "stylize.py"
@@ -71,6 +73,13 @@ def tree(folder: Path) -> dict[str, str]:
     return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in files}
 
 
+def share_out(folder: Path, shards: int) -> dict[int, list[str]]:
+    """The names of the results that each shard is to make."""
+    jobs = [Job(str(path), str(path.relative_to(folder))) for path in sorted(folder.rglob("*.png"))]
+    found = {i: Shard(i, shards).part(jobs, StylizeConfig()) for i in range(shards)}
+    return {i: [str(job.target) for job in part] for i, part in found.items()}
+
+
 def disturbed(command: list[str], folder: Path, options: Options) -> list[int]:
     """Run all shards, kill each at random moments; returns how many results there were at each kill."""
     moments, there = random.Random(options.seed), []
@@ -81,20 +90,24 @@ def disturbed(command: list[str], folder: Path, options: Options) -> list[int]:
         shard = ["--shard", f"{i}/{options.shards}"]
         return subprocess.Popen([*words, *shard], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 
-    running = {i: start(i) for i in range(options.shards)}
-    # Each kill waits for the results to reach a random number: a time would hit the start-up or nothing.
-    kills = [i for i in running for _ in range(options.kills)]
-    moments.shuffle(kills)
-    goals = sorted(moments.sample(range(options.pictures * 3 // 4), len(kills)))
-    for goal, i in zip(goals, kills, strict=True):
-        while sum(1 for _ in folder.glob("killed/*/*.png")) < goal:
-            time.sleep(0.005)
-        time.sleep(moments.random() * 0.01)
-        running[i].kill()
-        if running[i].wait() != -9:
-            raise SystemExit(f"shard {i} had ended before it was killed; give more --pictures")
-        there.append(sum(1 for _ in folder.glob("killed/*/*.png")))
-        running[i] = start(i)
+    def done(shard: int) -> int:
+        return sum(1 for name in shares[shard] if (folder / "killed" / name).exists())
+
+    shares = share_out(folder / "in", options.shards)
+    # A kill waits for the shard's results to reach a number: a time would hit the start-up or nothing.
+    goals = {
+        i: sorted(moments.sample(range(len(share) * 3 // 4), options.kills)) for i, share in shares.items()
+    }
+    running = {i: start(i) for i in shares}
+    while any(goals.values()):
+        time.sleep(0.002 + moments.random() * 0.01)
+        for i in [i for i in running if goals[i] and done(i) >= goals[i][0]]:
+            running[i].kill()
+            if running[i].wait() != -9:
+                raise SystemExit(f"shard {i} had ended before it was killed; give more --pictures")
+            there.append(sum(1 for _ in folder.glob("killed/*/*.png")))
+            goals[i].pop(0)
+            running[i] = start(i)
     if failed := [i for i, process in running.items() if process.wait() != 0]:
         raise SystemExit(f"shards {failed} failed")
     return there

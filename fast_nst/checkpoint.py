@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +22,7 @@ from torch import Tensor
 
 from fast_nst.config import NetworkConfig, UpscaleNetConfig
 from fast_nst.errors import first_line
+from fast_nst.files import replace_file
 from fast_nst.plain import to_dict
 from fast_nst.style_files import (
     FORMAT,
@@ -103,28 +103,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     header = {**about, "format": FORMAT, "sha256": digest(flat)}
     data = save(flat, metadata={KEY: json.dumps(header, sort_keys=True)})
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-    _fsync_folder(path.parent)
-
-
-def _fsync_folder(folder: Path) -> None:
-    """The rename itself must survive a power cut; some systems cannot open folders, and need not."""
-    if os.name != "posix":
-        return
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    replace_file(path, data, durable=True)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

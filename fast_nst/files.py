@@ -13,6 +13,7 @@ import re
 import stat
 import sys
 import uuid
+import weakref
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -21,7 +22,15 @@ from types import TracebackType
 if sys.platform != "win32":
     import fcntl
 
-__all__ = ["LineLog", "WholeFile", "refusal", "remove_leftovers", "replace_file", "write_reason"]
+__all__ = [
+    "LineLog",
+    "WholeFile",
+    "refusal",
+    "remove_leftovers",
+    "replace_file",
+    "sync_folder",
+    "write_reason",
+]
 
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")
 
@@ -29,9 +38,9 @@ _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")
 class WholeFile:
     """A new file open for writing, which takes the place of `path` when the ``with`` block ends well.
 
-    Whatever goes wrong in the block, Ctrl-C too, an old file of that name stays and nothing else is left; a
-    process that is killed leaves a hidden file for `remove_leftovers`. A link is replaced; the file it points
-    at stays as it is.
+    Whatever goes wrong in the block, Ctrl-C too, an old file of that name stays and nothing else is left; so
+    it is without a block, once nobody holds the object. A process that is killed leaves a hidden file for
+    `remove_leftovers`. A link is replaced; the file it points at stays as it is.
 
     Raises:
         OSError, ValueError: the folder cannot be written to, or the name is none.
@@ -43,11 +52,14 @@ class WholeFile:
             # Short and free of the target's name, which may be as long as the file system allows. Opened as
             # any new file is, so that the umask decides who may read it; `tempfile` would make it private.
             self._partial = path.parent / f".{uuid.uuid4().hex}.partial"
+            # Before it is there: Ctrl-C may come between any two lines, of the caller too.
+            self._remove = weakref.finalize(self, _remove_own, self._partial, os.getpid())
             self.file = open(self._partial, "xb")  # noqa: SIM115 -- closed by `keep`
             self._locked = _lock(self.file.fileno())
             if not (self._locked and os.fstat(self.file.fileno()).st_nlink == 0):
                 return
             self.file.close()  # taken for a leftover before it was locked
+            self._remove()
 
     def keep(self) -> None:
         """Close the file and give it its name."""
@@ -57,13 +69,13 @@ class WholeFile:
         self.file.close()
         if not self._locked:
             os.replace(self._partial, self._path)
+        self._remove.detach()
 
     def drop(self) -> None:
         """Take it away, unless it has its name."""
         with suppress(OSError):
             self.file.close()
-        with suppress(OSError):
-            self._partial.unlink()
+        self._remove()
 
     def __enter__(self) -> WholeFile:
         return self
@@ -81,14 +93,39 @@ class WholeFile:
             self.drop()
 
 
-def replace_file(path: Path, data: bytes) -> None:
+def _remove_own(path: Path, process: int) -> None:
+    if os.getpid() == process:  # and not that of the process this one was forked from
+        with suppress(OSError):
+            path.unlink()
+
+
+def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Write a file; until it is whole, whatever stood there before stays.
+
+    Args:
+        durable: also when the power fails: wait until the disk has the bytes, and then the name.
 
     Raises:
         OSError: it cannot be written; nothing is left behind.
     """
     with WholeFile(path) as whole:
         whole.file.write(data)
+        if durable:
+            whole.file.flush()
+            os.fsync(whole.file.fileno())
+    if durable:
+        sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Wait until the disk has the names in a folder; some systems cannot open folders, and need not."""
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
 
 
 def refusal(path: Path, *, overwrite: bool) -> str | None:

@@ -33,6 +33,7 @@ ORDER = [
     "events",
     "report",
     "device",
+    "compiling",
     "foreign",
     "timing",
     "opencv",

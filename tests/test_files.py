@@ -67,6 +67,19 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["a"]
 
 
+def test_what_nobody_finishes_goes_and_what_a_child_process_forgets_stays(tmp_path):
+    whole = files.WholeFile(tmp_path / "a")
+    (name,) = os.listdir(tmp_path)
+    if not (child := os.fork()):
+        del whole
+        os._exit(len(os.listdir(tmp_path)))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert os.listdir(tmp_path) == [name]
+    whole.file.close()
+    del whole
+    assert os.listdir(tmp_path) == []
+
+
 def test_what_a_living_process_is_writing_is_no_leftover_and_what_a_killed_one_wrote_is(writer, tmp_path):
     (tmp_path / ".mine.partial").touch()
     (name,) = (n for n in os.listdir(tmp_path) if n != ".mine.partial")

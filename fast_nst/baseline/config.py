@@ -125,6 +125,8 @@ class GatysConfig:
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """arithmetic of the convolutions; auto takes bf16 where the device has units for it"""
+    compile: Literal["auto", "on", "off"] = "auto"
+    """torch.compile; auto takes it on processors with a compiler where the run is long enough to pay"""
     report_every: int = 10
     """iterations between reports"""
 

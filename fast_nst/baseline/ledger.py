@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fast_nst.errors import InputError
+from fast_nst.files import replace_file
 
 __all__ = ["Ledger", "Progressed"]
 
@@ -49,7 +50,7 @@ class Ledger:
             for old in (*folder.glob("*.json"), *folder.glob("*.png")):
                 old.unlink()
         folder.mkdir(parents=True, exist_ok=True)
-        _write(there, wanted)
+        replace_file(there, json.dumps(wanted).encode())
 
     def get(self, name: str) -> dict[str, Any] | None:
         """The result of a piece, or None while it is not done."""
@@ -57,7 +58,7 @@ class Ledger:
 
     def put(self, name: str, result: Mapping[str, Any]) -> None:
         """A piece is done: written whole or not at all."""
-        _write(self.folder / f"{name}.json", result)
+        replace_file(self.folder / f"{name}.json", json.dumps(result).encode())
 
     def picture(self, name: str) -> Path:
         """Where the picture of a piece lies; it is to be written before `put`."""
@@ -70,9 +71,3 @@ def _read(path: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
-
-
-def _write(path: Path, value: Mapping[str, Any]) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(value), encoding="utf-8")
-    partial.replace(path)

@@ -49,7 +49,7 @@ def _stylize(arguments: list[str]) -> int:
     if (camera := camera_of(sources, config)) is not None:
         from fast_nst.opencv import opencv
 
-        opencv()  # before PyAV, which the next line brings: after it, OpenCV's windows never open
+        opencv()  # before PyAV, which the next lines bring: after it, OpenCV's windows never open
         from fast_nst.cli.live import show
 
         return show(camera, file, config)

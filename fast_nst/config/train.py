@@ -39,7 +39,7 @@ class TrainConfig(RunConfig, _Painting):
 
     temporal: bool = False
     """train for films too: strokes then move with what they are on, and do not flicker; half as long again"""
-    temporal_weight: float = 100.0
+    temporal_weight: float = 20.0
     """with --temporal: weight of the change that motion, noise and brightness do not explain"""
 
     loss: LossConfig = field(default_factory=LossConfig)

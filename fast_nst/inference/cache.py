@@ -12,6 +12,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
+from fast_nst.files import remove_leftovers, replace_file
+
 __all__ = ["cache_folder", "kept"]
 
 MOST_FILES = 32  # of about 7 MB; the oldest go first
@@ -54,12 +56,8 @@ def kept(key: str | None, make: Callable[[], bytes]) -> bytes:
 
 def _keep(folder: Path, name: str, data: bytes) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{name}.{os.getpid()}.partial"
-    try:
-        partial.write_bytes(hashlib.sha256(data).digest() + data)
-        partial.replace(folder / name)
-    finally:
-        partial.unlink(missing_ok=True)
+    remove_leftovers([folder])
+    replace_file(folder / name, hashlib.sha256(data).digest() + data)
     files = sorted(folder.glob("*.model"), key=lambda path: path.stat().st_mtime)
     for old in files[:-MOST_FILES]:
         old.unlink(missing_ok=True)

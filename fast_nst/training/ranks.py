@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -64,7 +66,11 @@ class Ranks:
         """The network with its gradients averaged over all processes during the backward pass."""
         if self.size == 1:
             return network
-        return nn.parallel.DistributedDataParallel(network, broadcast_buffers=False)
+        parallel: Any = nn.parallel.DistributedDataParallel
+        names = inspect.signature(parallel).parameters  # torch 2.15 says it in another way
+        option = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
+        wrapped: nn.Module = parallel(network, **{option: False})
+        return wrapped
 
     @torch.compiler.disable  # type: ignore[untyped-decorator]
     def mean(self, tensor: Tensor) -> Tensor:

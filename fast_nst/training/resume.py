@@ -18,6 +18,7 @@ from torch.optim import Optimizer
 from fast_nst.checkpoint import CheckpointError, read_tensors, write_tensors
 from fast_nst.config import TaskConfig
 from fast_nst.errors import InputError
+from fast_nst.files import sync_folder
 from fast_nst.plain import from_dict, to_dict
 from fast_nst.training.average import WeightAverage
 
@@ -78,6 +79,7 @@ def save_state(
     if path.is_file():
         path.replace(path.with_name(f"previous-{path.name}"))
     fresh.replace(path)
+    sync_folder(path.parent)
 
 
 def _moments(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:

@@ -9,11 +9,11 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import replace
-from glob import escape
 from pathlib import Path
 
 from fast_nst.config import RunConfig
 from fast_nst.errors import InputError
+from fast_nst.files import remove_leftovers, replace_file
 from fast_nst.plain import to_toml
 from fast_nst.training.lock import locked
 from fast_nst.training.resume import forget_state, places
@@ -72,18 +72,11 @@ class RunFolder:
 
         What a killed run left half written is removed. The folder is to be held.
         """
-        for place, names in (
-            (self.path, ".*.partial"),
-            (self.out.parent, f".{escape(self.out.name)}.*.partial"),
-        ):
-            for litter in place.glob(names):
-                litter.unlink(missing_ok=True)
-        partial = self.path / ".config.toml.partial"
+        remove_leftovers([self.path, self.out.parent])
+        settings = to_toml(replace(config, resume=False, overwrite=False))
         try:
-            partial.write_text(to_toml(replace(config, resume=False, overwrite=False)), encoding="utf-8")
-            partial.replace(self.path / "config.toml")
+            replace_file(self.path / "config.toml", settings.encode())
         except OSError as error:
-            partial.unlink(missing_ok=True)
             if not config.resume:
                 raise
             _log.warning("config.toml cannot be written: %s", _why(error))

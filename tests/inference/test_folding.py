@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from fast_nst.checkpoint import bundled_styles, load_checkpoint
 from fast_nst.config import PRESETS, NetworkConfig
 from fast_nst.images import to_uint8
+from fast_nst.importing import import_network
 from fast_nst.inference.folded_net import FoldedNet, fold
 from fast_nst.transform_net import TransformNet
 
@@ -97,6 +98,16 @@ def test_the_bundled_styles_fold_to_their_equals(name):
     for height, width in ((64, 96), (37, 51)):
         smooth = nn.functional.interpolate(picture(9, 9), size=(height, width), mode="bicubic").clamp(0, 1)
         assert_equal(folded, net, smooth)
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", ["candy", "mosaic"])
+@pytest.mark.parametrize("size", [(64, 96), (37, 51), (130, 127)])
+def test_a_network_trained_elsewhere_folds_to_its_equal(name, size, shared):
+    (path,) = (shared / "peers").glob(f"{name}_*.model")
+    net, _ = import_network(path)
+    smooth = nn.functional.interpolate(picture(9, 9), size=size, mode="bicubic").clamp(0, 1)
+    assert_equal(fold(net), net, smooth)
 
 
 @pytest.mark.parametrize("blocks", [0, 1])

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from fast_nst.errors import InputError
+from fast_nst.training import run_folder
 from fast_nst.training.run_folder import RunFolder
 
 
@@ -63,8 +64,9 @@ def test_a_new_run_forgets_the_states_of_an_earlier_one_and_a_resumed_one_keeps_
 
 
 def test_what_a_killed_run_left_half_written_is_removed_and_nothing_else(config, folder, tmp_path):
-    litter = [folder.path / ".fresh-last.safetensors.123.partial", tmp_path / ".style.safetensors.9.partial"]
-    others = [tmp_path / ".other.safetensors.9.partial", folder.path / "notes.partial"]
+    half = f".{'0' * 32}.partial"
+    litter = [folder.path / half, tmp_path / half]
+    others = [tmp_path / ".mine.partial", folder.path / "notes.partial"]
     for path in litter + others:
         path.touch()
     folder.begin(config)
@@ -76,7 +78,7 @@ def test_settings_that_cannot_be_written_stop_a_new_run_but_no_resumed_one(
 ):
     folder.begin(config)
     before = (folder.path / "config.toml").read_text()
-    monkeypatch.setattr(Path, "write_text", lambda *_, **__: full())
+    monkeypatch.setattr(run_folder, "replace_file", lambda *_: full())
     with pytest.raises(OSError, match="No space"):
         folder.begin(config)
     folder.begin(replace(config, resume=True, workers=0))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,9 +59,13 @@ class Window:
             os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
         ):
             raise InputError("there is no display here; give --no-window --out live.mp4")
-        self._cv, self._title, self._shown = opencv(), title, False
+        self._cv, self._title = opencv(), title
+        self._size: tuple[int, int] | None = None  # width and height of what is shown
+        if fonts := _fonts():  # OpenCV names a folder that it no longer ships, and says so at every start
+            os.environ["QT_QPA_FONTDIR"] = fonts
+        plain = self._cv.WINDOW_GUI_NORMAL  # else Qt adds a bar of buttons, which takes room from the picture
         try:
-            self._cv.namedWindow(title, self._cv.WINDOW_NORMAL | self._cv.WINDOW_KEEPRATIO)
+            self._cv.namedWindow(title, self._cv.WINDOW_NORMAL | self._cv.WINDOW_KEEPRATIO | plain)
         except self._cv.error as error:
             why = first_line(error)
             raise InputError(
@@ -69,21 +75,36 @@ class Window:
     def show(self, pixels: NDArray[np.uint8]) -> str:
         """Show ``(H, W, 3)`` RGB; the key of `KEYS` that was pressed since, or the empty string."""
         cv = self._cv
-        if not self._shown:
-            cv.resizeWindow(self._title, pixels.shape[1], pixels.shape[0])
-        elif cv.getWindowProperty(self._title, cv.WND_PROP_VISIBLE) < 1:
+        if self._size is not None and cv.getWindowProperty(self._title, cv.WND_PROP_VISIBLE) < 1:
             return "q"  # closed by its button
+        self._fit(pixels.shape[1], pixels.shape[0])
         cv.imshow(self._title, pixels[..., ::-1])
-        self._shown = True
         code = cv.waitKey(1)
         if code == _ESCAPE:
             return "q"
         key = chr(code & 0x7F).lower() if code >= 0 else ""
         return {"=": "+", "_": "-"}.get(key, key if key in KEYS else "")
 
+    def _fit(self, width: int, height: int) -> None:
+        """Give the window the shape of what it shows from now on, as tall as the person has made it."""
+        if (width, height) == self._size:
+            return
+        shown = height if self._size is None else self._cv.getWindowImageRect(self._title)[3]
+        if shown > 0:
+            self._cv.resizeWindow(self._title, round(width * shown / height), shown)
+        self._size = width, height
+
     def close(self) -> None:
         """Take it away."""
         self._cv.destroyAllWindows()
+
+
+def _fonts() -> str | None:
+    """The folder of the fonts that come with matplotlib, which is not imported for it."""
+    found = importlib.util.find_spec("matplotlib")
+    if found is None or found.origin is None:
+        return None
+    return str(Path(found.origin).parent / "mpl-data" / "fonts" / "ttf")
 
 
 class VirtualCamera:
@@ -125,6 +146,8 @@ def write_lines(pixels: NDArray[np.uint8], lines: Sequence[str]) -> NDArray[np.u
     step = round(34 * size)
     for i, line in enumerate(lines):
         place = (_MARGIN, _MARGIN + step * (i + 1) - step // 3)
-        for colour, width in ((0, 3), (MAX_LEVEL, 1)):  # dark around bright
-            cv.putText(written, line, place, cv.FONT_HERSHEY_SIMPLEX, size, (colour,) * 3, width, cv.LINE_AA)
+        # Not a thicker line below: OpenCV 5 sets that wider.
+        for right, down in ((-1, 0), (1, 0), (0, -1), (0, 1), (0, 0)):
+            x, y, bright = place[0] + right, place[1] + down, MAX_LEVEL * (right == down == 0)
+            cv.putText(written, line, (x, y), cv.FONT_HERSHEY_SIMPLEX, size, (bright,) * 3, 1, cv.LINE_AA)
     return written

@@ -167,11 +167,15 @@ class Script:
         pass
 
 
-def stylizer(seed: int) -> Stylizer:
+def network(seed: int) -> TransformNet:
     torch.manual_seed(seed)
-    network = TransformNet(NetworkConfig(widths=(4, 4, 8), blocks=1)).eval().requires_grad_(False)
-    network.body.conv4.conv.bias.fill_(0.5)
-    return Stylizer(Checkpoint(network, {}), device="cpu")
+    made = TransformNet(NetworkConfig(widths=(4, 4, 8), blocks=1)).eval().requires_grad_(False)
+    made.body.conv4.conv.bias.fill_(0.5)
+    return made
+
+
+def stylizer(seed: int) -> Stylizer:
+    return Stylizer(Checkpoint(network(seed), {}), device="cpu")
 
 
 @pytest.fixture
@@ -194,7 +198,7 @@ def live(tmp_path: Path, monkeypatch) -> Callable[..., tuple[Live, Script, list[
 @pytest.fixture
 def style_file(tmp_path: Path) -> str:
     path = tmp_path / "dots.safetensors"
-    save_checkpoint(path, stylizer(0).network, {"style": "dots", "steps": 1})
+    save_checkpoint(path, network(0), {"style": "dots", "steps": 1})
     return str(path)
 
 
@@ -299,6 +303,17 @@ def test_without_a_display_there_is_one_line_with_the_way_out(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(InputError, match=r"there is no display here; give --no-window --out live\.mp4"):
         Window("test")
+
+
+def test_the_camera_brings_opencv_before_pyav_for_else_its_windows_never_open(clip, style_file):
+    run = f"main(['a.mp4', '--live', '--no-window', '--out', 'b.mp4', '--style', {str(style_file)!r}])"
+    order = "found = [name for name in sys.modules if name in ('av', 'cv2')]; print(found, file=sys.stderr)"
+    words = [sys.executable, "-c", f"import sys; from fast_nst.cli.stylize import main; {run}; {order}"]
+    here = clip("a.mp4", frames=2).parent
+    done = subprocess.run(
+        words, capture_output=True, text=True, cwd=here, env=os.environ | {"PYTHONPATH": str(SCRIPT.parent)}
+    )
+    assert done.stderr.splitlines()[-1] == "['cv2', 'av']", done.stderr
 
 
 @pytest.mark.skipif(not os.environ.get("DISPLAY"), reason="no X display; xvfb-run gives one")
