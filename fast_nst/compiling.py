@@ -34,6 +34,7 @@ class Compiled(Generic[P, R]):
 
     def __init__(self, function: Callable[P, R], *, on: bool) -> None:
         self.function = function
+        # Not dynamic: a run sees few sizes, and code for any size is slower.
         self.call: Callable[P, R] = torch.compile(function, dynamic=False) if on else function
 
     def __call__(self, *arguments: P.args, **options: P.kwargs) -> R:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 
+from fast_nst.compiling import Compiled
 from fast_nst.device import autocast
-from fast_nst.errors import first_line
 from fast_nst.losses import LossTerms, PerceptualLoss
 from fast_nst.reconstruction import ReconstructionLoss, ReconstructionTerms
 from fast_nst.training.average import WeightAverage
@@ -23,8 +20,6 @@ from fast_nst.upscale_net import UpscaleNet
 __all__ = ["Learner", "Terms"]
 
 Terms = LossTerms | ReconstructionTerms
-
-_log = logging.getLogger("fast_nst")
 
 
 class Learner:
@@ -69,13 +64,11 @@ class Learner:
         self.scale = LossScale(device) if precision == "fp16" else None
         self._statistics = [b for b in network.buffers() if b.is_floating_point()]  # batch norm's
         self._painter: nn.Module = ranks.wrap(network)
-        self.judge: Callable[[Tensor, Tensor, Motion | None], Terms] = self._judge
         self.compile(compiled)
 
     def compile(self, compiled: bool) -> None:
         """From now on take steps compiled, or not."""
-        # Not dynamic: a run sees one or two sizes of crops, and code for any size is slower.
-        self.judge = torch.compile(self._judge, dynamic=False) if compiled else self._judge
+        self.judge = Compiled(self._judge, on=compiled)
 
     def __call__(self, images: Tensor, rate: float, step: int, given: Tensor | None = None) -> Terms:
         """One step with that learning rate.
@@ -92,7 +85,7 @@ class Learner:
             group["lr"] = rate
         before = [buffer.clone() for buffer in self._statistics]
         motion = self._motion(images, step) if self.temporal else None
-        terms = self._forward(images if given is None else given, images, motion)
+        terms = self.judge(images if given is None else given, images, motion)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(terms.total if self.scale is None else terms.total * self.scale.scale)
         found = type(terms)(*self.ranks.mean(torch.stack([term.detach() for term in terms])).unbind())
@@ -119,16 +112,6 @@ class Learner:
 
     def _motion(self, images: Tensor, step: int) -> Motion:
         return motion_of(self.seed, step, images, rank=self.ranks.rank, ranks=self.ranks.size)
-
-    def _forward(self, given: Tensor, images: Tensor, motion: Motion | None) -> Terms:
-        if self.judge == self._judge:
-            return self._judge(given, images, motion)
-        try:
-            return self.judge(given, images, motion)
-        except torch._dynamo.exc.TorchDynamoException as error:  # no working compiler, headers or Triton
-            _log.warning("torch.compile failed, going on without it: %s", first_line(error))
-            self.judge = self._judge
-            return self._judge(given, images, motion)
 
     def _judge(self, given: Tensor, images: Tensor, motion: Motion | None) -> Terms:
         with autocast(self.device, self.precision):

@@ -108,12 +108,12 @@ def test_a_compiler_that_does_not_work_costs_a_warning(learner, monkeypatch, cap
     def broken(*_: object) -> None:
         raise torch._dynamo.exc.TorchDynamoException("no headers\nand more")
 
-    monkeypatch.setattr(learner, "judge", broken)
+    monkeypatch.setattr(learner.judge, "call", broken)
     assert learner(crops(), 1e-3, 1).total == plain(crops(), 1e-3, 1).total
     (record,) = caplog.records
     assert record.getMessage().startswith("torch.compile failed, going on without it: ")
     assert "\n" not in record.getMessage()
-    assert learner.judge == learner._judge
+    assert learner.judge.call == learner._judge
 
 
 def test_what_is_remembered_of_another_precision_is_no_error(learner):
