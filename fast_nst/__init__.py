@@ -17,13 +17,15 @@ if TYPE_CHECKING:
     from fast_nst.baseline.config import GATYS_PRESETS, GatysConfig
     from fast_nst.baseline.gatys import PictureOptimizer, optimize_image
     from fast_nst.checkpoint import bundled_styles, load_checkpoint
-    from fast_nst.config import LossConfig, NetworkConfig, TrainConfig
+    from fast_nst.config import LossConfig, NetworkConfig, TrainConfig, UpscaleTrainConfig
     from fast_nst.errors import InputError
     from fast_nst.images import from_uint8, load_image, save_image, to_uint8
     from fast_nst.inference.stylizer import Stylizer
+    from fast_nst.inference.upscaler import Upscaler
     from fast_nst.losses import PerceptualLoss, gram_matrix
     from fast_nst.training.trainer import Trainer
     from fast_nst.transform_net import TransformNet
+    from fast_nst.upscale_net import UpscaleNet
     from fast_nst.vgg import VGGFeatures, load_vgg
 
 __version__ = "0.1.0"
@@ -40,6 +42,9 @@ _HOMES = {
     "TrainConfig": "config",
     "Trainer": "training.trainer",
     "TransformNet": "transform_net",
+    "UpscaleNet": "upscale_net",
+    "UpscaleTrainConfig": "config",
+    "Upscaler": "inference.upscaler",
     "VGGFeatures": "vgg",
     "bundled_styles": "checkpoint",
     "from_uint8": "images",
@@ -63,6 +68,9 @@ __all__ = [
     "TrainConfig",
     "Trainer",
     "TransformNet",
+    "UpscaleNet",
+    "UpscaleTrainConfig",
+    "Upscaler",
     "VGGFeatures",
     "bundled_styles",
     "from_uint8",
