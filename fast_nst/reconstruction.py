@@ -11,15 +11,17 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fast_nst.config import ReconstructionConfig
-from fast_nst.losses import feature_loss, grid_energy, grid_phases, wide
+from fast_nst.losses import feature_loss, wide
 from fast_nst.vgg import VGGFeatures
 
-__all__ = ["ReconstructionLoss", "ReconstructionTerms", "staggered"]
+__all__ = ["ReconstructionLoss", "ReconstructionTerms", "local_grid_energy", "staggered"]
 
 PICTURE = "picture"  # of a target, beside its features
+CELLS = 5  # either way, over which a grid is looked for
 
 
 class ReconstructionTerms(NamedTuple):
@@ -49,6 +51,26 @@ def staggered(images: Tensor) -> Tensor:
         x[:, top : top + height, left : left + width] for x, (top, left) in zip(images, starts, strict=True)
     ]
     return torch.stack(cut).contiguous(memory_format=torch.channels_last)
+
+
+def local_grid_energy(images: Tensor, period: int) -> Tensor:
+    """Energy of what repeats itself from cell to cell, over a few neighbouring cells.
+
+    A pattern that is strong in one part of a picture and turned round in another leaves nothing in the mean
+    over all cells, and is seen all the same; so each place is looked at for itself.
+
+    Args:
+        images: ``(B, C, H, W)``, of differences; what is beyond a multiple of the period is left out.
+        period: side of a cell, pixels.
+
+    Returns:
+        A scalar: the sum over the pixels of a cell, mean over channels, pictures and places.
+    """
+    rows, columns = (side // period for side in images.shape[-2:])
+    cells = F.pixel_unshuffle(wide(images)[..., : rows * period, : columns * period], period)
+    means = F.avg_pool2d(cells, (min(CELLS, rows), min(CELLS, columns)), stride=2)
+    phases = means.unflatten(1, (images.shape[1], period**2))
+    return (phases - phases.mean(dim=2, keepdim=True)).square().sum(dim=2).mean()
 
 
 class ReconstructionLoss(nn.Module):
@@ -114,7 +136,7 @@ class ReconstructionLoss(nn.Module):
         feature = torch.stack([self._relative(found[k], target[k]) for k in self._layers]).mean()
         # Of the difference: photographs of patterns have a grid of their own, which is to stay.
         error = wide(images) - wide(target[PICTURE])
-        grid = grid_energy(self._whole(grid_phases(error, self.factor)))
+        grid = local_grid_energy(error, self.factor)
         c = self.config
         return ReconstructionTerms(feature, c.pixel_weight * pixel, c.grid_weight * grid)
 

@@ -7,7 +7,7 @@ import torch
 
 from fast_nst.config import ReconstructionConfig
 from fast_nst.errors import InputError
-from fast_nst.reconstruction import ReconstructionLoss, staggered
+from fast_nst.reconstruction import ReconstructionLoss, local_grid_energy, staggered
 from fast_nst.vgg import VGGFeatures
 
 PLAIN = ReconstructionConfig(feature_layers=("relu1_2",), grid_weight=0.0)
@@ -72,3 +72,20 @@ def test_weights_that_make_no_sense_are_refused():
             ReconstructionConfig(**{f"{name}_weight": -1.0})
     with pytest.raises(InputError, match="--feature-layers needs at least one layer"):
         ReconstructionConfig(feature_layers=())
+
+
+def test_a_grid_that_turns_round_from_one_part_to_another_costs_as_much_as_one_that_does_not():
+    cell = torch.tensor([[1.0, -1.0], [-1.0, 1.0]]).repeat(32, 32)
+    turned = cell.clone()
+    turned[:, 32:] *= -1
+    whole, parts = (local_grid_energy(x.repeat(1, 3, 1, 1), 2).item() for x in (cell, turned))
+    assert whole == pytest.approx(4)
+    assert whole * 0.7 < parts < whole
+    noise = torch.randn((1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    assert local_grid_energy(noise, 2).item() < 0.1 * whole
+
+
+def test_a_picture_smaller_than_the_cells_looked_at_has_a_grid_too():
+    assert local_grid_energy(torch.tensor([[1.0, 0.0]]).repeat(4, 2)[None, None], 2).item() == pytest.approx(
+        1
+    )

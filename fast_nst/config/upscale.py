@@ -26,9 +26,8 @@ class ReconstructionConfig:
     """with --loss feature: layers of the loss network at which pictures are compared"""
     pixel_weight: float = 0.0
     """with --loss feature: weight of the pixels' mean square error, beside the features' relative one"""
-    # As for styles: a grid that can hardly be seen costs as much as a tenth of the objective.
-    grid_weight: float = 100.0
-    """with --loss feature: weight of the energy of a grid that repeats itself with the factor"""
+    grid_weight: float = 20.0
+    """with --loss feature: weight of a grid, of what repeats itself from cell to cell of the enlargement"""
 
     def __post_init__(self) -> None:
         for name in ("pixel_weight", "grid_weight"):
