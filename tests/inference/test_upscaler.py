@@ -105,6 +105,7 @@ def test_tiles_are_as_large_as_the_memory_allows_and_an_impossible_limit_is_told
 
 
 def test_a_limit_of_memory_is_held_by_tiles(saved, monkeypatch):
+    monkeypatch.setattr(module, "resident_memory", lambda: 0)
     upscale, picture = Upscaler(saved(), precision="fp32", device="cpu", memory=10**9), Picture(noise(60, 60))
     (whole,) = upscale.pictures([picture])
     seen: list[tuple[int, ...]] = []

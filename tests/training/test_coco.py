@@ -372,8 +372,8 @@ def test_coco_is_downloaded_to_where_it_is_found(home, server, monkeypatch):
 
 
 @pytest.fixture
-def photographs(home, server, monkeypatch) -> list[str]:
-    """The server has four photographs; the flags that ask for them. There is neither painting nor network."""
+def photographs(home, server, monkeypatch, material, quick) -> list[str]:
+    """The server has four photographs; the flags of a run of one step on them."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for i in range(4):
@@ -388,7 +388,9 @@ def photographs(home, server, monkeypatch) -> list[str]:
 
     monkeypatch.setitem(coco.ARCHIVES, "train2017", Local("train2017", len(server.data), 4))
     Image.new("RGB", (40, 40), (200, 30, 30)).save("red.png")
-    return ["--style", "red.png", "--dataset", "coco", "--vgg-weights", "none.safetensors"]
+    flags = [str(material / flag) if (material / flag).is_file() else flag for flag in quick]
+    flags[flags.index("photos")] = "coco"
+    return [*flags, "--steps", "1", "--validation-images", "0"]
 
 
 def test_ctrl_c_during_a_download_keeps_what_arrived_and_the_next_command_goes_on(
@@ -415,10 +417,19 @@ def test_ctrl_c_during_a_download_keeps_what_arrived_and_the_next_command_goes_o
     assert sorted(path.name for path in place.iterdir()) == ["train2017.zip.part", "train2017.zip.part.json"]
     have = (place / "train2017.zip.part").stat().st_size
     server.asked.clear()
-    assert train.main([*photographs, "--download"]) == 2  # for want of a loss network, which comes next
-    assert "none.safetensors" in capsys.readouterr().err
+    assert train.main([*photographs, "--download"]) == 0
+    assert Path("the-waves.safetensors").exists()
     assert server.asked == [f"bytes={have}-"]
     assert (place / "train2017.zip").read_bytes() == server.data
+
+
+def test_a_painting_or_loss_network_that_is_missing_is_told_before_anything_is_downloaded(
+    photographs, server, capsys
+):
+    for flag in ("--style", "--vgg-weights"):
+        assert train.main([*photographs, "--download", flag, "gone.safetensors"]) == 2
+        assert "gone.safetensors" in capsys.readouterr().err
+    assert server.asked == []
 
 
 def test_without_download_coco_is_not_fetched(photographs, server, capsys):
