@@ -69,8 +69,9 @@ def local_grid_energy(images: Tensor, period: int) -> Tensor:
     rows, columns = (side // period for side in images.shape[-2:])
     cells = F.pixel_unshuffle(wide(images)[..., : rows * period, : columns * period], period)
     means = F.avg_pool2d(cells, (min(CELLS, rows), min(CELLS, columns)), stride=2)
-    phases = means.unflatten(1, (images.shape[1], period**2))
-    return (phases - phases.mean(dim=2, keepdim=True)).square().sum(dim=2).mean()
+    phases = means.reshape(len(means), images.shape[1], period**2, *means.shape[-2:])
+    energy: Tensor = (phases - phases.mean(dim=2, keepdim=True)).square().sum(dim=2).mean()
+    return energy
 
 
 class ReconstructionLoss(nn.Module):
