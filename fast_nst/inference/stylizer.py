@@ -5,43 +5,29 @@ Torch is imported only where it is called with tensors, where the engine is torc
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from fast_nst.config import NetworkConfig
-from fast_nst.errors import InputError
 from fast_nst.image_files import Picture
 from fast_nst.inference.backends.base import Source
 from fast_nst.inference.backends.choice import open_backend
 from fast_nst.inference.budget import StripPlan, plan_strips, whole_bytes
-from fast_nst.memory import free_memory, is_out_of_memory, resident_memory
+from fast_nst.inference.front import Front, ignore
 from fast_nst.style_files import file_digest, find_style, network_of, read_about
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from torch import Tensor
-
     from fast_nst.checkpoint import Checkpoint
     from fast_nst.inference.folding import Plan
 
 __all__ = ["Stylizer"]
 
-_log = logging.getLogger("fast_nst")
 
-# Of what is free; the rest is for what else the machine does meanwhile.
-SHARE = 0.75
-
-
-def _ignore(share: float) -> None:
-    """Nobody wants to know how far a picture is."""
-
-
-class Stylizer:
+class Stylizer(Front):
     """Paints pictures in one trained style.
 
     Args:
@@ -54,6 +40,8 @@ class Stylizer:
     Raises:
         InputError: a device this machine lacks, or an engine that is not installed.
     """
+
+    in_parts = "painting them in strips"
 
     def __init__(
         self,
@@ -121,62 +109,20 @@ class Stylizer:
     def precision(self) -> str:
         return self.backend.precision
 
-    def __str__(self) -> str:
-        """Where and how it paints, in three words."""
-        return f"{self.backend.device} {self.backend.precision} {self.backend.name}"
+    def _needed(self, height: int, width: int, count: int) -> int:
+        return whole_bytes(self._config, height, width) * count
 
-    def __call__(self, images: Tensor) -> Tensor:
-        """Stylise.
+    def _result_bytes(self, height: int, width: int) -> int:
+        return 3 * height * width
 
-        Args:
-            images: ``(3, H, W)`` or ``(B, 3, H, W)``, RGB, [0, 1], any H and W from 1 upwards.
+    def _finished(self, picture: Picture, made: NDArray[np.uint8]) -> Picture:
+        return Picture(made, picture.alpha)
 
-        Returns:
-            The same shape, fp32 in [0, 1], on the device the images came from.
-
-        Raises:
-            InputError: another shape, or integers.
-        """
-        if images.ndim not in (3, 4) or images.shape[-3] != 3 or images.numel() == 0:
-            raise InputError(f"expected (3, H, W) or (B, 3, H, W) images, got shape {tuple(images.shape)}")
-        if not images.is_floating_point():
-            raise InputError(f"expected float images in [0, 1], got {images.dtype}; from_uint8 converts")
-        if images.ndim == 3:
-            return self.backend.images(images.unsqueeze(0))[0]
-        return self.backend.images(images)
-
-    def pictures(
-        self, pictures: Sequence[Picture], *, progress: Callable[[float], None] = _ignore
-    ) -> list[Picture]:
-        """Stylise pictures of equal size; alpha is carried over untouched.
-
-        In one batch where that fits into the memory, or else one by one; a picture that does not fit even so
-        is painted in strips, with the same result.
-
-        Args:
-            progress: told the share of a picture that is done, from 0 to 1, while it is painted in strips.
-
-        Raises:
-            InputError: the arithmetic overflowed, as fp16 can; or there is no room for strips either.
-        """
-        height, width = pictures[0].height, pictures[0].width
-        free = self._free_memory(height, width, len(pictures))
-        needed = whole_bytes(self._config, height, width)
-        if free is None or needed * len(pictures) <= free:
-            try:
-                painted = self.backend.levels(np.stack([picture.rgb for picture in pictures]))
-                return [Picture(rgb, one.alpha) for rgb, one in zip(painted, pictures, strict=True)]
-            except (MemoryError, RuntimeError) as error:
-                if not is_out_of_memory(error):
-                    raise
-        if len(pictures) > 1:
-            return [painted for one in pictures for painted in self.pictures([one], progress=progress)]
-        if free is None or needed <= free:
-            _log.warning("%d x %d pixels: out of memory; painting them in strips", width, height)
-        return [self.in_strips(pictures[0], progress=progress)]
+    def _in_parts(self, picture: Picture, progress: Callable[[float], None]) -> Picture:
+        return self.in_strips(picture, progress=progress)
 
     def in_strips(
-        self, picture: Picture, *, rows: int | None = None, progress: Callable[[float], None] = _ignore
+        self, picture: Picture, *, rows: int | None = None, progress: Callable[[float], None] = ignore
     ) -> Picture:
         """Stylise one picture in little memory; see `streaming`. The result is that of the whole picture.
 
@@ -199,16 +145,7 @@ class Stylizer:
             precision=self.precision,
             progress=progress,
         )
-        return Picture(painted, picture.alpha)
-
-    def _free_memory(self, height: int, width: int, count: int) -> int | None:
-        """Bytes that painting may take besides the results; None if there is no limit to be known."""
-        results = 3 * height * width * count
-        if self.memory is not None:
-            return self.memory - resident_memory() - results
-        if self.device != "cpu":
-            return None  # it says so when it is full
-        return int(SHARE * free) - results if (free := free_memory()) else None
+        return self._finished(picture, painted)
 
 
 def _plan(checkpoint: Checkpoint) -> Plan:

@@ -29,7 +29,7 @@ from fast_nst.cli import progress
 from fast_nst.cli import stylize as command
 from fast_nst.config import StylizeConfig
 from fast_nst.images import MAX_PIXELS
-from fast_nst.inference import budget, stylizer
+from fast_nst.inference import budget, front
 from fast_nst.inference.folded_net import FoldedNet
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.storage import read_bytes, write_bytes
@@ -607,7 +607,7 @@ def test_a_limit_of_memory_is_held_by_painting_in_strips(stylize, picture, monke
     picture("a.png", 40, 33)
     stylize("a.png", "--out", "whole.png")
     room = 200_000  # for strips and maps; the whole picture counts as more
-    monkeypatch.setattr(stylizer, "resident_memory", lambda: 10**9 - budget.FIXED - room)
+    monkeypatch.setattr(front, "resident_memory", lambda: 10**9 - budget.FIXED - room)
     monkeypatch.setattr(budget, "WHOLE", 1e6)
     monkeypatch.setattr(FoldedNet, "forward", None)
     assert stylize("a.png", "--memory", "1GB").code == 0
