@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import json
 import math
-import resource
 import statistics
 import subprocess
 import sys
@@ -21,15 +20,18 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from tempfile import TemporaryDirectory
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
+from PIL import Image
 from plain_net import examples_net
 
 from fast_nst.checkpoint import load_checkpoint
+from fast_nst.config.stylize import Backend
 from fast_nst.images import MAX_LEVEL, fit, read_picture
 from fast_nst.inference.folded_net import plan_of
 from fast_nst.inference.folding import Plan
@@ -40,6 +42,24 @@ Levels = NDArray[np.uint8]
 Painter = Callable[[Levels], Levels]
 BASE = "examples fp32"
 UNFOLDED = "unfolded"  # pytorch/examples' graph in OpenVINO
+ROOT = Path(__file__).resolve().parents[1]
+# Runs a program and tells its peak, MiB. Not by getrusage where that can be helped: its maximum a new process
+# takes over from the one that started it.
+MEASURED = """
+import atexit, runpy, sys
+def most():
+    try:
+        status = open("/proc/self/status").read().split()
+        print(int(status[status.index("VmHWM:") + 1]) / 2**10)
+    except OSError:
+        import resource
+        unit = 2 ** (20 if sys.platform == "darwin" else 10)
+        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
+atexit.register(most)
+sys.argv = sys.argv[1:]
+sys.path[0] = str(__import__("pathlib").Path(sys.argv[0]).parent)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
 
 
 @dataclass(frozen=True)
@@ -71,7 +91,8 @@ class Options:
     clock: Literal["wall", "process"] = "wall"
     """process: processor time"""
     memory: bool = False
-    """the peak resident memory of a process that paints with one engine and does nothing else"""
+    """the peak resident memory of a process that paints with one engine and does nothing else: with ours
+    that is stylize.py, with others what this program does for them"""
     json: bool = False
     """records instead of a table"""
 
@@ -188,18 +209,24 @@ def peak(dtype: torch.dtype, clock: Callable[[], float], side: int = 1024) -> fl
     return side**3 / best
 
 
-def peak_memory(engine: str, size: str, options: Options) -> float:
+def peak_memory(engine: str, size: str, options: Options, folder: Path) -> float:
     """MiB, in a process that has done so once before, as a second run has."""
     told = [f"--style={options.style}", "--sizes", size, "--engines", engine, "--memory", "--json"]
-    words = [sys.executable, __file__, *told, f"--device={options.device}"]
-    done = [subprocess.run([*words, "--rounds", "0"], capture_output=True, text=True) for _ in range(2)][-1]
-    return float(json.loads(done.stdout.splitlines()[-1])["mib"])
+    words = [__file__, *told, f"--device={options.device}", "--rounds", "0"]
+    name, precision = engine.split()
+    if name in get_args(Backend):
+        photo = folder / "photo.png"
+        Image.fromarray(picture(size, options)[0]).save(photo)
+        words = [str(ROOT / "stylize.py"), str(photo), f"--style={options.style}", "--overwrite", "--backend"]
+        words += [name, "--precision", precision, "--out", str(folder / "painted.png")]
+        words += [f"--device={options.device}"] if name == "torch" else []
+    command = [sys.executable, "-c", MEASURED, *words]
+    done = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(2)][-1]
+    return round(float(done.stdout.splitlines()[-1]))
 
 
 def _paint_alone(options: Options) -> None:
     painter(options.engines[0], options)(picture(options.sizes[0], options))
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    print(json.dumps({"mib": round(most / (2**20 if sys.platform == "darwin" else 2**10))}))
 
 
 def main(options: Options) -> None:
@@ -209,11 +236,12 @@ def main(options: Options) -> None:
         return
     engines = [BASE, *(engine for engine in options.engines if engine != BASE)]
     if options.memory:
-        rows = [
-            {"size": size, "engine": name, "mib": peak_memory(name, size, options)}
-            for size in options.sizes
-            for name in engines
-        ]
+        with TemporaryDirectory() as folder:
+            rows = [
+                {"size": size, "engine": name, "mib": peak_memory(name, size, options, Path(folder))}
+                for size in options.sizes
+                for name in engines
+            ]
     else:
         rows = _timed(engines, options)
     if options.json:

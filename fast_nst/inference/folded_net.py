@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fast_nst.inference.folding import EPSILON, Layer, Plan, fold_weights
+from fast_nst.images import MAX_LEVEL
+from fast_nst.inference.folding import EPSILON, Layer, Plan, fold_weights, taking_levels
 from fast_nst.transform_net import TransformNet, reflection_pad
 from fast_nst.upscale_net import UpscaleNet
 
@@ -148,7 +149,10 @@ class FoldedNet(nn.Module):
     def __init__(self, plan: Plan, dtype: torch.dtype = torch.float32) -> None:
         super().__init__()
         self.plan, self.dtype = plan, dtype
-        self.layers = nn.ModuleList(FoldedLayer(layer, dtype) for layer in plan.layers)
+        # Not in fp16, where the weights for levels would be too small to be exact themselves.
+        self.in_levels = dtype == torch.bfloat16
+        layers = taking_levels(plan.layers) if self.in_levels else plan.layers
+        self.layers = nn.ModuleList(FoldedLayer(layer, dtype) for layer in layers)
         self.base = None if plan.base is None else FoldedLayer(plan.base)
         self.eval()
 
@@ -161,7 +165,8 @@ class FoldedNet(nn.Module):
 
     def paint(self, framed: Tensor) -> Tensor:
         """A picture that has its frame, to one that is to be cropped from its top left corner."""
-        x = framed.to(self.dtype).contiguous(memory_format=torch.channels_last)
+        x = framed * MAX_LEVEL if self.in_levels else framed
+        x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         residual: Tensor | None = None
         for i, layer in enumerate(self.layers):
             # Kept only where the layer after this one adds it: a map that is let go can be used again.

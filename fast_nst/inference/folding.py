@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from fast_nst.config import NetworkConfig, UpscaleNetConfig
 from fast_nst.framing import Frame, frame
+from fast_nst.images import MAX_LEVEL
 from fast_nst.resampling import bicubic_kernel
 
-__all__ = ["EPSILON", "Layer", "Plan", "fold_weights"]
+__all__ = ["EPSILON", "Layer", "Plan", "fold_weights", "taking_levels"]
 
 Array = NDArray[np.float32]
 Border = Literal["reflect", "repeat", "zero"]
@@ -113,6 +114,15 @@ def fold_weights(
     if isinstance(config, UpscaleNetConfig):
         return Plan(tuple(_enlarging(config, tensors)), config, _base(config))
     return Plan(tuple(_layers(config, tensors)), config)
+
+
+def taking_levels(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The same layers for a picture in levels, 0 to 255.
+
+    Levels are exact in bf16, which knows whole numbers up to 256; most of their 255ths are not.
+    """
+    first, *others = layers
+    return replace(first, weight=first.weight / np.float32(MAX_LEVEL)), *others
 
 
 def _layers(config: NetworkConfig, tensors: Mapping[str, NDArray[np.generic]]) -> Iterator[Layer]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -18,7 +17,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fast_nst.framing import MIN_SIZE, whole
 from fast_nst.images import MAX_LEVEL
-from fast_nst.inference.folding import EPSILON, Layer, Plan
+from fast_nst.inference.folding import EPSILON, Layer, Plan, taking_levels
 
 __all__ = ["INPUT", "OUTPUT", "Pixels", "build_graph"]
 
@@ -32,21 +31,10 @@ def build_graph(plan: Plan, about: Mapping[str, Any], *, pixels: Pixels) -> onnx
     """The graph of a plan, for pictures of any size; ``about`` goes into its metadata."""
     graph = _Graph()
     residual = x = graph.picture(plan, pixels)
-    for layer in _scaled(plan, pixels):
+    for layer in taking_levels(plan.layers) if pixels == "uint8" else plan.layers:
         x, residual = graph.layer(layer, x, residual), x
     graph.painting(plan, x, pixels)
     return graph.model(about, pixels)
-
-
-def _scaled(plan: Plan, pixels: Pixels) -> tuple[Layer, ...]:
-    """The layers, the first one taking levels where those come in.
-
-    Levels are exact in bf16, which knows whole numbers up to 256; most of their 255ths are not.
-    """
-    first, *others = plan.layers
-    if pixels == "uint8":
-        first = replace(first, weight=first.weight / np.float32(MAX_LEVEL))
-    return first, *others
 
 
 class _Graph:

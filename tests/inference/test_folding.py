@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from fast_nst.checkpoint import bundled_styles, load_checkpoint
 from fast_nst.config import PRESETS, NetworkConfig
-from fast_nst.images import to_uint8
+from fast_nst.images import MAX_LEVEL, load_image, to_uint8
 from fast_nst.importing import import_network
 from fast_nst.inference.folded_net import FoldedNet, fold
 from fast_nst.transform_net import TransformNet
@@ -155,3 +155,29 @@ def test_half_precision_stays_near(dtype, worst):
     out = half(picture(32, 28))
     assert out.dtype == torch.float32
     assert (out - net(picture(32, 28))).square().mean().sqrt() < worst
+
+
+def test_levels_lose_nothing_on_their_way_into_bf16():
+    half, seen = FoldedNet(fold(network()).plan, torch.bfloat16), []
+    half.layers[0].register_forward_pre_hook(lambda layer, given: seen.append(given[0]))
+    levels = torch.arange(256.0).view(1, 1, 16, 16).expand(1, 3, 16, 16)
+    half.paint(levels / MAX_LEVEL)
+    assert torch.equal(seen[0].float(), levels)
+
+
+@pytest.mark.parametrize("name", sorted(bundled_styles()))
+def test_the_bundled_styles_keep_45_decibels_in_bf16(name):
+    folded = fold(load_checkpoint(bundled_styles()[name]).network)
+    images = picture(96, 130)
+    painted, half = (net(images).clamp(0, 1) for net in (folded, FoldedNet(folded.plan, torch.bfloat16)))
+    assert psnr(half, painted) > 45
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", sorted(bundled_styles()))
+@pytest.mark.parametrize("size", [256, 512])
+def test_photographs_keep_50_decibels_in_bf16(name, size, shared):
+    folded = fold(load_checkpoint(bundled_styles()[name]).network)
+    images = load_image(shared / "data" / "content" / "chicago.jpg", short_side=size)[None]
+    painted, half = (net(images).clamp(0, 1) for net in (folded, FoldedNet(folded.plan, torch.bfloat16)))
+    assert psnr(half, painted) > 50
