@@ -50,8 +50,8 @@ class _Block(nn.Module):
 
     def __init__(self, config: UpscaleNetConfig) -> None:
         super().__init__()
-        self.conv1, self.norm1 = _conv(config, 3), _norm(config)
-        self.conv2, self.norm2 = _conv(config, 3), _norm(config)
+        self.conv1, self.norm1 = _conv(config, 3), _norm(config, config.width)
+        self.conv2, self.norm2 = _conv(config, 3), _norm(config, config.width)
 
     def forward(self, x: Tensor) -> Tensor:
         branch: Tensor = self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x)))))
@@ -69,8 +69,8 @@ def _conv(
     return nn.Conv2d(inputs, outputs, kernel, padding=kernel // 2, bias=bias)
 
 
-def _norm(config: UpscaleNetConfig) -> nn.Module:
-    return nn.BatchNorm2d(config.width) if config.norm == "batch" else nn.Identity()
+def _norm(config: UpscaleNetConfig, width: int) -> nn.Module:
+    return nn.BatchNorm2d(width) if config.norm == "batch" else nn.Identity()
 
 
 class UpscaleNet(nn.Module):
@@ -91,21 +91,23 @@ class UpscaleNet(nn.Module):
         self.config = config
         body = nn.Sequential()
 
-        def stage(name: str, module: nn.Module) -> None:
+        def stage(name: str, module: nn.Module, width: int) -> None:
             body.add_module(name, module)
-            body.add_module(f"{name}_norm", _norm(config))
+            body.add_module(f"{name}_norm", _norm(config, width))
             body.add_module(f"{name}_relu", nn.ReLU())
 
-        stage("conv1", _conv(config, config.kernel, inputs=3))
+        width = config.width
+        stage("conv1", _conv(config, config.kernel, inputs=3), width)
         for i in range(1, config.blocks + 1):
             body.add_module(f"block{i}", _Block(config))
         if config.upsample == "shuffle":
             last = _conv(config, 3, outputs=3 * config.factor**2, bias=True)
         else:
             for i in range(1, round(math.log2(config.factor)) + 1):
-                bias = config.norm == "none"
-                stage(f"up{i}", Upsample(config.width, config.width, config.upsample, bias=bias))
-            last = _conv(config, config.kernel, outputs=3, bias=True)
+                wide, width = width, width // 2 if config.narrowing else width
+                up = Upsample(wide, width, config.upsample, bias=config.norm == "none")
+                stage(f"up{i}", up, width)
+            last = _conv(config, config.kernel, inputs=width, outputs=3, bias=True)
         body.add_module("last", last)
         self.body = body
         self.shuffle = config.factor if config.upsample == "shuffle" else 1

@@ -27,7 +27,7 @@ from fast_nst.upscale_net import UpscaleNet
 def config(tmp_path, material) -> EvaluateConfig:
     """Five photographs as Set5, a network that has learnt nothing, and features of a random network."""
     torch.manual_seed(0)
-    network = UpscaleNet(replace(UPSCALE_PRESETS["modern"], width=4, blocks=1))
+    network = UpscaleNet(replace(UPSCALE_PRESETS["modern"], width=8, blocks=1))
     save_checkpoint(tmp_path / "ours.safetensors", network, {"recipe": {"loss": "pixel"}})
     (tmp_path / "Set5").symlink_to(material / "photos")
     return EvaluateConfig(

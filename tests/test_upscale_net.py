@@ -14,8 +14,8 @@ from fast_nst.resampling import enlargement
 from fast_nst.upscale_net import BicubicBase, UpscaleNet
 
 NARROW = UpscaleNetConfig(width=4, blocks=1)
-MODERN = replace(UPSCALE_PRESETS["modern"], width=4, blocks=1)
-VARIANTS = [NARROW, replace(NARROW, factor=8), MODERN, replace(MODERN, upsample="tied", factor=2)]
+MODERN = replace(UPSCALE_PRESETS["modern"], width=8, blocks=1)
+VARIANTS = [NARROW, replace(NARROW, factor=8), MODERN, replace(MODERN, upsample="shuffle", factor=2)]
 
 
 def trained(config: UpscaleNetConfig) -> UpscaleNet:
@@ -72,6 +72,13 @@ def test_the_bicubic_base_is_computed_in_fp32_under_autocast():
     torch.testing.assert_close(made, base(picture), atol=0, rtol=0)
 
 
+@pytest.mark.parametrize(("factor", "widths"), [(2, [64, 32]), (4, [64, 32, 16]), (8, [64, 32, 16, 8])])
+def test_maps_of_a_modern_network_narrow_as_they_grow(factor, widths):
+    body = UpscaleNet(replace(UPSCALE_PRESETS["modern"], factor=factor)).body
+    ups = [body.get_submodule(f"up{i + 1}.conv") for i in range(len(widths) - 1)]
+    assert [ups[0].in_channels, *(up.out_channels for up in ups)] == widths
+
+
 def test_every_modern_network_fits_into_a_small_file():
     for factor in (4, 8):
         network = UpscaleNet(replace(UPSCALE_PRESETS["modern"], factor=factor))
@@ -83,6 +90,7 @@ def test_every_modern_network_fits_into_a_small_file():
     [
         ({"factor": 3}, "--factor must be 2, 4 or 8, got 3"),
         ({"width": 0}, "width must lie between 1 and 4096, got 0"),
+        ({"width": 4, "factor": 8, "narrowing": True}, "width must be at least the factor to narrow, got 4"),
         ({"blocks": -1}, "--blocks must lie between 0 and 100, got -1"),
         ({"kernel": 4}, "kernel must be 3, 5, 7 or 9, got 4"),
         ({"tanh_scale": 0.0}, "tanh_scale must be a finite number above 0, got 0.0"),

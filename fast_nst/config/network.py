@@ -74,6 +74,8 @@ class UpscaleNetConfig:
     """how many times wider and higher the result is: 2, 4 or 8"""
     width: int = 64
     """channels of every map"""
+    narrowing: bool = False
+    """half as many channels after each fractionally-strided convolution; the paper has as many throughout"""
     # The supplementary table has four, the main text says five.
     blocks: int = 4
     """residual blocks"""
@@ -98,6 +100,8 @@ class UpscaleNetConfig:
             raise InputError(f"--factor must be 2, 4 or 8, got {self.factor}")
         if not 1 <= self.width <= 4096:
             raise InputError(f"width must lie between 1 and 4096, got {self.width}")
+        if self.narrowing and self.width < self.factor:
+            raise InputError(f"width must be at least the factor to narrow, got {self.width}")
         if not 0 <= self.blocks <= 100:
             raise InputError(f"--blocks must lie between 0 and 100, got {self.blocks}")
         if self.kernel not in (3, 5, 7, 9):
@@ -114,7 +118,8 @@ UPSCALE_PRESETS: dict[str, UpscaleNetConfig] = {
         blocks=8,
         kernel=3,
         norm="none",
-        upsample="shuffle",
+        upsample="tied",
+        narrowing=True,
         padding="reflect",
         base="bicubic",
         output="linear",

@@ -22,8 +22,8 @@ from fast_nst.inference.upscaler import Upscaler
 from fast_nst.upscale_net import UpscaleNet
 
 PAPER = UpscaleNetConfig(width=4, blocks=1)
-MODERN = replace(UPSCALE_PRESETS["modern"], width=4, blocks=2)
-VARIANTS = [PAPER, replace(PAPER, factor=8), MODERN, replace(MODERN, upsample="tied", factor=2)]
+MODERN = replace(UPSCALE_PRESETS["modern"], width=8, blocks=2)
+VARIANTS = [PAPER, replace(PAPER, factor=8), MODERN, replace(MODERN, upsample="shuffle", factor=2)]
 
 
 def network(config: UpscaleNetConfig) -> UpscaleNet:
