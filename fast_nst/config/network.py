@@ -113,7 +113,7 @@ class UpscaleNetConfig:
 UPSCALE_PRESETS: dict[str, UpscaleNetConfig] = {
     "x4": UpscaleNetConfig(factor=4),
     "x8": UpscaleNetConfig(factor=8),
-    # All work is done at the small size, and what is learnt is what bicubic interpolation lacks.
+    # Nearly all work is done at the small size, and what is learnt is what bicubic interpolation lacks.
     "modern": UpscaleNetConfig(
         blocks=8,
         kernel=3,
