@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # no pyplot: no global state, no display
 from torch import Tensor
 
@@ -48,28 +51,45 @@ class Curve:
     spread: Sequence[float] = ()
     """standard deviation over the photographs, drawn as a band"""
     dashed: bool = False
+    """a variant of the curve before it, in the same colour"""
 
 
 def plot_curves(
     panels: Mapping[str, tuple[Sequence[Curve], Mapping[str, float]]], path: Path, *, ylabel: str
 ) -> None:
-    """Curves on logarithmic axes of loss, a panel for each title, with horizontal lines by their labels."""
+    """Curves on logarithmic axes of loss, a panel for each title, with horizontal lines by their labels.
+
+    Panels of the same curves share one legend beside them.
+    """
     figure = Figure(figsize=(6.4 * len(panels), 4.4), layout="constrained")
     grid = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, (curves, lines)) in zip(grid, panels.items(), strict=True):
-        for i, curve in enumerate(curves):
-            values = np.asarray(curve.values)
-            steps = np.arange(1, len(values) + 1)
-            colour, style = COLOURS[i % len(COLOURS)], "--" if curve.dashed else "-"
-            axes.plot(steps, values, style, color=colour, linewidth=1.5, label=curve.label)
-            if curve.spread:
-                low, high = values - np.asarray(curve.spread), values + np.asarray(curve.spread)
-                axes.fill_between(
-                    steps, np.maximum(low, values / 4), high, color=colour, alpha=0.15, linewidth=0
-                )
+        for colour, curve in zip(_colours(curves), curves, strict=True):
+            _draw(axes, curve, colour)
         for i, (label, value) in enumerate(lines.items()):
             axes.axhline(value, color="black", linestyle=(":", "-.", "--")[i % 3], linewidth=1.2, label=label)
         axes.set(title=title, xlabel="iteration", ylabel=ylabel, yscale="log")
         axes.grid(alpha=0.3, which="both")
-        axes.legend(fontsize=8, loc="upper right")
+    legends = [axes.get_legend_handles_labels() for axes in grid]
+    if len(legends) > 1 and all(labels == legends[0][1] for _, labels in legends):
+        figure.legend(*legends[0], fontsize=8, loc="outside right upper")
+    else:
+        for axes in grid:
+            axes.legend(fontsize=8, loc="upper right")
     figure.savefig(path, dpi=100)
+
+
+def _colours(curves: Sequence[Curve]) -> list[str | tuple[float, ...]]:
+    """One for each curve that is not dashed, which the dashed ones behind it share."""
+    numbers = list(accumulate((not curve.dashed for curve in curves[1:]), initial=0))
+    palette = COLOURS if numbers[-1] < len(COLOURS) else [colormaps["tab20"](i) for i in range(20)]
+    return [palette[i % len(palette)] for i in numbers]
+
+
+def _draw(axes: Axes, curve: Curve, colour: str | tuple[float, ...]) -> None:
+    values = np.asarray(curve.values)
+    steps = np.arange(1, len(values) + 1)
+    axes.plot(steps, values, "--" if curve.dashed else "-", color=colour, linewidth=1.5, label=curve.label)
+    if curve.spread:
+        low, high = values - np.asarray(curve.spread), values + np.asarray(curve.spread)
+        axes.fill_between(steps, np.maximum(low, values / 4), high, color=colour, alpha=0.15, linewidth=0)
