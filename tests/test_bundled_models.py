@@ -1,0 +1,75 @@
+"""The networks for enlarging that come with the package: small, documented, and better than bicubic."""
+
+from __future__ import annotations
+
+import importlib.util
+import statistics
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+from fast_nst.checkpoint import bundled_upscalers, load_upscaler, read_tensors
+from fast_nst.images import find_pictures, from_uint8, read_picture, to_uint8
+from fast_nst.inference.upscaler import Upscaler
+from fast_nst.metrics import luma, psnr
+from fast_nst.resampling import enlarged, reduced
+
+ROOT = Path(__file__).resolve().parents[1]
+NAMES = sorted(bundled_upscalers())
+
+
+def checkerboard() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("checkerboard", ROOT / "benchmarks" / "checkerboard.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_both_of_the_papers_factors_are_bundled():
+    assert {"x4", "x8"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bundled_model_is_small_and_enlarges_by_what_its_name_says(name):
+    path = bundled_upscalers()[name]
+    assert path.stat().st_size < 4e6
+    assert name == f"x{load_upscaler(path).network.config.factor}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bundled_model_says_how_it_was_made(name):
+    about = read_tensors(bundled_upscalers()[name])[1]
+    assert about["style"] == name
+    assert about["licence"] == "MIT"
+    assert about["recipe"]["loss"] == "feature"
+    assert about["recipe"]["warm_start"]
+    assert len(about["vgg_sha256"]) == 64
+    assert "/" not in about["recipe"]["dataset"]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bundled_model_leaves_no_grid_in_smooth_gradients(name):
+    look, enlarge = checkerboard(), Upscaler.load(name, device="cpu", precision="fp32")
+    made = [enlarge(picture[:, ::2, ::2]) for picture in look.gradients(4)]
+    for period in (2, 4):
+        assert statistics.median(look.grid(picture, period) for picture in made) < 2
+
+
+@pytest.mark.weights
+@pytest.mark.parametrize("name", NAMES)
+def test_a_bundled_model_is_nearer_to_photographs_than_bicubic_enlargement(name, shared):
+    enlarge = Upscaler.load(name, device="cpu", precision="fp32")
+    factor, gains = enlarge.factor, []
+    for path in find_pictures(shared / "data/sr/Set5"):
+        rgb = read_picture(path).rgb
+        height, width = (side // factor * factor for side in rgb.shape[:2])
+        photo = rgb[:height, :width]
+        low = reduced(photo.transpose(2, 0, 1), factor)
+        made = to_uint8(enlarge(from_uint8(low.transpose(1, 2, 0))))
+        bicubic = enlarged(low, factor).transpose(1, 2, 0)
+        ours, theirs = (psnr(luma(x, factor), luma(photo, factor)) for x in (made, bicubic))
+        gains.append(ours - theirs)
+    assert statistics.mean(gains) > 0.5
