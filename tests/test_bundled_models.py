@@ -52,7 +52,7 @@ def test_a_bundled_model_says_how_it_was_made(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bundled_model_leaves_no_grid_in_smooth_gradients(name):
-    look, enlarge = checkerboard(), Upscaler.load(name, device="cpu", precision="fp32")
+    look, enlarge = checkerboard(), Upscaler(name, device="cpu", precision="fp32")
     made = [enlarge(picture[:, ::2, ::2]) for picture in look.gradients(4)]
     for period in (2, 4):
         assert statistics.median(look.grid(picture, period) for picture in made) < 2
@@ -61,7 +61,7 @@ def test_a_bundled_model_leaves_no_grid_in_smooth_gradients(name):
 @pytest.mark.weights
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bundled_model_is_nearer_to_photographs_than_bicubic_enlargement(name, shared):
-    enlarge = Upscaler.load(name, device="cpu", precision="fp32")
+    enlarge = Upscaler(name, device="cpu", precision="fp32")
     factor, gains = enlarge.factor, []
     for path in find_pictures(shared / "data/sr/Set5"):
         rgb = read_picture(path).rgb
