@@ -25,8 +25,8 @@ class ReconstructionConfig:
     feature_layers: tuple[str, ...] = ("relu2_2",)
     """with --loss feature: layers of the loss network at which pictures are compared"""
     # Features alone ask for as much fine structure as a photograph has, wherever it belongs: a network that
-    # cannot know that answers with a mesh of 3 pixels. At 60 it is still to be seen in wool and leaves.
-    pixel_weight: float = 150.0
+    # cannot know that answers with a mesh of 3 pixels. At 150 a trace of it is left in sand and wool at x4.
+    pixel_weight: float = 350.0
     """with --loss feature: weight of the pixels' mean square error, beside the features' relative one"""
     grid_weight: float = 20.0
     """with --loss feature: weight of a grid, of what repeats itself from cell to cell of the enlargement"""
