@@ -10,7 +10,7 @@ from fast_nst.errors import InputError
 from fast_nst.reconstruction import ReconstructionLoss, local_grid_energy, staggered
 from fast_nst.vgg import VGGFeatures
 
-PLAIN = ReconstructionConfig(feature_layers=("relu1_2",), grid_weight=0.0)
+PLAIN = ReconstructionConfig(feature_layers=("relu1_2",), pixel_weight=0.0, grid_weight=0.0)
 
 
 @pytest.fixture(scope="module")
