@@ -189,6 +189,31 @@ print(code, *sorted({{"torch", "torchvision"}} & set(sys.modules)))
     assert (tmp_path / "1.png").read_bytes() == (tmp_path / "2.png").read_bytes()
 
 
+@pytest.mark.parametrize("backend", ["auto", "openvino"])
+def test_bf16_is_painted_or_refused_in_one_line_where_instructions_are_limited(backend, tmp_path):
+    """OpenVINO believes the processor, its convolutions the limit."""
+    installed("openvino")
+    save_checkpoint(tmp_path / "dots.safetensors", network(), {"style": "dots"})
+    words = ["demo", "--style", "dots.safetensors", "--size", "64", "--device", "cpu", "--precision", "bf16"]
+    limits = {
+        "ONEDNN_MAX_CPU_ISA": "AVX2",
+        "FAST_NST_CACHE": str(tmp_path / "cache"),
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "fast_nst", "stylize", *words, "--backend", backend, "--out", "1.png"],
+        cwd=tmp_path,
+        env=os.environ | limits,
+        capture_output=True,
+        text=True,
+    )
+    assert "Traceback" not in done.stderr
+    if backend == "auto" or not done.returncode:
+        assert (tmp_path / "1.png").is_file()
+    else:
+        assert "give --precision fp32 or --backend torch" in done.stderr
+
+
 # What is kept between runs.
 
 

@@ -9,12 +9,17 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from fast_nst.errors import InputError
 from fast_nst.inference.folding import Plan
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Backend", "Source"]
+__all__ = ["Backend", "EngineError", "Source"]
+
+
+class EngineError(InputError):
+    """An engine that is installed and cannot run the network on this processor."""
 
 
 @dataclass(frozen=True)

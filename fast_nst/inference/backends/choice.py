@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import logging
 from collections.abc import Iterator
 
 from fast_nst.errors import InputError
-from fast_nst.inference.backends.base import Backend, Source
+from fast_nst.inference.backends.base import Backend, EngineError, Source
 from fast_nst.processor import cpu_has_matrix_units, may_have_accelerator
 
 __all__ = ["open_backend"]
+
+_log = logging.getLogger(__name__)
 
 # What the extra of that name installs, to run and to build what is run; the latter is needed once a style.
 _NEEDED = {"openvino": ("openvino", "onnx"), "onnx": ("onnxruntime", "onnx")}
@@ -30,12 +33,17 @@ def open_backend(source: Source, *, backend: str, device: str, precision: str) -
     """
     if backend != "auto":
         _check(backend, device, precision)
-        return _open(backend, source, device, precision)
+        try:
+            return _open(backend, source, device, precision)
+        except EngineError as error:
+            raise EngineError(f"{error}; give --precision fp32 or --backend torch") from None
     for name in _by_speed(device, precision):
         try:
             return _open(name, source, device, precision)
         except ImportError:  # installed in part, or for another system
             continue
+        except EngineError as error:
+            _log.warning("%s; going on with another engine", error)
     return _open("torch", source, device, precision)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import openvino
 from numpy.typing import NDArray
 
-from fast_nst.inference.backends.base import Source
+from fast_nst.inference.backends.base import EngineError, Source
 from fast_nst.inference.cache import kept
 from fast_nst.processor import cpu_fingerprint, cpu_has_matrix_units, thread_limit
 
@@ -34,6 +34,9 @@ class OpenVinoBackend:
     Args:
         precision: ``fp32``, ``bf16``, or ``auto``: bf16 where there are matrix units for it. Left to itself
             OpenVINO would take bf16 unasked.
+
+    Raises:
+        EngineError: it cannot be run in that precision here.
     """
 
     name, device = "openvino", "cpu"
@@ -84,7 +87,12 @@ class OpenVinoBackend:
 
             graph = build_graph(self._source.plan(), self._source.about, pixels=pixels)
             model = _core().read_model(graph.SerializeToString())
-            made.append(_core().compile_model(model, "CPU", self._settings))
+            try:
+                made.append(_core().compile_model(model, "CPU", self._settings))
+            except RuntimeError as error:  # such as bf16 where instructions are limited by the environment
+                hint = self._settings["INFERENCE_PRECISION_HINT"]
+                reason = str(error).strip().splitlines()[-1].split(". ")[0]
+                raise EngineError(f"OpenVINO cannot run this in {hint} on this processor: {reason}") from None
             blob: bytes = made[0].export_model().getvalue()
             return blob
 
