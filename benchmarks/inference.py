@@ -43,23 +43,6 @@ Painter = Callable[[Levels], Levels]
 BASE = "examples fp32"
 UNFOLDED = "unfolded"  # pytorch/examples' graph in OpenVINO
 ROOT = Path(__file__).resolve().parents[1]
-# Runs a program and tells its peak, MiB. Not by getrusage where that can be helped: its maximum a new process
-# takes over from the one that started it.
-MEASURED = """
-import atexit, runpy, sys
-def most():
-    try:
-        status = open("/proc/self/status").read().split()
-        print(int(status[status.index("VmHWM:") + 1]) / 2**10)
-    except OSError:
-        import resource
-        unit = 2 ** (20 if sys.platform == "darwin" else 10)
-        print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit)
-atexit.register(most)
-sys.argv = sys.argv[1:]
-sys.path[0] = str(__import__("pathlib").Path(sys.argv[0]).parent)
-runpy.run_path(sys.argv[0], run_name="__main__")
-"""
 
 
 @dataclass(frozen=True)
@@ -220,7 +203,7 @@ def peak_memory(engine: str, size: str, options: Options, folder: Path) -> float
         words = [str(ROOT / "stylize.py"), str(photo), f"--style={options.style}", "--overwrite", "--backend"]
         words += [name, "--precision", precision, "--out", str(folder / "painted.png")]
         words += [f"--device={options.device}"] if name == "torch" else []
-    command = [sys.executable, "-c", MEASURED, *words]
+    command = [sys.executable, str(ROOT / "benchmarks" / "peak.py"), *words]
     done = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(2)][-1]
     return round(float(done.stdout.splitlines()[-1]))
 

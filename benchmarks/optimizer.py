@@ -13,7 +13,6 @@ its own for each side and size.
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from peak import peak_resident
 from torch import Tensor, nn
 
 from fast_nst.baseline.compare import square
@@ -143,17 +143,15 @@ def peak(arguments: argparse.Namespace) -> None:
         steps = iter(ours(vgg, photo, painting, arguments.side, LONG))
     for _ in range(3):
         next(steps)
-    # Not getrusage, whose maximum a new process takes over from the one that started it.
-    status = Path("/proc/self/status").read_text().split()
-    print(json.dumps({"peak": int(status[status.index("VmHWM:") + 1]) / 1024}))
+    print(peak_resident())
 
 
 def memory(arguments: argparse.Namespace, side: str, size: int) -> str:
     command = [sys.executable, __file__, "--side", side, "--size", str(size)]
     for name in ("photo", "painting", "vgg_weights"):
         command += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
-    found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
-    return f"{found['peak']:.0f}"
+    found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    return f"{float(found):.0f}"
 
 
 def speed(arguments: argparse.Namespace) -> None:

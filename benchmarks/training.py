@@ -11,7 +11,6 @@ random pictures.
 from __future__ import annotations
 
 import argparse
-import re
 import statistics
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from peak import peak_resident
 from torch import Tensor, nn
 
 from fast_nst.config import PRESETS, STYLE_LAYERS, LossConfig
@@ -181,10 +181,7 @@ def main() -> None:
     if arguments.only:
         if arguments.steps:
             seconds(build(arguments.only, arguments), images, arguments.steps)
-        # getrusage would count what the parent had in memory when it started this process.
-        kibibytes = re.search(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text())
-        assert kibibytes, "peak memory is read from Linux's /proc"
-        print(int(kibibytes[1]) / 1024)
+        print(peak_resident())
         return
     subjects = {name: build(name, arguments) for name in NAMES}
     for step in subjects.values():

@@ -166,12 +166,13 @@ def rate(arguments: argparse.Namespace) -> None:
 
 
 CHILD = """
-import resource, sys
+import sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
+from peak import peak_resident
 from video import run_film
 run_film({style!r}, Path({clip!r}), Path({clip!r} + ".out.mp4"), steady={steady})
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+print(peak_resident())
 """
 
 

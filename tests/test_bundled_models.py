@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import statistics
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -18,17 +15,7 @@ from fast_nst.reconstruction import local_grid_energy
 from fast_nst.resampling import enlarged, reduced
 from fast_nst.style_files import bundled_upscalers
 
-ROOT = Path(__file__).resolve().parents[1]
 NAMES = sorted(bundled_upscalers())
-
-
-def checkerboard() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("checkerboard", ROOT / "benchmarks" / "checkerboard.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_both_of_the_papers_factors_are_bundled():
@@ -54,8 +41,8 @@ def test_a_bundled_model_says_how_it_was_made(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_model_adds_less_than_half_a_level_of_grid_to_smooth_gradients(name):
-    look, enlarge = checkerboard(), Upscaler(name, device="cpu", precision="fp32", match=False)
+def test_a_bundled_model_adds_less_than_half_a_level_of_grid_to_smooth_gradients(name, benchmark):
+    look, enlarge = benchmark("checkerboard"), Upscaler(name, device="cpu", precision="fp32", match=False)
     side = look.SIZE // enlarge.factor
     pictures = look.gradients(4)[..., :side, :side]
     bicubic = [enlarged(to_uint8(x).transpose(2, 0, 1), enlarge.factor) for x in pictures]

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
 import statistics
-from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -16,17 +13,7 @@ from fast_nst.images import find_pictures, load_image
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.vgg import load_vgg
 
-ROOT = Path(__file__).resolve().parents[1]
 NAMES = sorted(bundled_styles())
-
-
-def benchmark(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(name, ROOT / "benchmarks" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 def test_four_paintings_are_bundled_at_least():
@@ -52,7 +39,7 @@ def test_a_bundled_style_says_how_it_was_made(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_style_leaves_no_grid_in_smooth_gradients(name):
+def test_a_bundled_style_leaves_no_grid_in_smooth_gradients(name, benchmark):
     checkerboard = benchmark("checkerboard")
     stylize = Stylizer.load(name, device="cpu", precision="fp32")
     painted = [stylize(picture) for picture in checkerboard.gradients(6)]
@@ -75,7 +62,7 @@ def test_a_bundled_style_paints_every_photograph_its_own_way(name):
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_style_comes_near_its_painting_and_keeps_the_photograph(name, shared):
+def test_a_bundled_style_comes_near_its_painting_and_keeps_the_photograph(name, shared, benchmark):
     distance = benchmark("style_distance")
     vgg = load_vgg(
         "vgg19", distance.STYLE_LAYERS, file=shared / "weights" / "vgg19-imagenet-fp16.safetensors"

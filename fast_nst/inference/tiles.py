@@ -44,8 +44,8 @@ def reach_of(config: UpscaleNetConfig) -> int:
 
 def whole_bytes(config: UpscaleNetConfig, height: int, width: int) -> int:
     """About what a picture of this size takes in one piece, besides itself and the result."""
-    large = config.width // (config.factor if config.narrowing else 1)
-    large = 3 if config.upsample == "shuffle" else large
+    narrowest = config.width // config.factor if config.narrowing else config.width
+    large = 3 if config.upsample == "shuffle" else narrowest
     cell = MAPS * config.width + LARGE * config.factor**2 * large
     return int(BYTES * cell * height * width)
 
