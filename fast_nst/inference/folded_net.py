@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from fast_nst.images import MAX_LEVEL
 from fast_nst.inference.folding import EPSILON, Layer, Plan, fold_weights, taking_levels
+from fast_nst.inference.moments import in_pieces, statistics
 from fast_nst.transform_net import TransformNet, reflection_pad
 from fast_nst.upscale_net import UpscaleNet
 
@@ -81,25 +82,45 @@ class FoldedLayer(nn.Module):
         )
 
     def finish(
-        self, x: Tensor, statistics: tuple[Tensor, Tensor] | None = None, skip: Tensor | None = None
+        self, x: Tensor, moments: tuple[Tensor, Tensor] | None = None, skip: Tensor | None = None
     ) -> Tensor:
         """Norm, ReLU and residual of a convolution's result, in place where that saves a map.
 
         Args:
-            statistics: mean and biased variance for the norm, ``(B, C, 1, 1)`` in fp32; default: those of x.
+            moments: mean and biased variance for the norm, ``(B, C, 1, 1)`` in fp32; default: those of x.
             skip: the residual, uncropped.
         """
+        scale = shift = None
         if self.norm_weight is not None and self.norm_bias is not None:
-            mean, var = statistics or _statistics(x)
+            mean, var = moments or statistics(x)
             scale = self.norm_weight.view(-1, 1, 1) * torch.rsqrt(var + EPSILON)
             shift = self.norm_bias.view(-1, 1, 1) - mean * scale
-            x = _affine(x, scale, shift)
-        if self.layer.relu:
-            x = x.relu_()
         if self.layer.skip is not None and skip is not None:
             crop = self.layer.skip
-            x = x.add_(skip[..., crop : skip.shape[-2] - crop, crop : skip.shape[-1] - crop])
+            skip = skip[..., crop : skip.shape[-2] - crop, crop : skip.shape[-1] - crop]
+        else:
+            skip = None
+        if torch.compiler.is_compiling():
+            return self._finished(x, scale, shift, skip).to(x.dtype)
+        top = 0
+        for piece in in_pieces(x):
+            below = top + piece.shape[2]
+            done = self._finished(piece, scale, shift, None if skip is None else skip[:, :, top:below])
+            if done is not piece:
+                piece.copy_(done)
+            top = below
         return x
+
+    def _finished(
+        self, x: Tensor, scale: Tensor | None, shift: Tensor | None, skip: Tensor | None
+    ) -> Tensor:
+        """The same of one piece: in place, or what has been a 16-bit one as fp32, rounded once at the end."""
+        if scale is not None and shift is not None:
+            here = x.dtype == scale.dtype and not torch.compiler.is_compiling()
+            x = torch.addcmul(shift, x.float(), scale, out=x if here else None)
+        if self.layer.relu:
+            x = x.relu_()
+        return x if skip is None else x.add_(skip)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """The whole layer on a whole map."""
@@ -123,19 +144,6 @@ def _extended(x: Tensor, layer: Layer) -> Tensor:
             before.copy_(out.select(axis, inner))
             after.copy_(out.select(axis, -1 - inner))
     return out
-
-
-def _statistics(x: Tensor) -> tuple[Tensor, Tensor]:
-    var, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0, keepdim=True)
-    return mean, var
-
-
-def _affine(x: Tensor, scale: Tensor, shift: Tensor) -> Tensor:
-    if x.dtype == scale.dtype:
-        return (
-            torch.addcmul(shift, x, scale, out=x) if not torch.compiler.is_compiling() else x * scale + shift
-        )
-    return (x * scale + shift).to(x.dtype)
 
 
 class FoldedNet(nn.Module):
