@@ -16,8 +16,9 @@ BYTES = 4  # of a value
 WHOLE = 8.0
 STRIP = 14.0
 FIXED = 100_000_000
-# Strips of this many pixels are as quick as larger ones, and stay in the processor's caches for a part.
-STRIP_PIXELS = 1 << 17
+# Strips of this many pixels are the quickest: smaller ones are many, larger ones leave the processor's caches.
+STRIP_PIXELS = 1 << 16
+LEAST_ROWS = 8  # so that the rows above them, held for the kernels, are not most of the work
 
 
 @dataclass(frozen=True)
@@ -41,7 +42,7 @@ def plan_strips(config: NetworkConfig, height: int, width: int, memory: int | No
     Raises:
         InputError: not even the smallest strips do.
     """
-    rows = max(4, STRIP_PIXELS // width)
+    rows = max(LEAST_ROWS, STRIP_PIXELS // width)
     if memory is None:
         return StripPlan(rows, None)
     a_row = STRIP * BYTES * width * max(config.widths[0], config.widths[1] / 2)

@@ -6,6 +6,9 @@ between them, the statistics of an instance norm, belongs to the whole picture, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,7 +19,9 @@ from fast_nst.inference.moments import in_pieces, statistics
 from fast_nst.transform_net import TransformNet, reflection_pad
 from fast_nst.upscale_net import UpscaleNet
 
-__all__ = ["FoldedLayer", "FoldedNet", "fold", "plan_of"]
+__all__ = ["DTYPES", "FoldedLayer", "FoldedNet", "Room", "fold", "plan_of"]
+
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _PAD_MODES = {"repeat": "replicate", "zero": "constant"}
 
@@ -30,6 +35,45 @@ def plan_of(network: TransformNet | UpscaleNet) -> Plan:
 def fold(network: TransformNet | UpscaleNet) -> FoldedNet:
     """A trained network in its faster form, on the device it is on."""
     return FoldedNet(plan_of(network)).to(next(network.parameters()).device)
+
+
+class Room(NamedTuple):
+    """A map with its border."""
+
+    border: str
+    """its kind, see `Layer`"""
+    whole: Tensor
+    new: slice
+    """rows that are still to be made"""
+    columns: int
+    """of the border, left and right"""
+    rows: tuple[int, int]
+    """of the border, above and below"""
+
+    @property
+    def inner(self) -> Tensor:
+        """What is to be made, without the border."""
+        return self.whole[:, :, self.new, self.columns : self.whole.shape[3] - self.columns]
+
+    def fill(self) -> None:
+        """Make the border, when the rest is there."""
+        made = self.whole[:, :, self.new]
+        for i in range(self.columns):
+            self._copy(made, 3, i, self.columns)
+            self._copy(made, 3, -1 - i, -1 - self.columns)
+        above, below = self.rows
+        for i in range(above):  # with their columns
+            self._copy(self.whole, 2, i, above)
+        for i in range(below):
+            self._copy(self.whole, 2, -1 - i, -1 - below)
+
+    def _copy(self, x: Tensor, axis: int, place: int, edge: int) -> None:
+        """One row or column from inside the edge."""
+        if self.border == "zero":
+            x.select(axis, place).zero_()
+        else:
+            inside = 2 * edge - place if self.border == "reflect" else edge
+            x.select(axis, place).copy_(x.select(axis, inside))
 
 
 class FoldedLayer(nn.Module):
@@ -62,12 +106,36 @@ class FoldedLayer(nn.Module):
         rows, columns = self.layer.margin
         if not (rows or columns):
             return x
-        sides = (columns, columns, rows, rows)
         if x.device.type == "cpu" and not torch.compiler.is_compiling():
-            return _extended(x, self.layer)
+            room = self.room(x.shape, (rows, rows))
+            room.inner.copy_(x)
+            room.fill()
+            return room.whole
+        sides = (columns, columns, rows, rows)
         if self.layer.border == "reflect":
             return reflection_pad(x, *sides)
         return F.pad(x, sides, mode=_PAD_MODES[self.layer.border])
+
+    def room(self, shape: Sequence[int], rows: tuple[int, int], before: Tensor | None = None) -> Room:
+        """An input with its border, channels last, that is still to be made.
+
+        By hand: ``F.pad`` would go through channels first and back.
+
+        Args:
+            shape: ``(B, C, H, W)`` of the input.
+            rows: of the border, above and below; columns are the layer's margin.
+            before: rows that lie above the input, with their borders.
+        """
+        (b, c, h, w), (above, below), columns = shape, rows, self.layer.margin[1]
+        held = 0 if before is None else before.shape[2]
+        sizes = (b, c, above + held + h + below, w + 2 * columns)
+        whole = torch.empty(
+            sizes, dtype=self.weight.dtype, device=self.weight.device, memory_format=torch.channels_last
+        )
+        if before is not None:
+            whole[:, :, above : above + held] = before
+        new = slice(above + held, above + held + h)
+        return Room(self.layer.border, whole, new, columns, (above, below))
 
     def convolve(self, x: Tensor) -> Tensor:
         """The convolution alone, of an input that has its border."""
@@ -82,13 +150,18 @@ class FoldedLayer(nn.Module):
         )
 
     def finish(
-        self, x: Tensor, moments: tuple[Tensor, Tensor] | None = None, skip: Tensor | None = None
+        self,
+        x: Tensor,
+        moments: tuple[Tensor, Tensor] | None = None,
+        skip: Tensor | None = None,
+        out: Tensor | None = None,
     ) -> Tensor:
-        """Norm, ReLU and residual of a convolution's result, in place where that saves a map.
+        """Norm, ReLU and residual of a convolution's result.
 
         Args:
             moments: mean and biased variance for the norm, ``(B, C, 1, 1)`` in fp32; default: those of x.
             skip: the residual, uncropped.
+            out: where the result is put, of x's shape; default: x.
         """
         scale = shift = None
         if self.norm_weight is not None and self.norm_bias is not None:
@@ -101,49 +174,38 @@ class FoldedLayer(nn.Module):
         else:
             skip = None
         if torch.compiler.is_compiling():
-            return self._finished(x, scale, shift, skip).to(x.dtype)
-        top = 0
+            y = x if scale is None or shift is None else x * scale + shift
+            y = y.relu() if self.layer.relu else y
+            return (y if skip is None else y + skip).to(x.dtype)
+        out, top = x if out is None else out, 0
         for piece in in_pieces(x):
             below = top + piece.shape[2]
-            done = self._finished(piece, scale, shift, None if skip is None else skip[:, :, top:below])
-            if done is not piece:
-                piece.copy_(done)
+            self._finish(
+                piece, scale, shift, None if skip is None else skip[:, :, top:below], out[:, :, top:below]
+            )
             top = below
-        return x
+        return out
 
-    def _finished(
-        self, x: Tensor, scale: Tensor | None, shift: Tensor | None, skip: Tensor | None
-    ) -> Tensor:
-        """The same of one piece: in place, or what has been a 16-bit one as fp32, rounded once at the end."""
+    def _finish(
+        self, x: Tensor, scale: Tensor | None, shift: Tensor | None, skip: Tensor | None, out: Tensor
+    ) -> None:
+        y = x
         if scale is not None and shift is not None:
-            here = x.dtype == scale.dtype and not torch.compiler.is_compiling()
-            x = torch.addcmul(shift, x.float(), scale, out=x if here else None)
+            # 16-bit values go through fp32, and are rounded once at the end.
+            in_place = x.dtype == out.dtype == scale.dtype
+            y = torch.addcmul(shift, x.float(), scale, out=out if in_place else None)
+        elif x.dtype == out.dtype:
+            y = x if x.data_ptr() == out.data_ptr() else out.copy_(x)
         if self.layer.relu:
-            x = x.relu_()
-        return x if skip is None else x.add_(skip)
+            y = y.relu_()
+        if skip is not None:
+            y = y.add_(skip)
+        if y.dtype != out.dtype:
+            out.copy_(y)
 
     def forward(self, x: Tensor, skip: Tensor | None = None) -> Tensor:
         """The whole layer on a whole map."""
         return self.finish(self.convolve(self.border(x)), skip=skip)
-
-
-def _extended(x: Tensor, layer: Layer) -> Tensor:
-    """A map with its border, channels last, by copies; ``F.pad`` would go through channels first and back."""
-    (rows, columns), (b, c, h, w) = layer.margin, x.shape
-    sizes = (b, c, h + 2 * rows, w + 2 * columns)
-    out = torch.empty(sizes, dtype=x.dtype, memory_format=torch.channels_last)
-    out[..., rows : rows + h, columns : columns + w] = x
-    for axis, margin in ((2, rows), (3, columns)):  # the columns of the border rows come along with the rest
-        for i in range(margin):
-            before, after = (out.select(axis, place) for place in (i, -1 - i))
-            if layer.border == "zero":
-                before.zero_()
-                after.zero_()
-                continue
-            inner = 2 * margin - i if layer.border == "reflect" else margin
-            before.copy_(out.select(axis, inner))
-            after.copy_(out.select(axis, -1 - inner))
-    return out
 
 
 class FoldedNet(nn.Module):
@@ -163,6 +225,11 @@ class FoldedNet(nn.Module):
         self.layers = nn.ModuleList(FoldedLayer(layer, dtype) for layer in layers)
         self.base = None if plan.base is None else FoldedLayer(plan.base)
         self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where it is."""
+        return next(self.buffers()).device
 
     @torch.no_grad()
     def forward(self, images: Tensor) -> Tensor:

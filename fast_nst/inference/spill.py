@@ -7,9 +7,11 @@ is read and written, not mapped: pages of a mapped file would count as memory of
 from __future__ import annotations
 
 import errno
+import mmap
 import os
 import shutil
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -22,38 +24,46 @@ from fast_nst.plain import show_bytes
 
 __all__ = ["Map", "Spill"]
 
-_FLOAT = 4  # bytes
+
+_HUGE = 1 << 22  # bytes from which on it is worth it
 
 
 class Map:
-    """``(C, H, W)`` fp32 on the CPU, by rows. A row must be written before it is read."""
+    """``(C, H, W)`` on the CPU, by rows. A row must be written before it is read."""
 
-    def __init__(self, shape: tuple[int, int, int], file: _File | None) -> None:
+    def __init__(
+        self, shape: tuple[int, int, int], dtype: torch.dtype, held: Tensor | None, file: _File | None
+    ) -> None:
         self.channels, self.height, self.width = shape
-        self._file = file
-        # Rows first, in memory as in a file, so that a strip is one piece.
-        self._rows = torch.empty(0 if file else self.height, self.channels, self.width)
+        self.held = held
+        """the memory it is in; None if it is in a file"""
+        self._dtype, self._file = dtype, file
+        # Rows first and channels last, in memory as in a file, so that a strip is one piece.
+        sizes = (self.height, self.width, self.channels)
+        self._rows = torch.empty(0) if held is None else held.view(dtype).view(sizes)
 
     def read(self, top: int, bottom: int) -> Tensor:
-        """Rows top to bottom, the last not included, as a new ``(1, C, rows, W)`` tensor."""
-        strip = self._rows[top:bottom]
+        """Rows top to bottom, the last not included, as ``(1, C, rows, W)``, channels last, that must not be changed."""
         if self._file:
-            strip = torch.empty(bottom - top, self.channels, self.width)
+            strip = torch.empty(bottom - top, self.width, self.channels, dtype=self._dtype)
             self._file.read(strip, top * self._bytes_a_row)
-        # A copy even where one would be the same tensor: whoever reads may work in place.
-        return strip.permute(1, 0, 2).unsqueeze(0).clone(memory_format=torch.contiguous_format)
+        else:
+            strip = self._rows[top:bottom]
+        return strip.permute(2, 0, 1).unsqueeze(0)
 
     def write(self, top: int, strip: Tensor) -> None:
-        """Put a ``(1, C, rows, W)`` strip at row ``top``."""
-        rows = strip[0].permute(1, 0, 2)
+        """Put a ``(1, C, rows, W)`` strip at row ``top``; one that is the whole map is taken as it is."""
+        rows = strip[0].permute(1, 2, 0)
         if self._file:
             self._file.write(rows.cpu().contiguous(), top * self._bytes_a_row)
+        elif rows.shape[0] == self.height:
+            self._rows = rows
         else:
             self._rows[top : top + rows.shape[0]].copy_(rows)
 
     def close(self) -> None:
         """Give up what it holds."""
-        self._rows = torch.empty(0)
+        self._rows, self.held = torch.empty(0), None
         if self._file:
             self._file.close()
 
@@ -68,7 +78,7 @@ class Map:
 
     @property
     def _bytes_a_row(self) -> int:
-        return self.channels * self.width * _FLOAT
+        return self.channels * self.width * self._dtype.itemsize
 
 
 class Spill:
@@ -76,37 +86,50 @@ class Spill:
 
     Args:
         memory: bytes of maps that may be held in memory; None: all.
+        spare: memory that is not given back but kept here, by size, for the next map or picture: to be given
+            new pages takes longer than to write them.
     """
 
-    def __init__(self, memory: int | None = None) -> None:
-        self._left = memory
+    def __init__(self, memory: int | None = None, spare: dict[int, list[Tensor]] | None = None) -> None:
+        self._left, self._spare = memory, spare
         self._maps: list[Map] = []
 
-    def map(self, channels: int, height: int, width: int) -> Map:
+    def map(self, channels: int, height: int, width: int, dtype: torch.dtype = torch.float32) -> Map:
         """A new map, in memory if there is room for it.
 
         Raises:
             InputError: the disk has no room for it either.
         """
-        size = channels * height * width * _FLOAT
-        shape = channels, height, width
-        if self._left is None or size <= self._left:
+        shape, size = (channels, height, width), channels * height * width * dtype.itemsize
+        if self.fits(channels, height, width, dtype):
             self._left = None if self._left is None else self._left - size
-            return self._kept(Map(shape, None))
+            spare = (self._spare or {}).get(size)
+            return self._kept(Map(shape, dtype, spare.pop() if spare else _memory(size), None))
         folder = spill_folder()
         if (free := shutil.disk_usage(folder).free) < size:
             raise _no_room(folder, f"{show_bytes(size)} more are needed, {show_bytes(free)} are free")
-        return self._kept(Map(shape, _File(folder)))
+        return self._kept(Map(shape, dtype, None, _File(folder)))
+
+    def fits(self, channels: int, height: int, width: int, dtype: torch.dtype) -> bool:
+        """Whether such a map would stay in memory."""
+        return self._left is None or channels * height * width * dtype.itemsize <= self._left
 
     def _kept(self, new: Map) -> Map:
         self._maps.append(new)
         return new
+
+    def keep_only(self, *wanted: Map | None) -> None:
+        """Give back the room of all other maps."""
+        for done in [one for one in self._maps if not any(one is kept for kept in wanted)]:
+            self.free(done)
 
     def free(self, done: Map) -> None:
         """Give the room of a map back; it must not be used again."""
         self._maps.remove(done)
         if self._left is not None and not done.on_disk:
             self._left += done.size
+        if self._spare is not None and done.held is not None:
+            self._spare.setdefault(done.size, []).append(done.held)
         done.close()
 
     def __enter__(self) -> Spill:
@@ -118,8 +141,7 @@ class Spill:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        while self._maps:
-            self._maps.pop().close()
+        self.keep_only()
 
 
 def spill_folder() -> Path:
@@ -138,7 +160,7 @@ def _no_room(folder: Path, why: str) -> InputError:
 
 
 class _File:
-    """A temporary file of floats."""
+    """A temporary file of values."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -167,6 +189,17 @@ class _File:
         self._file.close()
 
 
+def _memory(size: int) -> Tensor:
+    """Bytes in pages of their own, huge ones where the system has them, which are sooner there."""
+    huge: int | None = getattr(mmap, "MADV_HUGEPAGE", None)
+    if huge is None or size < _HUGE:
+        return torch.empty(size, dtype=torch.uint8)
+    pages = mmap.mmap(-1, size, mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    with suppress(OSError):  # a system without them
+        pages.madvise(huge)
+    return torch.frombuffer(pages, dtype=torch.uint8)
+
+
 def _bytes(values: Tensor) -> memoryview:
-    array: Any = values.numpy()
+    array: Any = values.view(torch.uint8).numpy()  # numpy knows no bf16
     return memoryview(array).cast("B")

@@ -1,28 +1,30 @@
 """Pictures of any size in little memory, equal to what the whole picture gives.
 
-Instance norm asks for the statistics of a whole map before its first pixel can go on, so the network is
-walked in passes from norm to norm, each from the top of the picture to the bottom, a few rows at a time. What
-a pass ends in is a map of raw convolution results, and its moments.
+Instance norm asks for the statistics of a whole map before its first pixel can go on, so the folded network
+is walked in passes from norm to norm, each from the top of the picture to the bottom, a few rows at a time.
+What a pass ends in is a map of raw convolution results, and its moments.
 
-Maps at half and quarter size are kept, in memory or in a file (see `spill`), in fp32, so that keeping them
-changes nothing. Those at full size, the largest for the fewest multiplications a value, are computed again
-where they are needed: to write and read the first one takes longer than its 9x9 convolution. Rows are
-overwritten once they have been read: the residual blocks need two maps, however many they are.
+Maps at half and quarter size are kept, in memory or in a file (see `spill`), as the convolutions gave them, so
+that keeping them changes nothing. Those at full size, the largest for the fewest multiplications a value, are
+computed again where they are needed: to write and read the first one takes longer than its 9x9 convolution.
+Rows are overwritten once they have been read: the residual blocks need two maps, however many they are.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fast_nst.device import autocast
-from fast_nst.errors import InputError
-from fast_nst.framing import frame, mirrored
+from fast_nst.framing import mirrored
+from fast_nst.images import MAX_LEVEL
+from fast_nst.inference.folded_net import FoldedLayer, FoldedNet
+from fast_nst.inference.folding import Layer
+from fast_nst.inference.moments import Moments
 from fast_nst.inference.spill import Map, Spill
-from fast_nst.inference.windows import Moments, Rows, kernel_of, slide
-from fast_nst.transform_net import InstanceNorm, TransformNet, reflection_pad
+from fast_nst.inference.windows import Rows, Strip, slide, walked_size
 
 __all__ = ["Source", "stream"]
 
@@ -30,191 +32,190 @@ Source = Callable[[int, int], Tensor]
 """rows of a picture, from the first to before the second, as ``(3, rows, W)`` in [0, 1]"""
 
 
-class _Affine:
-    """A norm whose statistics are known: a factor and a summand for each channel."""
-
-    def __init__(self, norm: nn.Module, moments: Moments) -> None:
-        assert isinstance(norm, InstanceNorm | nn.BatchNorm2d)
-        mean, var = moments.mean, moments.var
-        if isinstance(norm, nn.BatchNorm2d):
-            assert norm.running_mean is not None
-            assert norm.running_var is not None
-            mean, var = norm.running_mean.cpu().double(), norm.running_var.cpu().double()
-        scale = norm.weight.detach().cpu().double() * torch.rsqrt(var + norm.eps)
-        shift = norm.bias.detach().cpu().double() - mean * scale
-        self._scale, self._shift = (x.float().view(-1, 1, 1).to(norm.weight.device) for x in (scale, shift))
-
-    def __call__(self, strips: Rows, *, relu: bool = True) -> Rows:
-        """Normalise in place, and cut off below 0."""
-        for strip in strips:
-            strip.mul_(self._scale).add_(self._shift)
-            yield strip.relu_() if relu else strip
-
-
 class _Walk:
     """One picture on its way through one network."""
 
     def __init__(
         self,
-        network: TransformNet,
+        network: FoldedNet,
         source: Source,
         size: tuple[int, int],
         *,
         rows: int,
         spill: Spill,
-        precision: str,
         progress: Callable[[float], None],
     ) -> None:
         self._network, self._source, self._size = network, source, size
-        self._rows, self._spill, self._precision, self._progress = rows, spill, precision, progress
-        self._device = next(network.parameters()).device
-        self._tracked = network.config.norm == "batch"  # and so known beforehand
-        _, self._right, _, self._bottom = frame(network.config, *size)
-        self._full = size[0] + self._bottom, size[1] + self._right
-        self._half = -(-self._full[0] // 2), -(-self._full[1] // 2)
-        self._quarter = -(-self._half[0] // 2), -(-self._half[1] // 2)
-        self._done, self._todo = 0.0, self._multiplications()
+        self._rows, self._spill, self._progress = rows, spill, progress
+        self._device = network.device
+        self._frame = frame = network.plan.frame(*size)
+        framed = size[0] + frame.top + frame.bottom, size[1] + frame.left + frame.right
+        self._sizes = [framed]  # of each layer's input, and of the last one's result
+        for layer in network.plan.layers:
+            self._sizes.append(walked_size(layer, *self._sizes[-1]))
+        self._done = 0.0
+        self._todo = sum(
+            _cost(layer) * self._results(i) * (1 + self._again(i))
+            for i, layer in enumerate(network.plan.layers)
+        )
 
     def painted(self) -> Rows:
         """The result at the size of the picture, unclamped."""
-        _, second, third = self._network.config.widths
-        (height, _), (below, _), quarter = self._full, self._half, self._quarter
-        norm = self._measured("conv1", self._conv("conv1", self._picture(), height))
-        kept = self._spill.map(second, *self._half)
-        first = norm(self._conv("conv1", self._picture(), height))
-        norm = self._kept("conv2", self._conv("conv2", first, height), kept)
-        x = self._spill.map(third, *quarter)
-        norm = self._kept("conv3", self._conv("conv3", norm(self._read(kept)), below), x)
-        self._spill.free(kept)
-        trunk = self._blocks(x, norm)
-        kept = self._spill.map(second, 2 * quarter[0], 2 * quarter[1])
-        enlarged = self._kept("up1", self._conv("up1", self._thinner(trunk), quarter[0]), kept)
+        plan = self._network.plan
+        made: Callable[[], Iterator[Strip]] = self._picture  # the input of the layer at hand
+        source: Map | None = None  # the raw results that it is made from
+        trunk: Map | None = None  # where it is put, as a residual
+        for i, (layer, folded) in enumerate(zip(plan.layers, self._network.layers, strict=True)):
+            assert isinstance(folded, FoldedLayer)
+            if plan.is_skipped(i):
+                # It takes the place of what it is made from, the one before it or raw results.
+                trunk = self._place(i - 1, source if plan.layers[i - 1].skip is None else trunk)
+                made = partial(_into, trunk, made)
+            raw = partial(self._convolved, i, folded, made)
+            if i == len(plan.layers) - 1:
+                break
+            residual = trunk if layer.skip is not None else None
+            moments = None
+            if layer.norm is None:
+                source = None
+            elif self._again(i):
+                moments, source = _moments(raw()), None
+            else:
+                kept = self._place(i, None if source is trunk else source)
+                moments = _moments(_kept(kept, raw()))
+                source, raw = kept, partial(self._read, kept)
+                self._spill.keep_only(kept, trunk if plan.is_skipped(i) else residual)
+            made = partial(self._finished, folded, raw, moments, residual)
+        yield from self._cropped(raw())
 
-        def last() -> Rows:
-            return self._conv("up2", self._thinner(enlarged(self._read(kept))), 2 * quarter[0])
+    def _place(self, index: int, used: Map | None) -> Map:
+        """A map for the result of a layer: one that is read at the same time, if it is as large."""
+        channels, size = self._channels(index), self._sizes[index + 1]
+        if used is not None and (used.channels, used.height, used.width) == (channels, *size):
+            return used
+        return self._spill.map(channels, *size, self._network.dtype)
 
-        norm = self._measured("up2", last())
-        yield from self._cropped(self._conv("conv4", norm(last()), 4 * quarter[0]))
-
-    def _blocks(self, x: Map, norm: _Affine) -> Rows:
-        """What leaves the residual blocks, from the raw map of what enters them."""
-        trunk = norm(self._read(x))
-        if not self._network.config.blocks:
-            return trunk
-        branch = self._spill.map(x.channels, x.height, x.width)
-        for i in range(1, self._network.config.blocks + 1):
-            first, second = f"block{i}.conv1", f"block{i}.conv2"
-            # The trunk is put in place of what it was made from, the branch in place of the one before.
-            inner = self._kept(first, self._conv(first, self._into(x, trunk), x.height), branch)
-            outer = self._kept(second, self._conv(second, inner(self._read(branch)), x.height), branch)
-            added = outer(self._read(branch), relu=False)
-            trunk = (a.add_(b) for a, b in zip(self._read(x), added, strict=True))
-        return trunk
-
-    def _picture(self) -> Rows:
-        """The picture in strips, padded as the network pads it."""
-        height, _ = self._size
-        below = mirrored(height, 0, self._bottom)[height:].tolist()
-        spans = [(top, min(top + self._rows, height)) for top in range(0, height, self._rows)]
-        for top, bottom in [*spans, *((row, row + 1) for row in below)]:
-            strip = self._source(top, bottom).unsqueeze(0).to(self._device)
-            yield reflection_pad(strip, 0, self._right, 0, 0)
+    def _picture(self) -> Iterator[Strip]:
+        """The picture in strips, extended as the network wants it, as levels if it takes those."""
+        (height, width), frame = self._size, self._frame
+        across = torch.from_numpy(mirrored(width, frame.left, frame.right))
+        down = mirrored(height, frame.top, frame.bottom)
+        spans = [(row, row + 1) for row in down[: frame.top].tolist()]
+        spans += [(top, min(top + self._rows, height)) for top in range(0, height, self._rows)]
+        spans += [(row, row + 1) for row in down[frame.top + height :].tolist()]
+        for top, bottom in spans:
+            rows = self._source(top, bottom)
+            if len(across) > width:
+                rows = rows.index_select(-1, across)
+            rows = rows.unsqueeze(0).to(self._device)
+            scaled = rows * MAX_LEVEL if self._network.in_levels else rows
+            yield Strip((1, 3, bottom - top, len(across)), partial(_copy, scaled))
 
     def _read(self, source: Map) -> Rows:
         for top in range(0, source.height, self._rows):
             yield source.read(top, min(top + self._rows, source.height)).to(self._device)
 
-    def _thinner(self, strips: Rows) -> Rows:
-        """Strips of half as many rows, which the enlargement that follows doubles."""
-        for strip in strips:
-            yield from torch.split(strip, max(1, self._rows // 2), 2)
-
-    @staticmethod
-    def _into(target: Map, strips: Rows) -> Rows:
-        """Keep a copy of what passes."""
-        top = 0
-        for strip in strips:
-            target.write(top, strip)
-            top += strip.shape[2]
-            yield strip
-
-    def _conv(self, name: str, strips: Rows, height: int) -> Rows:
-        """The raw results of the convolution of that name, over a map of that height."""
-        module = self._network.body.get_submodule(name)
-        kernel, cost = kernel_of(module), _cost(module)
-
-        def apply(window: Tensor) -> Tensor:
-            # Here and not around the walk: what a generator enters stays entered while it waits.
-            with torch.no_grad(), autocast(self._device, self._precision):
-                out = kernel.apply(window).float()
+    def _convolved(self, index: int, layer: FoldedLayer, made: Callable[[], Iterator[Strip]]) -> Rows:
+        """The raw results of a layer's convolution."""
+        cost = _cost(layer.layer)
+        for out in slide(made(), self._sizes[index][0], layer):
             self._done += cost * out.shape[2] * out.shape[3]
             self._progress(min(1.0, self._done / self._todo))
-            return out
+            yield out
 
-        return slide(strips, height, kernel._replace(apply=apply))
-
-    def _kept(self, name: str, strips: Rows, target: Map) -> _Affine:
-        """Write a raw map; returns the norm that follows it."""
-        return self._measured(name, self._into(target, strips), tracked=False)
-
-    def _measured(self, name: str, strips: Rows, *, tracked: bool | None = None) -> _Affine:
-        """Walk a raw map, unless its norm is known beforehand; returns the norm that follows it."""
-        norm = self._network.body.get_submodule(_norm_after(name))
-        moments = Moments()
-        if not (self._tracked if tracked is None else tracked):
-            for strip in strips:
-                moments.add(strip)
-        return _Affine(norm, moments)
+    def _finished(
+        self, layer: FoldedLayer, raw: Callable[[], Rows], moments: Moments | None, residual: Map | None
+    ) -> Iterator[Strip]:
+        """What becomes of raw results: norm, ReLU and residual are still to come."""
+        known, crop, top = moments and moments.on(self._device), layer.layer.skip or 0, 0
+        for rows in raw():
+            b, c, h, w = rows.shape
+            skip = None if residual is None else residual.read(top, top + h + 2 * crop).to(self._device)
+            yield Strip((b, c, h, w), partial(_finish, layer, rows, known, skip))
+            top += h
 
     def _cropped(self, strips: Rows) -> Rows:
-        (height, width), config, top = self._size, self._network.config, 0
+        (height, width), scale, top = self._size, self._network.plan.tanh_scale, 0
         for strip in strips:
-            if config.output == "tanh":
-                strip = 0.5 + config.tanh_scale * torch.tanh(strip)
+            strip = strip.float()
+            if scale is not None:
+                strip = 0.5 + scale * torch.tanh(strip)
             if top < height:
                 yield strip[:, :, : height - top, :width]
             top += strip.shape[2]
 
-    def _multiplications(self) -> float:
-        """Of all passes together."""
-        blocks = [f"block{i}.conv{j}" for i in range(1, self._network.config.blocks + 1) for j in (1, 2)]
-        full, half, quarter = (
-            float(height * width) for height, width in (self._full, self._half, self._quarter)
-        )
-        sizes = {"conv1": full, "conv2": half, "conv3": quarter, **dict.fromkeys(blocks, quarter)}
-        sizes |= {"up1": 4 * quarter, "up2": 16 * quarter, "conv4": 16 * quarter}
-        twice = () if self._tracked else ("conv1", "up2")
-        return sum(
-            size * _cost(self._network.body.get_submodule(name)) * (1 + (name in twice))
-            for name, size in sizes.items()
-        )
+    def _again(self, index: int) -> bool:
+        """Whether a layer's results are computed a second time instead of being kept."""
+        (height, width), (h, w) = self._size, self._sizes[index + 1]
+        large = self._network.plan.layers[index].norm is not None and h * w >= height * width
+        return large and not self._spill.fits(self._channels(index), h, w, self._network.dtype)
+
+    def _channels(self, index: int) -> int:
+        weight = self._network.plan.layers[index].weight
+        return int(weight.shape[1 if self._network.plan.layers[index].fractional else 0])
+
+    def _results(self, index: int) -> int:
+        h, w = self._sizes[index + 1]
+        return h * w
 
 
-def _norm_after(conv: str) -> str:
-    return conv.replace(".conv", ".norm") if "." in conv else f"{conv}_norm"
-
-
-def _cost(module: nn.Module) -> float:
+def _cost(layer: Layer) -> float:
     """Multiplications for one position of the result."""
-    conv = module.conv
-    assert isinstance(conv, nn.Conv2d | nn.ConvTranspose2d)
-    return conv.weight.numel() / (4 if isinstance(conv, nn.ConvTranspose2d) else 1)
+    return layer.weight.size / (4 if layer.fractional else 1)
+
+
+def _copy(rows: Tensor, out: Tensor) -> None:
+    out.copy_(rows)
+
+
+def _finish(
+    layer: FoldedLayer, rows: Tensor, moments: tuple[Tensor, Tensor] | None, skip: Tensor | None, out: Tensor
+) -> None:
+    layer.finish(rows, moments, skip, out)
+
+
+def _into(target: Map, made: Callable[[], Iterator[Strip]]) -> Iterator[Strip]:
+    """Strips of which a copy is kept as they are made."""
+    top = 0
+    for strip in made():
+
+        def put(out: Tensor, strip: Strip = strip, top: int = top) -> None:
+            strip.put(out)
+            target.write(top, out)
+
+        yield Strip(strip.shape, put)
+        top += strip.shape[2]
+
+
+def _kept(target: Map, rows: Rows) -> Rows:
+    """Keep a copy of what passes."""
+    top = 0
+    for strip in rows:
+        target.write(top, strip)
+        top += strip.shape[2]
+        yield strip
+
+
+def _moments(strips: Rows) -> Moments:
+    moments = Moments()
+    for strip in strips:
+        moments.add(strip)
+    return moments
 
 
 def stream(
-    network: TransformNet,
+    network: FoldedNet,
     source: Source,
     size: tuple[int, int],
     *,
     rows: int,
     spill: Spill,
-    precision: str = "fp32",
     progress: Callable[[float], None] = lambda share: None,
 ) -> Rows:
     """What the network makes of a picture, in strips from top to bottom.
 
     Args:
-        network: with ``padding="reflect"``, ready for inference; where it is, the work is done.
+        network: of a style; where it is, the work is done.
         source: the picture.
         size: its height and width.
         rows: of a strip; any number from 1 gives the same result.
@@ -222,12 +223,11 @@ def stream(
         progress: called now and then with the share of the work that is done.
 
     Returns:
-        ``(1, 3, rows, W)`` strips, unclamped, on the network's device: to rounding, `TransformNet.forward`'s.
+        ``(1, 3, rows, W)`` strips in fp32, unclamped, on the network's device: to rounding,
+        `FoldedNet.forward`'s.
 
     Raises:
-        InputError: the paper's padding, or no room on the disk.
+        InputError: no room on the disk.
     """
-    if network.config.padding != "reflect":
-        raise InputError("the paper preset cannot paint in strips; give a smaller --size or more --memory")
-    walk = _Walk(network, source, size, rows=rows, spill=spill, precision=precision, progress=progress)
+    walk = _Walk(network, source, size, rows=rows, spill=spill, progress=progress)
     return walk.painted()

@@ -7,50 +7,50 @@ from collections.abc import Callable
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from fast_nst.errors import InputError
 from fast_nst.images import from_uint8, to_uint8
 from fast_nst.inference.budget import StripPlan
+from fast_nst.inference.folded_net import FoldedNet
 from fast_nst.inference.spill import Spill
 from fast_nst.inference.streaming import stream
-from fast_nst.transform_net import TransformNet
 
 __all__ = ["paint_in_strips"]
 
 
 def paint_in_strips(
-    network: TransformNet,
+    network: FoldedNet,
     rgb: NDArray[np.uint8],
     planned: StripPlan,
     *,
-    device: str,
-    precision: str,
-    progress: Callable[[float], None],
+    progress: Callable[[float], None] = lambda share: None,
+    spare: dict[int, list[Tensor]] | None = None,
 ) -> NDArray[np.uint8]:
     """Paint ``(H, W, 3)`` RGB levels a strip at a time: the same shape, clipped and rounded.
 
     Args:
         progress: told the share that is done, from 0 to 1.
+        spare: see `Spill`.
 
     Raises:
         InputError: the arithmetic overflowed, as fp16 can; or there is no room on the disk.
     """
-    if device != "cpu":
-        torch.get_device_module(device).empty_cache()
+    if network.device.type != "cpu":
+        torch.get_device_module(network.device).empty_cache()
     painted = np.empty_like(rgb)
     top = 0
-    with Spill(planned.maps) as spill:
+    with Spill(planned.maps, spare) as spill:
         for strip in stream(
-            network.to(device),
+            network,
             lambda first, last: from_uint8(rgb[first:last]),
             (rgb.shape[0], rgb.shape[1]),
             rows=planned.rows,
             spill=spill,
-            precision=precision,
             progress=progress,
         ):
             if strip.isnan().any():
-                raise InputError(f"the result is not a number in {precision}; give --precision fp32")
+                raise InputError("the result is not a number in 16 bits; give --precision fp32")
             levels = to_uint8(strip[0])
             painted[top : top + len(levels)] = levels
             top += len(levels)

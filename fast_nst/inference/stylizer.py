@@ -133,16 +133,15 @@ class Stylizer(Front):
         Raises:
             InputError: as `pictures`.
         """
+        from fast_nst.inference.folded_net import DTYPES, FoldedNet
         from fast_nst.inference.strips import paint_in_strips
 
         size = picture.height, picture.width
         planned = plan_strips(self._config, *size, self._free_memory(*size, 1))
         painted = paint_in_strips(
-            self._checkpoint().network,
+            FoldedNet(_plan(self._checkpoint()), DTYPES[self.precision]).to(self.device),
             picture.rgb,
             planned if rows is None else StripPlan(rows, planned.maps),
-            device=self.device,
-            precision=self.precision,
             progress=progress,
         )
         return self._finished(picture, painted)

@@ -1,4 +1,4 @@
-"""Convolutions that walk down a map strip by strip, and what is to be known of a map besides: its moments.
+"""Convolutions that walk down a map strip by strip.
 
 A convolution's results are those over the whole map, whatever the strips. It keeps the rows above that its
 kernel still reaches, so that nothing is computed twice; there are no tiles and no seams.
@@ -10,102 +10,96 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from fast_nst.transform_net import PaddedConv, Upsample, enlarge, reflection_pad
+from fast_nst.inference.folded_net import FoldedLayer
+from fast_nst.inference.folding import Layer
 
-__all__ = ["Kernel", "Moments", "Rows", "kernel_of", "slide"]
+__all__ = ["Rows", "Strip", "slide", "walked_size"]
+
+
+class Strip(NamedTuple):
+    """Some rows of a map that are not there yet: made where they are needed, they are not copied."""
+
+    shape: tuple[int, int, int, int]
+    """``(B, C, rows, W)``"""
+    put: Callable[[Tensor], object]
+    """makes them in a tensor of that shape; to be called once, and before the next strip is asked for"""
+
 
 Rows = Iterator[Tensor]
-"""``(1, C, rows, W)`` strips of a map from top to bottom, each of as many rows as it happens to have"""
+"""``(B, C, rows, W)`` strips of a map from top to bottom, each of as many rows as it happens to have"""
 
 
-class Kernel(NamedTuple):
-    """A convolution as a window that walks down a map.
-
-    Result number i needs `height` rows from ``stride * i - above`` on. A result is a row, or a pair of rows
-    where the map is enlarged.
-    """
+class _Window(NamedTuple):
+    """Result number i needs `height` rows from ``stride * i - above`` on; it is of `results` rows."""
 
     above: int
     height: int
     stride: int
-    border: str
-    """what lies above and below the map: ``reflect``, ``replicate`` or ``zero``"""
-    apply: Callable[[Tensor], Tensor]
-    """the results of a window of any number of rows; what lies at its sides is its own affair"""
+    results: int
 
 
-def kernel_of(module: nn.Module) -> Kernel:
-    """The window of one of the network's convolutions."""
-    if isinstance(module, PaddedConv):
-        m, plain = module.margin, module.conv
-        side, stride = plain.kernel_size[0], plain.stride[0]
-        return Kernel(m, side, stride, "reflect", lambda x: plain(reflection_pad(x, m, m, 0, 0)))
-    assert isinstance(module, Upsample)
-    conv = module.conv
-    if module.kind == "tied":
-        # Reflecting the enlarged map by 1 is to replicate the small one by 1 and leave out the outer copies.
-        return Kernel(
-            1, 3, 1, "replicate", lambda x: conv(reflection_pad(enlarge(x)[:, :, 1:-1], 1, 1, 0, 0))
-        )
-    if module.kind == "free":
-        return Kernel(1, 3, 1, "replicate", lambda x: conv(F.pad(x, (1, 1, 0, 0), mode="replicate")))
-    return Kernel(0, 2, 1, "zero", lambda x: conv(x)[:, :, :-2])
+def _window(layer: Layer) -> _Window:
+    margin = layer.margin[0]
+    if layer.fractional:  # of 4x4 on a map extended by 1, or the paper's 3x3 on one that is not
+        return _Window(margin, 3 if margin else 2, 1, 2)
+    return _Window(margin, layer.weight.shape[2], layer.stride, 1)
 
 
-def slide(strips: Rows, height: int, kernel: Kernel) -> Rows:
-    """The kernel's results over a map of `height` rows; only the rows it still reaches are held."""
-    results = -(-height // kernel.stride)
-    done = first = 0  # results given out; number of the first row held
-    held: Tensor | None = None
-    for strip in strips:
-        held = strip if held is None else torch.cat([held, strip], 2)
-        there = first + held.shape[2]
-        ready = (there + kernel.above - kernel.height) // kernel.stride + 1 if there < height else results
-        if ready <= done:
-            continue
-        top = kernel.stride * done - kernel.above
-        bottom = kernel.stride * (ready - 1) - kernel.above + kernel.height
-        window = held[:, :, max(0, top - first) : bottom - first]
-        yield kernel.apply(_bordered(window, max(0, -top), max(0, bottom - height), kernel.border))
-        done = ready
-        keep = max(0, kernel.stride * done - kernel.above)
-        held, first = held[:, :, keep - first :], keep
+def walked_size(layer: Layer, height: int, width: int) -> tuple[int, int]:
+    """Of the layer's result over a map of this size."""
+    if layer.fractional:
+        return 2 * height, 2 * width
+    (_, _, kh, kw), (rows, columns) = layer.weight.shape, layer.margin
+    return (height + 2 * rows - kh) // layer.stride + 1, (width + 2 * columns - kw) // layer.stride + 1
 
 
-def _bordered(window: Tensor, top: int, bottom: int, border: str) -> Tensor:
-    """With the rows that lie beyond the map; a window at its border holds all that reflecting them takes."""
-    if border == "reflect":
-        return reflection_pad(window, 0, 0, top, bottom)
-    if border == "replicate":
-        return F.pad(window, (0, 0, top, bottom), mode="replicate")
-    return F.pad(window, (0, 0, top, bottom))
+def slide(strips: Iterator[Strip], height: int, layer: FoldedLayer) -> Rows:
+    """The layer's convolution over a map of `height` rows; only the rows it still reaches are held.
 
-
-class Moments:
-    """Mean and biased variance of each channel, from strips.
-
-    Added up as in Chan, Golub and LeVeque 1979, in fp64, so that nothing cancels however many there are.
+    Returns:
+        raw results in the layer's dtype, before norm and ReLU, and in strips about as large as those that come.
     """
+    above, reach, stride, each = _window(layer.layer)
+    results = walked_size(layer.layer, height, 1 << 20)[0] // each
+    done = there = 0  # results given out, rows that have come
+    held: Tensor | None = None  # the last rows of those, with their borders
+    for strip in _started(strips, above + 1, layer):
+        last = there + strip.shape[2] == height
+        border = (above if there == 0 else 0, max(0, stride * (results - 1) - above + reach - height) * last)
+        room = layer.room(strip.shape, border, held)
+        strip.put(room.inner)
+        room.fill()
+        window, first = room.whole, there - (above if held is None else held.shape[2])
+        there += strip.shape[2]
+        ready = results if last else (there + above - reach) // stride + 1
+        step = -(-(ready - done) // each)
+        for begin in range(done, ready, max(1, step)):
+            end = min(begin + step, ready)
+            top, bottom = stride * begin - above - first, stride * (end - 1) - above + reach - first
+            yield layer.convolve(window[:, :, top:bottom])[:, :, : each * (end - begin)]
+        done = max(done, ready)
+        held = window[:, :, max(0, stride * done - above - first) :]
 
-    def __init__(self) -> None:
-        self.count = 0
-        self.mean = torch.zeros(1, dtype=torch.float64)
-        self._squares = torch.zeros(1, dtype=torch.float64)
 
-    def add(self, strip: Tensor) -> None:
-        """Take in ``(1, C, rows, W)``."""
-        count = strip.shape[2] * strip.shape[3]
-        found = torch.var_mean(strip, dim=(0, 2, 3), correction=0)
-        var, mean = (x.cpu().double() for x in found)
-        away, total = mean - self.mean, self.count + count
-        self._squares = self._squares + count * var + away.square() * (self.count * count / total)
-        self.mean = self.mean + away * (count / total)
-        self.count = total
+def _started(strips: Iterator[Strip], rows: int, layer: FoldedLayer) -> Iterator[Strip]:
+    """The same strips, the first ones joined until they have what a border above them reflects."""
+    first, early = next(strips), list[Tensor]()
+    while sum(part.shape[2] for part in early) + first.shape[2] < rows:
+        early.append(layer.weight.new_empty(first.shape).contiguous(memory_format=torch.channels_last))
+        first.put(early[-1])
+        first = next(strips)
+    yield _joined(early, first) if early else first
+    yield from strips
 
-    @property
-    def var(self) -> Tensor:
-        """Biased, as norms want it."""
-        return self._squares / max(1, self.count)
+
+def _joined(early: list[Tensor], last: Strip) -> Strip:
+    b, c, h, w = last.shape
+    before = sum(part.shape[2] for part in early)
+
+    def put(out: Tensor) -> None:
+        out[:, :, :before] = torch.cat(early, 2)
+        last.put(out[:, :, before:])
+
+    return Strip((b, c, before + h, w), put)

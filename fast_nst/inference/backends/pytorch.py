@@ -10,15 +10,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fast_nst.config import NetworkConfig
 from fast_nst.device import choose_device, choose_precision
 from fast_nst.errors import InputError, first_line
 from fast_nst.images import MAX_LEVEL
 from fast_nst.inference.backends.base import Source
-from fast_nst.inference.folded_net import FoldedNet
+from fast_nst.inference.budget import StripPlan, plan_strips
+from fast_nst.inference.folded_net import DTYPES, FoldedNet
+from fast_nst.inference.spill import Spill
+from fast_nst.inference.streaming import stream
+from fast_nst.inference.strips import paint_in_strips
 
 __all__ = ["TorchBackend"]
 
-_DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 _log = logging.getLogger(__name__)
 
 
@@ -38,18 +42,25 @@ class TorchBackend:
         self.device = self._device.type if self._device.index is None else str(self._device)
         self.precision = choose_precision(precision, self._device, training=False)
         self.name = "compile" if compiled else "torch"
-        self._eager = FoldedNet(source.plan(), _DTYPES[self.precision]).to(self._device)
+        self._eager = FoldedNet(source.plan(), DTYPES[self.precision]).to(self._device)
+        self._config, self._spare = self._eager.plan.config, dict[int, list[Tensor]]()
         self._network: Any = torch.compile(self._eager) if compiled else self._eager
 
     @torch.no_grad()  # and not inference_mode, whose tensors nobody may change in place
     def images(self, images: Tensor) -> Tensor:
         """See `Backend.images`."""
-        painted = self._paint(images.detach().to(self._device, torch.float32))
+        here = images.detach().to(self._device, torch.float32)
+        painted = torch.cat([self._walked(one) for one in here]) if self._walks else self._paint(here)
         return painted.clamp_(0, 1).contiguous().to(images.device)
 
     @torch.no_grad()
     def levels(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See `Backend.levels`. Levels go to the device and back as bytes, a quarter of the floats."""
+        if self._walks:
+            planned = self._planned(pictures.shape[1], pictures.shape[2])
+            return np.stack(
+                [paint_in_strips(self._eager, one, planned, spare=self._spare) for one in pictures]
+            )
         levels = torch.from_numpy(np.array(pictures, order="C")).to(self._device)
         painted = self._paint(levels.permute(0, 3, 1, 2).float().div_(MAX_LEVEL))
         if painted.isnan().any():
@@ -57,6 +68,24 @@ class TorchBackend:
         out = painted.clamp_(0, 1).mul_(MAX_LEVEL).round_().byte().permute(0, 2, 3, 1)
         array: NDArray[np.uint8] = out.contiguous().cpu().numpy()
         return array
+
+    @property
+    def _walks(self) -> bool:
+        """In strips: on a processor they stay in its caches, and a picture takes a third of the memory."""
+        return self._device.type == "cpu" and self.name == "torch" and isinstance(self._config, NetworkConfig)
+
+    def _walked(self, image: Tensor) -> Tensor:
+        height, width = image.shape[1:]
+        with Spill(None, self._spare) as spill:
+            rows = self._planned(height, width).rows
+            strips = stream(
+                self._eager, lambda top, end: image[:, top:end], (height, width), rows=rows, spill=spill
+            )
+            return torch.cat(list(strips), 2)
+
+    def _planned(self, height: int, width: int) -> StripPlan:
+        assert isinstance(self._config, NetworkConfig)
+        return plan_strips(self._config, height, width, None)
 
     def _paint(self, images: Tensor) -> Tensor:
         try:
