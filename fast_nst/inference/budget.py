@@ -16,7 +16,7 @@ BYTES = 4  # of a value
 WHOLE = 8.0
 STRIP = 14.0
 FIXED = 100_000_000
-# Strips of this many pixels are the quickest: smaller ones are many, larger ones leave the processor's caches.
+# Strips of this many pixels are the quickest: smaller ones are many, larger ones leave the caches.
 STRIP_PIXELS = 1 << 16
 LEAST_ROWS = 8  # so that the rows above them, held for the kernels, are not most of the work
 

@@ -21,7 +21,7 @@ def in_pieces(x: Tensor) -> Iterator[Tensor]:
         yield x
         return
     b, c, _, w = x.shape
-    yield from x.split(max(1, PIECE // (b * c * w)), 2)
+    yield from torch.split(x, max(1, PIECE // (b * c * w)), 2)
 
 
 class Moments:

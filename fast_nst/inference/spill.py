@@ -43,7 +43,7 @@ class Map:
         self._rows = torch.empty(0) if held is None else held.view(dtype).view(sizes)
 
     def read(self, top: int, bottom: int) -> Tensor:
-        """Rows top to bottom, the last not included, as ``(1, C, rows, W)``, channels last, that must not be changed."""
+        """Rows top to bottom, the last not included, as ``(1, C, rows, W)``; they must not be changed."""
         if self._file:
             strip = torch.empty(bottom - top, self.width, self.channels, dtype=self._dtype)
             self._file.read(strip, top * self._bytes_a_row)
@@ -101,7 +101,7 @@ class Spill:
             InputError: the disk has no room for it either.
         """
         shape, size = (channels, height, width), channels * height * width * dtype.itemsize
-        if self.fits(channels, height, width, dtype):
+        if self.fits(size):
             self._left = None if self._left is None else self._left - size
             spare = (self._spare or {}).get(size)
             return self._kept(Map(shape, dtype, spare.pop() if spare else _memory(size), None))
@@ -110,9 +110,9 @@ class Spill:
             raise _no_room(folder, f"{show_bytes(size)} more are needed, {show_bytes(free)} are free")
         return self._kept(Map(shape, dtype, None, _File(folder)))
 
-    def fits(self, channels: int, height: int, width: int, dtype: torch.dtype) -> bool:
-        """Whether such a map would stay in memory."""
-        return self._left is None or channels * height * width * dtype.itemsize <= self._left
+    def fits(self, size: int) -> bool:
+        """Whether so many bytes of maps would stay in memory."""
+        return self._left is None or size <= self._left
 
     def _kept(self, new: Map) -> Map:
         self._maps.append(new)
@@ -201,5 +201,5 @@ def _memory(size: int) -> Tensor:
 
 
 def _bytes(values: Tensor) -> memoryview:
-    array: Any = values.view(torch.uint8).numpy()  # numpy knows no bf16
+    array: Any = values.as_strided((values.numel(),), (1,)).view(torch.uint8).numpy()  # numpy knows no bf16
     return memoryview(array).cast("B")

@@ -4,14 +4,16 @@ Instance norm asks for the statistics of a whole map before its first pixel can 
 is walked in passes from norm to norm, each from the top of the picture to the bottom, a few rows at a time.
 What a pass ends in is a map of raw convolution results, and its moments.
 
-Maps at half and quarter size are kept, in memory or in a file (see `spill`), as the convolutions gave them, so
-that keeping them changes nothing. Those at full size, the largest for the fewest multiplications a value, are
-computed again where they are needed: to write and read the first one takes longer than its 9x9 convolution.
-Rows are overwritten once they have been read: the residual blocks need two maps, however many they are.
+Maps at half and quarter size are kept, in memory or in a file (see `spill`), as the convolutions gave them,
+so that keeping them changes nothing. Those at full size, the largest for the fewest multiplications a value,
+are computed again where the memory has no room for them: to write the first one to a file and to read it
+takes longer than its 9x9 convolution. Rows are overwritten once they have been read: the residual blocks need
+two maps, however many they are.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -53,9 +55,10 @@ class _Walk:
         self._sizes = [framed]  # of each layer's input, and of the last one's result
         for layer in network.plan.layers:
             self._sizes.append(walked_size(layer, *self._sizes[-1]))
+        self._again = [self._is_made_again(i) for i in range(len(network.plan.layers))]
         self._done = 0.0
         self._todo = sum(
-            _cost(layer) * self._results(i) * (1 + self._again(i))
+            _cost(layer) * math.prod(self._sizes[i + 1]) * (1 + self._again[i])
             for i, layer in enumerate(network.plan.layers)
         )
 
@@ -78,7 +81,7 @@ class _Walk:
             moments = None
             if layer.norm is None:
                 source = None
-            elif self._again(i):
+            elif self._again[i]:
                 moments, source = _moments(raw()), None
             else:
                 kept = self._place(i, None if source is trunk else source)
@@ -127,7 +130,8 @@ class _Walk:
         self, layer: FoldedLayer, raw: Callable[[], Rows], moments: Moments | None, residual: Map | None
     ) -> Iterator[Strip]:
         """What becomes of raw results: norm, ReLU and residual are still to come."""
-        known, crop, top = moments and moments.on(self._device), layer.layer.skip or 0, 0
+        known = None if moments is None else moments.on(self._device)
+        crop, top = layer.layer.skip or 0, 0
         for rows in raw():
             b, c, h, w = rows.shape
             skip = None if residual is None else residual.read(top, top + h + 2 * crop).to(self._device)
@@ -144,19 +148,21 @@ class _Walk:
                 yield strip[:, :, : height - top, :width]
             top += strip.shape[2]
 
-    def _again(self, index: int) -> bool:
+    def _is_made_again(self, index: int) -> bool:
         """Whether a layer's results are computed a second time instead of being kept."""
-        (height, width), (h, w) = self._size, self._sizes[index + 1]
-        large = self._network.plan.layers[index].norm is not None and h * w >= height * width
-        return large and not self._spill.fits(self._channels(index), h, w, self._network.dtype)
+        layers, bytes_of = self._network.plan.layers, self._bytes
+        if layers[index].norm is None or math.prod(self._sizes[index + 1]) < math.prod(self._size):
+            return False
+        # The map that it is made from, or the one made from it, is there at the same time.
+        beside = [bytes_of(i) for i in (index - 1, index + 1) if i >= 0 and layers[i].norm is not None]
+        return not self._spill.fits(bytes_of(index) + max(beside, default=0))
+
+    def _bytes(self, index: int) -> int:
+        return self._channels(index) * math.prod(self._sizes[index + 1]) * self._network.dtype.itemsize
 
     def _channels(self, index: int) -> int:
-        weight = self._network.plan.layers[index].weight
-        return int(weight.shape[1 if self._network.plan.layers[index].fractional else 0])
-
-    def _results(self, index: int) -> int:
-        h, w = self._sizes[index + 1]
-        return h * w
+        layer = self._network.plan.layers[index]
+        return int(layer.weight.shape[1 if layer.fractional else 0])
 
 
 def _cost(layer: Layer) -> float:

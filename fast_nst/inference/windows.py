@@ -59,7 +59,7 @@ def slide(strips: Iterator[Strip], height: int, layer: FoldedLayer) -> Rows:
     """The layer's convolution over a map of `height` rows; only the rows it still reaches are held.
 
     Returns:
-        raw results in the layer's dtype, before norm and ReLU, and in strips about as large as those that come.
+        raw results in the layer's dtype, before norm and ReLU, in strips about as large as those that come.
     """
     above, reach, stride, each = _window(layer.layer)
     results = walked_size(layer.layer, height, 1 << 20)[0] // each

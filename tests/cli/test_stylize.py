@@ -30,7 +30,7 @@ from fast_nst.cli import stylize as command
 from fast_nst.config import StylizeConfig
 from fast_nst.images import MAX_PIXELS
 from fast_nst.inference import budget, front
-from fast_nst.inference.folded_net import FoldedNet
+from fast_nst.inference.backends.pytorch import TorchBackend
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.storage import read_bytes, write_bytes
 
@@ -564,14 +564,14 @@ def test_a_source_without_pictures_does_not_stop_the_others(stylize, picture, he
 @pytest.fixture
 def small_machine(monkeypatch):
     """One that has no memory for a whole picture of more than 10 pixels a side."""
-    forward = FoldedNet.forward
+    levels = TorchBackend.levels
 
-    def out_of_memory(network: FoldedNet, images: torch.Tensor) -> torch.Tensor:
-        if images.shape[-1] > 10:
+    def out_of_memory(engine: TorchBackend, pictures: np.ndarray) -> np.ndarray:
+        if pictures.shape[2] > 10:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte")
-        return forward(network, images)
+        return levels(engine, pictures)
 
-    monkeypatch.setattr(FoldedNet, "forward", out_of_memory)
+    monkeypatch.setattr(TorchBackend, "levels", out_of_memory)
 
 
 def test_a_picture_too_large_for_the_memory_costs_a_line_and_is_painted_in_strips(
@@ -609,7 +609,7 @@ def test_a_limit_of_memory_is_held_by_painting_in_strips(stylize, picture, monke
     room = 200_000  # for strips and maps; the whole picture counts as more
     monkeypatch.setattr(front, "resident_memory", lambda: 10**9 - budget.FIXED - room)
     monkeypatch.setattr(budget, "WHOLE", 1e6)
-    monkeypatch.setattr(FoldedNet, "forward", None)
+    monkeypatch.setattr(TorchBackend, "levels", None)
     assert stylize("a.png", "--memory", "1GB").code == 0
     assert np.abs(pixels("a_dots.png").astype(int) - pixels("whole.png")).max() <= 1
 

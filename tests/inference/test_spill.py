@@ -36,13 +36,58 @@ def test_what_is_written_in_strips_is_read_in_any_strips(memory, channels, width
 
 
 @pytest.mark.parametrize("memory", [None, 0])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (1, 4, 3), (3, 1, 2)])
-def test_what_is_read_may_be_changed(memory, shape):
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
+def test_values_come_back_as_they_were_and_take_their_own_size(memory, dtype):
+    wanted = torch.randn(1, 3, 5, 4).to(dtype)
     with Spill(memory) as spill:
-        kept = spill.map(*shape)
-        kept.write(0, torch.ones(1, *shape))
-        kept.read(0, shape[1]).zero_()
-        assert kept.read(0, shape[1]).min() == 1
+        kept = spill.map(3, 5, 4, dtype)
+        assert kept.size == 3 * 5 * 4 * dtype.itemsize
+        for top in (0, 2, 4):
+            kept.write(top, wanted[:, :, top : top + 2])
+        assert torch.equal(kept.read(0, 5), wanted)
+
+
+def test_a_strip_that_is_the_whole_map_is_not_copied():
+    whole = torch.rand(1, 3, 5, 4)
+    with Spill() as spill:
+        kept = spill.map(3, 5, 4)
+        kept.write(0, whole)
+        assert kept.read(0, 5).data_ptr() == whole.data_ptr()
+
+
+def test_large_maps_are_zero_pages_of_their_own_and_work_like_small_ones():
+    with Spill() as spill:
+        kept = spill.map(8, 512, 512)  # 8 MiB
+        kept.write(100, torch.full((1, 8, 3, 512), 7.0))
+        assert kept.read(100, 103).unique().tolist() == [7]
+        assert kept.read(0, 100).count_nonzero() == 0
+
+
+def test_spare_memory_is_taken_by_the_next_map_of_that_size_and_by_no_other():
+    spare: dict[int, list[torch.Tensor]] = {}
+    with Spill(None, spare) as spill:
+        first = spill.map(2, 6, 6)
+        place = first.held.data_ptr()
+        spill.free(first)
+        other, same, third = spill.map(1, 6, 6), spill.map(6, 6, 2), spill.map(2, 6, 6)
+        assert same.held.data_ptr() == place
+        assert place not in (other.held.data_ptr(), third.held.data_ptr())
+    assert sorted(size for size, blocks in spare.items() for _ in blocks) == [144, 288, 288]
+    places = {block.data_ptr() for block in spare[288]}
+    with Spill(None, spare) as spill:
+        assert spill.map(2, 6, 6).held.data_ptr() in places
+
+
+def test_only_the_maps_that_are_wanted_are_kept():
+    with Spill(400) as spill:
+        first, second = spill.map(1, 10, 10), spill.map(1, 10, 10)
+        assert second.on_disk
+        spill.keep_only(second, None)
+        assert spill.fits(400)
+        assert not spill.fits(401)
+        second.write(0, torch.ones(1, 1, 10, 10))
+        assert second.read(0, 10).min() == 1
+    assert first.held is None
 
 
 def test_maps_stay_in_memory_as_long_as_they_fit_and_make_room_again():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import pytest
@@ -14,7 +15,8 @@ from fast_nst.checkpoint import bundled_styles, load_checkpoint
 from fast_nst.config import PRESETS, NetworkConfig
 from fast_nst.errors import InputError
 from fast_nst.inference.budget import plan_strips, whole_bytes
-from fast_nst.inference.spill import Spill
+from fast_nst.inference.folded_net import DTYPES, FoldedLayer, FoldedNet, plan_of
+from fast_nst.inference.spill import Map, Spill
 from fast_nst.inference.streaming import stream
 from fast_nst.transform_net import TransformNet
 
@@ -26,6 +28,8 @@ CONFIGS = {
     "batch-norm": replace(NARROW, norm="batch"),
     "tanh": replace(NARROW, output="tanh"),
     "no-blocks": replace(NARROW, blocks=0),
+    "paper": replace(PRESETS["paper"], widths=(2, 3, 4)),
+    "paper-instance": replace(PRESETS["paper"], widths=(2, 3, 4), norm="instance"),
 }
 
 
@@ -44,11 +48,17 @@ NETS = {name: network(config) for name, config in CONFIGS.items()}
 
 
 def streamed(
-    net: TransformNet, image: Tensor, rows: int, memory: int | None = None, **options: object
+    net: TransformNet,
+    image: Tensor,
+    rows: int,
+    memory: int | None = None,
+    dtype: str = "fp32",
+    **options: object,
 ) -> Tensor:
+    folded = FoldedNet(plan_of(net), DTYPES[dtype])
     with Spill(memory) as spill:
         size = image.shape[-2], image.shape[-1]
-        strips = stream(net, lambda a, b: image[:, a:b], size, rows=rows, spill=spill, **options)
+        strips = stream(folded, lambda a, b: image[:, a:b], size, rows=rows, spill=spill, **options)
         return torch.cat(list(strips), 2)
 
 
@@ -78,7 +88,7 @@ def test_every_strip_height_gives_what_the_whole_picture_gives(size):
 def test_half_precision_in_strips_stays_near_half_precision():
     image = torch.rand(3, 40, 40)
     whole = NETS["default"](image[None])
-    assert (streamed(NETS["default"], image, 7, precision="bf16") - whole).abs().mean() < 0.02
+    assert (streamed(NETS["default"], image, 7, dtype="bf16") - whole).abs().mean() < 0.02
 
 
 def test_progress_rises_from_nothing_to_all():
@@ -95,10 +105,42 @@ def test_the_work_costs_the_network_no_gradient_and_no_training_mode():
     assert not streamed(net, torch.rand(3, 20, 20), 5).requires_grad
 
 
-def test_the_paper_s_padding_is_refused():
-    net = TransformNet(replace(PRESETS["paper"], widths=(2, 3, 4), blocks=1))
-    with pytest.raises(InputError, match="the paper preset cannot paint in strips; give a smaller --size"):
-        streamed(net, torch.rand(3, 20, 20), 5)
+def test_maps_at_full_size_are_computed_again_where_there_is_no_room_for_them(monkeypatch):
+    times: list[str] = []
+    convolve = FoldedLayer.convolve
+
+    def counted(layer: FoldedLayer, x: Tensor) -> Tensor:
+        times.append(layer.layer.name)
+        return convolve(layer, x)
+
+    monkeypatch.setattr(FoldedLayer, "convolve", counted)
+    image = torch.rand(3, 16, 16)
+    with_room = streamed(NETS["default"], image, 16)
+    once = Counter(times)
+    times.clear()
+    without = streamed(NETS["default"], image, 16, 0)
+    again = {name for name in once if times.count(name) > once[name] and not name.startswith("conv4")}
+    assert again == {"conv1", "up2"}
+    assert torch.equal(without, with_room)
+
+
+def test_no_more_maps_are_held_than_the_residual_blocks_need():
+    held: list[int] = []
+
+    class Watched(Spill):
+        def map(self, *shape: object) -> Map:
+            made = super().map(*shape)
+            held.append(sum(one.size for one in self._maps))
+            return made
+
+    image, net = torch.rand(3, 64, 64), NETS["default"]
+    folded = FoldedNet(plan_of(net))
+    with Watched(0) as spill:
+        for _ in stream(folded, lambda a, b: image[:, a:b], (64, 64), rows=8, spill=spill):
+            pass
+    half, quarter = 3 * 32 * 32 * 4, 4 * 16 * 16 * 4
+    assert max(held) <= half + quarter + max(half, quarter)
+    assert len(held) == 4  # conv2's, conv3's, one for the branches, up1's
 
 
 def test_a_plan_uses_the_memory_it_is_given_and_no_more():
@@ -131,5 +173,5 @@ def test_a_large_picture_in_a_bundled_style_is_that_of_the_whole_at_several_stri
     image = (image + 0.05 * torch.randn(image.shape)).clamp(0, 1)
     with torch.no_grad():
         whole = net(image[None]).clamp(0, 1)
-    for rows in (5, 64, 1000):
+    for rows in (1, 5, 64, 1000, 3000):
         assert (streamed(net, image, rows, 0).clamp(0, 1) - whole).abs().max() < 1 / 255
