@@ -33,7 +33,10 @@ def free_memory() -> int:
         except (AttributeError, OSError, ValueError):
             return 0
     try:
-        return min(free, int(Path("/sys/fs/cgroup/memory.max").read_text()))
+        group = Path("/sys/fs/cgroup")
+        limit, held = (int((group / name).read_text()) for name in ("memory.max", "memory.current"))
+        stat = (group / "memory.stat").read_text().split()
+        return min(free, limit - held + int(stat[stat.index("inactive_file") + 1]))
     except (OSError, ValueError):  # no container, or one without a limit ("max")
         return free
 

@@ -11,11 +11,11 @@ from fast_nst.plain import show_bytes
 __all__ = ["StripPlan", "plan_strips", "whole_bytes"]
 
 BYTES = 4  # of a value
-# Measured: the most held at once, in maps as wide as the first convolution's at full size, and what oneDNN
-# and the allocator add to strips of any size.
-WHOLE = 8.0
-STRIP = 14.0
-FIXED = 100_000_000
+# What walking in strips holds besides its maps, as `benchmarks/peak.py` measures it: in rows of strips and of
+# what is held above them, and what the convolutions' library and the allocator add to strips of any size. A
+# network without instance norms is walked in a single pass, with a strip at every layer.
+STRIP = {"instance": 14.0, "batch": 26.0}
+FIXED = 60_000_000
 # Strips of this many pixels are the quickest: smaller ones are many, larger ones leave the caches.
 STRIP_PIXELS = 1 << 16
 LEAST_ROWS = 8  # so that the rows above them, held for the kernels, are not most of the work
@@ -31,9 +31,13 @@ class StripPlan:
     """bytes of maps that may stay in memory; None: all"""
 
 
-def whole_bytes(config: NetworkConfig, height: int, width: int) -> int:
-    """About what painting a picture in one piece takes, besides the picture and the result."""
-    return int(height * width * BYTES * (WHOLE * config.widths[0] + 6))
+def whole_bytes(config: NetworkConfig, height: int, width: int, maps: float) -> int:
+    """About what painting a picture in one piece takes, besides the picture and the result.
+
+    Args:
+        maps: of the engine, see `Backend`.
+    """
+    return int(height * width * BYTES * (maps * config.widths[0] + 6))
 
 
 def plan_strips(config: NetworkConfig, height: int, width: int, memory: int | None) -> StripPlan:
@@ -45,7 +49,7 @@ def plan_strips(config: NetworkConfig, height: int, width: int, memory: int | No
     rows = max(LEAST_ROWS, STRIP_PIXELS // width)
     if memory is None:
         return StripPlan(rows, None)
-    a_row = STRIP * BYTES * width * max(config.widths[0], config.widths[1] / 2)
+    a_row = STRIP[config.norm] * BYTES * width * max(config.widths[0], config.widths[1] / 2)
     reach = 8  # rows that the last convolution holds besides those of its strip
     rows = min(rows, int((memory - FIXED) / a_row) - reach)
     if rows < 1:

@@ -41,6 +41,8 @@ class Front(ABC):
     """what is done with a picture that does not fit, for a person"""
     backend: Backend
     memory: int | None
+    _held: int = 0
+    """bytes that the engine has kept of the last pictures, to be used again for the next ones"""
 
     def __str__(self) -> str:
         """Where and how it computes, in three words."""
@@ -83,10 +85,10 @@ class Front(ABC):
         """
         height, width, count = pictures[0].height, pictures[0].width, len(pictures)
         free = self._free_memory(height, width, count)
-        fits = free is None or self._needed(height, width, count) <= free
+        fits = free is None or self._needed(height, width, count) <= free + self._held
         if fits:
             try:
-                made = self.backend.levels(np.stack([picture.rgb for picture in pictures]))
+                made = self._levels(np.stack([picture.rgb for picture in pictures]))
                 return [self._finished(one, rgb) for one, rgb in zip(pictures, made, strict=True)]
             except (MemoryError, RuntimeError) as error:
                 if not is_out_of_memory(error):
@@ -96,6 +98,12 @@ class Front(ABC):
         if fits:
             _log.warning("%d x %d pixels: out of memory; %s", width, height, self.in_parts)
         return [self._in_parts(pictures[0], progress)]
+
+    def _levels(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        before, self._held = resident_memory() - self._held, 0
+        made = self.backend.levels(pictures)
+        self._held = max(0, resident_memory() - before - made.nbytes)
+        return made
 
     def _free_memory(self, height: int, width: int, count: int) -> int | None:
         """Bytes that computing may take besides the results; None if there is no limit to be known."""

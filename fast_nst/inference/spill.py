@@ -142,6 +142,8 @@ class Spill:
         trace: TracebackType | None,
     ) -> None:
         self.keep_only()
+        if self._spare is not None and kind is not None:  # perhaps there was too little memory
+            self._spare.clear()
 
 
 def spill_folder() -> Path:

@@ -110,7 +110,7 @@ class Stylizer(Front):
         return self.backend.precision
 
     def _needed(self, height: int, width: int, count: int) -> int:
-        return whole_bytes(self._config, height, width) * count
+        return whole_bytes(self._config, height, width, self.backend.maps) * count
 
     def _result_bytes(self, height: int, width: int) -> int:
         return 3 * height * width

@@ -608,7 +608,7 @@ def test_a_limit_of_memory_is_held_by_painting_in_strips(stylize, picture, monke
     stylize("a.png", "--out", "whole.png")
     room = 200_000  # for strips and maps; the whole picture counts as more
     monkeypatch.setattr(front, "resident_memory", lambda: 10**9 - budget.FIXED - room)
-    monkeypatch.setattr(budget, "WHOLE", 1e6)
+    monkeypatch.setattr(TorchBackend, "maps", 1e6)
     monkeypatch.setattr(TorchBackend, "levels", None)
     assert stylize("a.png", "--memory", "1GB").code == 0
     assert np.abs(pixels("a_dots.png").astype(int) - pixels("whole.png")).max() <= 1

@@ -78,6 +78,14 @@ def test_spare_memory_is_taken_by_the_next_map_of_that_size_and_by_no_other():
         assert spill.map(2, 6, 6).held.data_ptr() in places
 
 
+def test_spare_memory_is_given_back_when_something_goes_wrong():
+    spare: dict[int, list[torch.Tensor]] = {}
+    with pytest.raises(MemoryError), Spill(None, spare) as spill:
+        spill.map(2, 6, 6)
+        raise MemoryError
+    assert not spare
+
+
 def test_only_the_maps_that_are_wanted_are_kept():
     with Spill(400) as spill:
         first, second = spill.map(1, 10, 10), spill.map(1, 10, 10)

@@ -12,7 +12,7 @@ from fast_nst.checkpoint import Checkpoint, CheckpointError, save_checkpoint
 from fast_nst.config import NetworkConfig
 from fast_nst.errors import InputError
 from fast_nst.images import Picture, from_uint8, to_uint8
-from fast_nst.inference import stylizer
+from fast_nst.inference import front, stylizer
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.transform_net import TransformNet
 
@@ -153,6 +153,32 @@ def test_a_batch_that_does_not_fit_is_painted_one_by_one(monkeypatch):
     assert sizes == [1, 1, 1]
     for a, b in zip(found, expected, strict=True):
         assert np.abs(a.rgb.astype(int) - b.rgb).max() <= 1
+
+
+def test_what_the_engine_keeps_of_one_picture_is_room_for_the_next(monkeypatch):
+    stylize = Stylizer(Checkpoint(network(), {}), device="cpu", memory=10**9)
+    held, levels = [10**8], stylize.backend.levels
+
+    def growing(batch: np.ndarray) -> np.ndarray:
+        held[0] = 9 * 10**8
+        return levels(batch)
+
+    monkeypatch.setattr(front, "resident_memory", lambda: held[0])
+    monkeypatch.setattr(stylizer, "whole_bytes", lambda *_: 8 * 10**8)
+    monkeypatch.setattr(stylize.backend, "levels", growing)
+    monkeypatch.setattr(stylize, "in_strips", None)
+    for seed in range(3):
+        assert len(stylize.pictures([Picture(picture(12, 12, seed))])) == 1
+
+
+def test_pictures_of_many_sizes_leave_no_more_memory_behind_than_the_last_one():
+    stylize = Stylizer(Checkpoint(network(), {}), device="cpu", backend="torch")
+    for size in (64, 48, 80, 16):
+        stylize.pictures([Picture(picture(size, size))])
+    left = sum(size * len(blocks) for size, blocks in stylize.backend._spare.items())
+    alone = Stylizer(Checkpoint(network(), {}), device="cpu", backend="torch")
+    alone.pictures([Picture(picture(16, 16))])
+    assert 0 < left == sum(size * len(blocks) for size, blocks in alone.backend._spare.items())
 
 
 def test_errors_that_are_not_of_memory_are_not_hidden(stylize, monkeypatch):

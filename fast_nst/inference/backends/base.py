@@ -50,6 +50,13 @@ class Backend(Protocol):
     device: str
     precision: str
 
+    @property
+    def maps(self) -> float:
+        """What it holds at once, in fp32 maps as wide as the first convolution's at the picture's full size.
+
+        As `benchmarks/peak.py` measures it on pictures of 1 to 9 megapixels, and a tenth more.
+        """
+
     def levels(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """Paint ``(B, H, W, 3)`` RGB levels, any H and W: the same shape, clipped and rounded.
 

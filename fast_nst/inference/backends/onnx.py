@@ -26,7 +26,7 @@ GRAPH = 1  # counts changes of the graph, so that what older versions kept is no
 class OnnxBackend:
     """A style in onnxruntime."""
 
-    name, device, precision = "onnx", "cpu", "fp32"
+    name, device, precision, maps = "onnx", "cpu", "fp32", 11.5
 
     def __init__(self, source: Source) -> None:
         self._source = source

@@ -54,6 +54,7 @@ class OpenVinoBackend:
         # Not every processor has what was asked for; OpenVINO then takes fp32.
         hint = self._request("uint8").get_compiled_model().get_property("INFERENCE_PRECISION_HINT")
         self.precision = wanted if hint.get_type_name() == _HINTS[wanted] else "fp32"
+        self.maps = 2.6 if self.precision == "fp32" else 1.3
 
     def levels(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See `Backend.levels`."""

@@ -43,7 +43,8 @@ class TorchBackend:
         self.precision = choose_precision(precision, self._device, training=False)
         self.name = "compile" if compiled else "torch"
         self._eager = FoldedNet(source.plan(), DTYPES[self.precision]).to(self._device)
-        self._config, self._spare = self._eager.plan.config, dict[int, list[Tensor]]()
+        self._config, self._last = self._eager.plan.config, (0, 0)
+        self._spare: dict[int, list[Tensor]] = {}
         self._network: Any = torch.compile(self._eager) if compiled else self._eager
 
     @torch.no_grad()  # and not inference_mode, whose tensors nobody may change in place
@@ -57,10 +58,8 @@ class TorchBackend:
     def levels(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See `Backend.levels`. Levels go to the device and back as bytes, a quarter of the floats."""
         if self._walks:
-            planned = self._planned(pictures.shape[1], pictures.shape[2])
-            return np.stack(
-                [paint_in_strips(self._eager, one, planned, spare=self._spare) for one in pictures]
-            )
+            planned, spare = self._planned(pictures.shape[1], pictures.shape[2])
+            return np.stack([paint_in_strips(self._eager, one, planned, spare=spare) for one in pictures])
         levels = torch.from_numpy(np.array(pictures, order="C")).to(self._device)
         painted = self._paint(levels.permute(0, 3, 1, 2).float().div_(MAX_LEVEL))
         if painted.isnan().any():
@@ -70,22 +69,30 @@ class TorchBackend:
         return array
 
     @property
+    def maps(self) -> float:
+        """See `Backend`; where it does not walk, an estimate."""
+        return 8 if not self._walks else 2.4 if self.precision == "fp32" else 1.2
+
+    @property
     def _walks(self) -> bool:
-        """In strips: on a processor they stay in its caches, and a picture takes a third of the memory."""
+        """In strips, which stay in a processor's caches."""
         return self._device.type == "cpu" and self.name == "torch" and isinstance(self._config, NetworkConfig)
 
     def _walked(self, image: Tensor) -> Tensor:
-        height, width = image.shape[1:]
-        with Spill(None, self._spare) as spill:
-            rows = self._planned(height, width).rows
-            strips = stream(
-                self._eager, lambda top, end: image[:, top:end], (height, width), rows=rows, spill=spill
+        size = image.shape[1], image.shape[2]
+        planned, spare = self._planned(*size)
+        with Spill(planned.maps, spare) as spill:
+            rows = planned.rows
+            return torch.cat(
+                list(stream(self._eager, lambda top, end: image[:, top:end], size, rows=rows, spill=spill)), 2
             )
-            return torch.cat(list(strips), 2)
 
-    def _planned(self, height: int, width: int) -> StripPlan:
+    def _planned(self, height: int, width: int) -> tuple[StripPlan, dict[int, list[Tensor]]]:
+        """How a picture is walked, and the memory that one of its size has left."""
         assert isinstance(self._config, NetworkConfig)
-        return plan_strips(self._config, height, width, None)
+        if (height, width) != self._last:
+            self._last, self._spare = (height, width), {}
+        return plan_strips(self._config, height, width, None), self._spare
 
     def _paint(self, images: Tensor) -> Tensor:
         try:
