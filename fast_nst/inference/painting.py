@@ -11,16 +11,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fast_nst.config import PaintConfig, StylizeConfig
 from fast_nst.errors import InputError, one_line
 from fast_nst.images import ImageReadError, Picture, can_write, fit, keeps_alpha, read_picture, write_picture
-from fast_nst.inference.film.pipeline import FilmReport, FilmRun
 from fast_nst.inference.jobs import STANDARD, Job
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.upscaler import Upscaler
 from fast_nst.memory import is_out_of_memory
 from fast_nst.storage import exists, is_remote, read_bytes, write_bytes
+
+if TYPE_CHECKING:
+    from fast_nst.inference.film.pipeline import FilmReport
 
 __all__ = ["FilmProgress", "Result", "Strips", "paint"]
 
@@ -181,6 +184,8 @@ def _check_size(job: Job, picture: Picture, config: PaintConfig) -> None:
 def _run_film(
     result: Result, stylizer: Stylizer | Upscaler, config: PaintConfig
 ) -> Iterator[Result | FilmProgress]:
+    from fast_nst.inference.film.pipeline import FilmRun  # PyAV takes an eighth of a second to import
+
     job = result.job
     assert isinstance(stylizer, Stylizer)
     assert isinstance(config, StylizeConfig)  # only styles are given films

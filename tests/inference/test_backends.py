@@ -168,7 +168,7 @@ def test_an_engine_that_is_not_installed_is_named_with_its_extra(monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["openvino", "onnx"])
-def test_a_second_run_of_the_command_imports_no_torch(name, tmp_path):
+def test_a_second_run_of_the_command_imports_no_torch_and_for_pictures_no_pyav(name, tmp_path):
     installed(name)
     save_checkpoint(tmp_path / "dots.safetensors", network(), {"style": "dots"})
     code = f"""
@@ -176,7 +176,7 @@ import sys
 from fast_nst.cli.stylize import main
 code = main(["demo", "--style", "dots.safetensors", "--size", "64", "--backend", {name!r}, "--device", "cpu",
              "--out", sys.argv[1]])
-print(code, *sorted({{"torch", "torchvision"}} & set(sys.modules)))
+print(code, *sorted({{"torch", "torchvision", "av"}} & set(sys.modules)))
 """
     environment = os.environ | {"FAST_NST_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
     said = [
