@@ -6,9 +6,8 @@ python stylize.py holiday/ --style my-style.safetensors --out painted/
 python stylize.py --help
 """
 
-import sys
-
+from fast_nst.cli.common import leave
 from fast_nst.cli.stylize import main
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main())

@@ -1,8 +1,6 @@
 """``python -m fast_nst`` is the command ``fast-nst``."""
 
-import sys
-
-from fast_nst.cli.main import main
+from fast_nst.cli.main import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry()

@@ -208,9 +208,10 @@ def test_modules_and_functions_stay_short_enough_to_read(path):
 
 def loaded_after(code: str) -> set[str]:
     """The top-level modules a new interpreter has loaded after running the code."""
-    report = "\nimport sys; print('\\n' + ' '.join({name.split('.')[0] for name in sys.modules}))"
+    names = "' '.join({name.split('.')[0] for name in sys.modules})"
+    report = f"import atexit, sys; atexit.register(lambda: print('\\n' + {names}))\n"
     done = subprocess.run(
-        [sys.executable, "-c", code + report], capture_output=True, text=True, check=True, cwd=ROOT
+        [sys.executable, "-c", report + code], capture_output=True, text=True, check=True, cwd=ROOT
     )
     return set(done.stdout.splitlines()[-1].split())
 

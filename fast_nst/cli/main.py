@@ -7,9 +7,10 @@ import keyword
 import sys
 from collections.abc import Sequence
 from difflib import get_close_matches
+from typing import NoReturn
 
 from fast_nst import __version__
-from fast_nst.cli.common import DONE, USAGE, say
+from fast_nst.cli.common import DONE, USAGE, leave, say
 
 __all__ = ["main"]
 
@@ -52,6 +53,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return USAGE
 
 
-def entry() -> None:
+def entry() -> NoReturn:
     """The console script."""
-    sys.exit(main())
+    leave(main())

@@ -80,10 +80,12 @@ def test_spare_memory_is_taken_by_the_next_map_of_that_size_and_by_no_other():
 
 def test_spare_memory_is_given_back_when_something_goes_wrong():
     spare: dict[int, list[torch.Tensor]] = {}
-    with pytest.raises(MemoryError), Spill(None, spare) as spill:
-        spill.map(2, 6, 6)
-        raise MemoryError
-    assert not spare
+    with Spill(None, spare) as spill:
+        spill.free(spill.map(2, 6, 6))
+        assert spare
+        with pytest.raises(RuntimeError), spill:
+            spill.map(1, 3, 1).write(2, torch.ones(1, 1, 2, 1))
+        assert not spare
 
 
 def test_only_the_maps_that_are_wanted_are_kept():
