@@ -161,7 +161,8 @@ def _write_openvino(path: Path, net: FoldedNet, about: Mapping[str, Any], pixels
     from fast_nst.inference.graph import build_graph
 
     core = openvino.Core()
-    model = core.read_model(build_graph(net.plan, about, pixels=pixels).SerializeToString())
+    graph = build_graph(net.plan, about, pixels=pixels, norms="apart")
+    model = core.read_model(graph.SerializeToString())
     told = {"fast_nst": json.dumps(dict(about), sort_keys=True), "pixels": pixels, "colours": "RGB"}
     for name, words in told.items():
         model.set_rt_info(words, ["fast_nst", name])

@@ -68,6 +68,29 @@ def test_every_engine_paints_what_the_network_paints(backend, preset):
         assert np.abs(out.astype(int) - painted(net, levels)).max() <= 1
 
 
+def test_pale_and_large_pictures_are_as_exact_as_others(backend):
+    """What adds up a map value by value in fp32 is off by some 60 levels here."""
+    stylize = Stylizer(Checkpoint(network(), {}), device="cpu", precision="fp32", backend=backend)
+    levels = np.random.default_rng(0).integers(235, 256, (1, 1500, 1500, 3), dtype=np.uint8)
+    away = np.abs(stylize.backend.levels(levels).astype(int) - painted(network(), levels)).max()
+    assert away <= (2 if backend == "onnx" else 1)  # of onnxruntime's own norm
+
+
+def test_openvino_in_bf16_paints_large_pictures_as_it_paints_small_ones(monkeypatch):
+    installed("openvino")
+    stylize = Stylizer(Checkpoint(network(), {}), device="cpu", precision="bf16", backend="openvino")
+    if stylize.precision != "bf16":
+        pytest.skip("this processor has no bf16")
+    levels = picture(45, 38)
+    small = stylize.backend.levels(levels)
+    monkeypatch.setattr("fast_nst.inference.backends.openvino.LARGE", 100)
+    large = stylize.backend.levels(levels)
+    assert np.abs(large.astype(int) - small).max() > 0  # another graph
+    assert np.abs(large.astype(int) - small).mean() < 2
+    monkeypatch.undo()
+    np.testing.assert_array_equal(stylize.backend.levels(levels), small)
+
+
 def test_floats_are_painted_as_levels_are_but_not_rounded(backend):
     stylize = Stylizer(Checkpoint(network(), {}), device="cpu", precision="fp32", backend=backend)
     levels = picture(21, 26)

@@ -20,11 +20,12 @@ from fast_nst.processor import cpu_fingerprint, cpu_has_matrix_units, thread_lim
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fast_nst.inference.graph import Pixels
+    from fast_nst.inference.graph import Norms, Pixels
 
 __all__ = ["OpenVinoBackend"]
 
 GRAPH = 1  # counts changes of the graph, so that what older versions kept is not taken
+LARGE = 1 << 20  # pixels; in larger pictures norms are computed apart in bf16 too, see `graph`
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 
 
@@ -50,11 +51,12 @@ class OpenVinoBackend:
         }
         if (threads := thread_limit()) is not None:
             self._settings["INFERENCE_NUM_THREADS"] = threads
-        self._requests: dict[Pixels, Any] = {}
+        self._requests: dict[tuple[Pixels, Norms], Any] = {}
+        self.precision = wanted
         # Not every processor has what was asked for; OpenVINO then takes fp32.
-        hint = self._request("uint8").get_compiled_model().get_property("INFERENCE_PRECISION_HINT")
+        hint = self._request("uint8", 0).get_compiled_model().get_property("INFERENCE_PRECISION_HINT")
         self.precision = wanted if hint.get_type_name() == _HINTS[wanted] else "fp32"
-        self.maps = 2.6 if self.precision == "fp32" else 1.3
+        self.maps = 3.9 if self.precision == "fp32" else 2.0
 
     def levels(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """See `Backend.levels`."""
@@ -68,25 +70,30 @@ class OpenVinoBackend:
         return torch.from_numpy(self._run("float", array)).to(images.device)
 
     def _run(self, pixels: Pixels, array: NDArray[Any]) -> NDArray[Any]:
-        out: NDArray[Any] = self._request(pixels).infer([array], share_inputs=True)[0]
+        height, width = array.shape[1:3] if pixels == "uint8" else array.shape[2:]
+        out: NDArray[Any] = self._request(pixels, height * width).infer([array], share_inputs=True)[0]
         return out
 
-    def _request(self, pixels: Pixels) -> Any:
-        """Compiled when first wanted: most programs paint one kind of pixels."""
-        if pixels not in self._requests:
-            self._requests[pixels] = self._compiled(pixels).create_infer_request()
-        return self._requests[pixels]
+    def _request(self, pixels: Pixels, size: int) -> Any:
+        """For pictures of so many pixels; compiled when first wanted."""
+        norms: Norms = "apart" if self.precision == "fp32" or size > LARGE else "fused"
+        if (pixels, norms) not in self._requests:
+            self._requests[pixels, norms] = self._compiled(pixels, norms).create_infer_request()
+        for other, request in self._requests.items():
+            if other != (pixels, norms):
+                request.get_compiled_model().release_memory()
+        return self._requests[pixels, norms]
 
-    def _compiled(self, pixels: Pixels) -> Any:
+    def _compiled(self, pixels: Pixels, norms: Norms) -> Any:
         settings = " ".join(f"{name}={value}" for name, value in self._settings.items())
         versions = f"graph {GRAPH} openvino {openvino.__version__} {cpu_fingerprint()}"
-        key = self._source.key and f"{self._source.key} {pixels} {versions} {settings}"
+        key = self._source.key and f"{self._source.key} {pixels} {norms} {versions} {settings}"
         made: list[Any] = []
 
         def make() -> bytes:
             from fast_nst.inference.graph import build_graph
 
-            graph = build_graph(self._source.plan(), self._source.about, pixels=pixels)
+            graph = build_graph(self._source.plan(), self._source.about, pixels=pixels, norms=norms)
             model = _core().read_model(graph.SerializeToString())
             try:
                 made.append(_core().compile_model(model, "CPU", self._settings))
