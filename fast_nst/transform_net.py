@@ -18,7 +18,6 @@ __all__ = [
     "PaddedConv",
     "TransformNet",
     "Upsample",
-    "enlarge",
     "reflection_pad",
     "tied_kernel",
 ]
@@ -78,7 +77,7 @@ class PaddedConv(nn.Module):
         return out
 
 
-def enlarge(x: Tensor) -> Tensor:
+def _enlarge(x: Tensor) -> Tensor:
     """Nearest-neighbour x2 of ``(B, C, H, W)``, by repeating and not by indexing.
 
     Compiled for a CPU, the gradient of ``F.interpolate`` scatters and takes half of the network's backward
@@ -131,7 +130,7 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C_in, H, W)`` to ``(B, C_out, 2H, 2W)``."""
         if self.kind == "tied":
-            x = reflection_pad(enlarge(x), 1, 1, 1, 1)
+            x = reflection_pad(_enlarge(x), 1, 1, 1, 1)
         elif self.kind == "free":
             x = F.pad(x, (1, 1, 1, 1), mode="replicate")
         out: Tensor = self.conv(x)
