@@ -23,9 +23,10 @@ __all__ = ["enlarge_in_tiles", "reach_of", "tile_side", "whole_bytes"]
 Levels = NDArray[np.uint8]
 
 BYTES = 4  # of a value
-FIXED = 100_000_000  # what the convolutions' library and the allocator take besides
-MAPS = 6  # of the network's width that are held at once, at the small size
-LARGE = 4  # maps of the network's width, or pictures, at the large size
+# What enlarging takes, as `benchmarks/peak.py` measures it for x4 and x8, and some more.
+FIXED = 150_000_000  # what the convolutions' library and the allocator take besides
+MAPS = 5  # of the network's width that are held at once, at the small size
+LARGE = 2.5  # maps of the network's width, or pictures, at the large size
 LARGEST, SMALLEST = 512, 8  # sides of tiles, pixels; larger ones are no quicker
 
 

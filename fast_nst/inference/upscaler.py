@@ -80,7 +80,7 @@ class Upscaler(Front):
         return FIXED + whole_bytes(self.config, height, width) * count
 
     def _result_bytes(self, height: int, width: int) -> int:
-        return 6 * height * width * self.factor**2  # before and after the histogram is matched
+        return 10 * height * width * self.factor**2  # twice, and four bytes a pixel where it is written
 
     def _in_parts(self, picture: Picture, progress: Callable[[float], None]) -> Picture:
         return self.in_tiles(picture, progress=progress)
