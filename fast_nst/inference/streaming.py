@@ -135,7 +135,7 @@ class _Walk:
         for rows in raw():
             b, c, h, w = rows.shape
             skip = None if residual is None else residual.read(top, top + h + 2 * crop).to(self._device)
-            yield Strip((b, c, h, w), partial(_finish, layer, rows, known, skip))
+            yield Strip((b, c, h, w), partial(layer.finish, rows, known, skip))
             top += h
 
     def _cropped(self, strips: Rows) -> Rows:
@@ -172,12 +172,6 @@ def _cost(layer: Layer) -> float:
 
 def _copy(rows: Tensor, out: Tensor) -> None:
     out.copy_(rows)
-
-
-def _finish(
-    layer: FoldedLayer, rows: Tensor, moments: tuple[Tensor, Tensor] | None, skip: Tensor | None, out: Tensor
-) -> None:
-    layer.finish(rows, moments, skip, out)
 
 
 def _into(target: Map, made: Callable[[], Iterator[Strip]]) -> Iterator[Strip]:

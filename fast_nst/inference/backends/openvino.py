@@ -52,6 +52,7 @@ class OpenVinoBackend:
         if (threads := thread_limit()) is not None:
             self._settings["INFERENCE_NUM_THREADS"] = threads
         self._requests: dict[tuple[Pixels, Norms], Any] = {}
+        self._latest: Any = None  # of them
         self.precision = wanted
         # Not every processor has what was asked for; OpenVINO then takes fp32.
         hint = self._request("uint8", 0).get_compiled_model().get_property("INFERENCE_PRECISION_HINT")
@@ -79,10 +80,11 @@ class OpenVinoBackend:
         norms: Norms = "apart" if self.precision == "fp32" or size > LARGE else "fused"
         if (pixels, norms) not in self._requests:
             self._requests[pixels, norms] = self._compiled(pixels, norms).create_infer_request()
-        for other, request in self._requests.items():
-            if other != (pixels, norms):
-                request.get_compiled_model().release_memory()
-        return self._requests[pixels, norms]
+        request = self._requests[pixels, norms]
+        if self._latest is not None and self._latest is not request:
+            self._latest.get_compiled_model().release_memory()
+        self._latest = request
+        return request
 
     def _compiled(self, pixels: Pixels, norms: Norms) -> Any:
         settings = " ".join(f"{name}={value}" for name, value in self._settings.items())
