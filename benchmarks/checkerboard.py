@@ -15,8 +15,8 @@ import statistics
 import torch
 from torch import Tensor
 
-from fast_nst.checkpoint import bundled_styles
 from fast_nst.inference.stylizer import Stylizer
+from fast_nst.models.checkpoint import bundled_styles
 
 SIZE = 256
 NOISE = 2 / 255

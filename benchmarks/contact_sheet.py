@@ -10,9 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
-from fast_nst.checkpoint import bundled_styles
-from fast_nst.images import Picture, fit, over_white, read_picture, save_image
 from fast_nst.inference.stylizer import Stylizer
+from fast_nst.io.images import Picture, fit, over_white, read_picture, save_image
+from fast_nst.models.checkpoint import bundled_styles
 
 
 def main() -> None:

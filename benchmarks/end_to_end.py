@@ -66,8 +66,8 @@ def prepare(options: Options, folder: Path) -> dict[str, list[str]]:
     import torch
     from plain_net import examples_net
 
-    from fast_nst.checkpoint import load_checkpoint
-    from fast_nst.style_files import find_style
+    from fast_nst.models.checkpoint import load_checkpoint
+    from fast_nst.models.model_files import find_style
 
     weights = folder / "plain.pth"
     torch.save(examples_net(load_checkpoint(find_style(options.style)).network).state_dict(), weights)

@@ -21,10 +21,10 @@ from training import PlainLoop
 
 from fast_nst.cli.parsing import parse
 from fast_nst.config import TrainConfig
-from fast_nst.images import load_image
-from fast_nst.losses import PerceptualLoss
-from fast_nst.training.batches import as_images
-from fast_nst.training.parts import build_batches
+from fast_nst.io.images import load_image
+from fast_nst.models.losses import PerceptualLoss
+from fast_nst.training.builders import build_batches
+from fast_nst.training.data.loader import as_images
 from fast_nst.training.trainer import Trainer
 from fast_nst.training.validation import Validation
 

@@ -20,9 +20,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fast_nst.checkpoint import load_checkpoint, save_checkpoint
-from fast_nst.images import MAX_LEVEL, fit, from_uint8, read_picture
-from fast_nst.importing import import_network
+from fast_nst.io.images import MAX_LEVEL, fit, from_uint8, read_picture
+from fast_nst.models.checkpoint import load_checkpoint, save_checkpoint
+from fast_nst.models.convert import import_network
 
 MEAN, STD = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 INTERIOR = 32

@@ -30,13 +30,13 @@ from numpy.typing import NDArray
 from PIL import Image
 from plain_net import examples_net
 
-from fast_nst.checkpoint import load_checkpoint
 from fast_nst.config.stylize import Backend
-from fast_nst.images import MAX_LEVEL, fit, read_picture
-from fast_nst.inference.folded_net import plan_of
-from fast_nst.inference.folding import Plan
+from fast_nst.inference.engine.folded_net import plan_of
+from fast_nst.inference.engine.folding import Plan
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.style_files import find_style
+from fast_nst.io.images import MAX_LEVEL, fit, read_picture
+from fast_nst.models.checkpoint import load_checkpoint
+from fast_nst.models.model_files import find_style
 
 Levels = NDArray[np.uint8]
 Painter = Callable[[Levels], Levels]

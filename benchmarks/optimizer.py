@@ -25,10 +25,10 @@ from peak import peak_resident
 from torch import Tensor, nn
 
 from fast_nst.baseline.compare import square
-from fast_nst.baseline.config import GatysConfig
-from fast_nst.baseline.gatys import PictureOptimizer
-from fast_nst.timing import measure_in_turn
-from fast_nst.vgg import VGGFeatures, layer_names, load_vgg
+from fast_nst.baseline.image_optimizer import PictureOptimizer
+from fast_nst.config.optimize import GatysConfig
+from fast_nst.models.vgg import VGGFeatures, layer_names, load_vgg
+from fast_nst.system.timing import measure_in_turn
 
 CONTENT = "conv4_2"
 STYLE = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")

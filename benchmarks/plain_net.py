@@ -13,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fast_nst.errors import InputError
-from fast_nst.images import MAX_LEVEL
-from fast_nst.transform_net import TransformNet
+from fast_nst.io.images import MAX_LEVEL
+from fast_nst.models.transform_net import TransformNet
 
 __all__ = ["PlainNet", "examples_net"]
 

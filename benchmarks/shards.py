@@ -25,12 +25,12 @@ import numpy as np
 import torch
 import tyro
 
-from fast_nst.checkpoint import save_checkpoint
 from fast_nst.config import NetworkConfig, StylizeConfig
-from fast_nst.images import save_image
-from fast_nst.inference.jobs import Job
-from fast_nst.inference.shards import Shard
-from fast_nst.transform_net import TransformNet
+from fast_nst.inference.batch.jobs import Job
+from fast_nst.inference.batch.shards import Shard
+from fast_nst.io.images import save_image
+from fast_nst.models.checkpoint import save_checkpoint
+from fast_nst.models.transform_net import TransformNet
 
 SCRIPT = Path(__file__).resolve().parents[1] / "stylize.py"
 

@@ -19,11 +19,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fast_nst.checkpoint import bundled_styles, find_style, read_tensors
-from fast_nst.images import find_pictures, load_image, save_image
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.losses import feature_loss, gram_matrix, style_loss
-from fast_nst.vgg import VGGFeatures, load_vgg
+from fast_nst.io.images import find_pictures, load_image, save_image
+from fast_nst.models.checkpoint import bundled_styles, find_style, read_tensors
+from fast_nst.models.losses import feature_loss, gram_matrix, style_loss
+from fast_nst.models.vgg import VGGFeatures, load_vgg
 
 STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2")
 CONTENT_LAYER = "relu2_2"

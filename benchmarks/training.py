@@ -24,12 +24,12 @@ from peak import peak_resident
 from torch import Tensor, nn
 
 from fast_nst.config import PRESETS, STYLE_LAYERS, LossConfig
-from fast_nst.device import choose_device, choose_precision
-from fast_nst.losses import PerceptualLoss
-from fast_nst.training.learner import Learner
-from fast_nst.training.ranks import Ranks
-from fast_nst.transform_net import TransformNet
-from fast_nst.vgg import VGGFeatures, load_vgg
+from fast_nst.models.losses import PerceptualLoss
+from fast_nst.models.transform_net import TransformNet
+from fast_nst.models.vgg import VGGFeatures, load_vgg
+from fast_nst.system.device import choose_device, choose_precision
+from fast_nst.training.process_group import Ranks
+from fast_nst.training.step import Learner
 
 LAYERS = STYLE_LAYERS["vgg19"]
 NAMES = ("plain loop, fp32", "ours, fp32", "ours", "ours, compiled")

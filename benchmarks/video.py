@@ -30,17 +30,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_nst.checkpoint import find_style
 from fast_nst.config import FilmConfig, LiveConfig, StylizeConfig
-from fast_nst.images import Picture, find_pictures, over_white, read_picture, write_picture
 from fast_nst.inference.camera.capture import Camera
 from fast_nst.inference.camera.live import Live
-from fast_nst.inference.film.codecs import CODECS, CONTAINERS
-from fast_nst.inference.film.pipeline import FilmRun
-from fast_nst.inference.film.source import Frame, Heading
-from fast_nst.inference.film.steady import Steadier
-from fast_nst.inference.film.writing import FilmWriter
 from fast_nst.inference.stylizer import Stylizer
+from fast_nst.inference.video.codecs import CODECS, CONTAINERS
+from fast_nst.inference.video.pipeline import FilmRun
+from fast_nst.inference.video.smoothing import Steadier
+from fast_nst.inference.video.stream import Frame, Heading
+from fast_nst.inference.video.writing import FilmWriter
+from fast_nst.io.images import Picture, find_pictures, over_white, read_picture, write_picture
+from fast_nst.models.checkpoint import find_style
 
 NOISE = 2.0  # grey levels: a phone's sensor by day
 MARGIN = 8  # pixels inside of what was in view before: interpolation reaches over the border

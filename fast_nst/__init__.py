@@ -14,47 +14,47 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from fast_nst.baseline.config import GATYS_PRESETS, GatysConfig
-    from fast_nst.baseline.gatys import PictureOptimizer, optimize_image
-    from fast_nst.checkpoint import bundled_styles, load_checkpoint
+    from fast_nst.baseline.image_optimizer import PictureOptimizer, optimize_image
     from fast_nst.config import LossConfig, NetworkConfig, TrainConfig, UpscaleTrainConfig
+    from fast_nst.config.optimize import GATYS_PRESETS, GatysConfig
     from fast_nst.errors import InputError
-    from fast_nst.images import from_uint8, load_image, save_image, to_uint8
     from fast_nst.inference.stylizer import Stylizer
     from fast_nst.inference.upscaler import Upscaler
-    from fast_nst.losses import PerceptualLoss, gram_matrix
+    from fast_nst.io.images import from_uint8, load_image, save_image, to_uint8
+    from fast_nst.models.checkpoint import bundled_styles, load_checkpoint
+    from fast_nst.models.losses import PerceptualLoss, gram_matrix
+    from fast_nst.models.transform_net import TransformNet
+    from fast_nst.models.upscale_net import UpscaleNet
+    from fast_nst.models.vgg import VGGFeatures, load_vgg
     from fast_nst.training.trainer import Trainer
-    from fast_nst.transform_net import TransformNet
-    from fast_nst.upscale_net import UpscaleNet
-    from fast_nst.vgg import VGGFeatures, load_vgg
 
 __version__ = "0.1.0"
 
 _HOMES = {
-    "GATYS_PRESETS": "baseline.config",
-    "GatysConfig": "baseline.config",
+    "GATYS_PRESETS": "config.optimize",
+    "GatysConfig": "config.optimize",
     "InputError": "errors",
     "LossConfig": "config",
     "NetworkConfig": "config",
-    "PerceptualLoss": "losses",
-    "PictureOptimizer": "baseline.gatys",
+    "PerceptualLoss": "models.losses",
+    "PictureOptimizer": "baseline.image_optimizer",
     "Stylizer": "inference.stylizer",
     "TrainConfig": "config",
     "Trainer": "training.trainer",
-    "TransformNet": "transform_net",
-    "UpscaleNet": "upscale_net",
+    "TransformNet": "models.transform_net",
+    "UpscaleNet": "models.upscale_net",
     "UpscaleTrainConfig": "config",
     "Upscaler": "inference.upscaler",
-    "VGGFeatures": "vgg",
-    "bundled_styles": "checkpoint",
-    "from_uint8": "images",
-    "gram_matrix": "losses",
-    "load_checkpoint": "checkpoint",
-    "load_image": "images",
-    "load_vgg": "vgg",
-    "optimize_image": "baseline.gatys",
-    "save_image": "images",
-    "to_uint8": "images",
+    "VGGFeatures": "models.vgg",
+    "bundled_styles": "models.checkpoint",
+    "from_uint8": "io.images",
+    "gram_matrix": "models.losses",
+    "load_checkpoint": "models.checkpoint",
+    "load_image": "io.images",
+    "load_vgg": "models.vgg",
+    "optimize_image": "baseline.image_optimizer",
+    "save_image": "io.images",
+    "to_uint8": "io.images",
 }
 __all__ = [
     "GATYS_PRESETS",

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from fast_nst.events import EventFile, append
+from fast_nst.training.logging.tensorboard import EventFile, append
 
 __all__ = ["RunLog", "StepReport", "Stopwatch", "TaskReport", "UpscaleReport"]
 __all__ += ["plot_losses", "read_metrics", "read_records"]

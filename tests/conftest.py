@@ -66,7 +66,7 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from fast_nst.vgg import VGGFeatures, layer_names
+    from fast_nst.models.vgg import VGGFeatures, layer_names
 
     folder = tmp_path_factory.mktemp("material")
     (folder / "photos").mkdir()

@@ -7,13 +7,13 @@ import statistics
 import pytest
 import torch
 
-from fast_nst.checkpoint import load_upscaler, read_tensors
-from fast_nst.images import MAX_LEVEL, find_pictures, from_uint8, read_picture, to_uint8
+from fast_nst.evaluation.metrics import luma, psnr
 from fast_nst.inference.upscaler import Upscaler
-from fast_nst.metrics import luma, psnr
-from fast_nst.reconstruction import local_grid_energy
-from fast_nst.resampling import enlarged, reduced
-from fast_nst.style_files import bundled_upscalers
+from fast_nst.io.images import MAX_LEVEL, find_pictures, from_uint8, read_picture, to_uint8
+from fast_nst.models.checkpoint import load_upscaler, read_tensors
+from fast_nst.models.model_files import bundled_upscalers
+from fast_nst.models.reconstruction import local_grid_energy
+from fast_nst.models.resampling import enlarged, reduced
 
 NAMES = sorted(bundled_upscalers())
 

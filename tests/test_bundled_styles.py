@@ -7,11 +7,11 @@ import statistics
 import pytest
 import torch
 
-from fast_nst.checkpoint import bundled_styles, load_checkpoint, read_tensors
 from fast_nst.config import PRESETS
-from fast_nst.images import find_pictures, load_image
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.vgg import load_vgg
+from fast_nst.io.images import find_pictures, load_image
+from fast_nst.models.checkpoint import bundled_styles, load_checkpoint, read_tensors
+from fast_nst.models.vgg import load_vgg
 
 NAMES = sorted(bundled_styles())
 

@@ -11,16 +11,16 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from fast_nst.checkpoint import load_checkpoint
 from fast_nst.cli import main as command
-from fast_nst.images import load_image
-from fast_nst.inference import strips
-from fast_nst.inference.folded_net import FoldedNet
-from fast_nst.inference.streaming import Source
-from fast_nst.inference.windows import Rows
-from fast_nst.losses import gram_matrix
-from fast_nst.transform_net import TransformNet
-from fast_nst.vgg import load_vgg
+from fast_nst.inference.engine.folded_net import FoldedNet
+from fast_nst.inference.tiled import row_bands
+from fast_nst.inference.tiled.sliding_convolution import Rows
+from fast_nst.inference.tiled.streaming import Source
+from fast_nst.io.images import load_image
+from fast_nst.models.checkpoint import load_checkpoint
+from fast_nst.models.losses import gram_matrix
+from fast_nst.models.transform_net import TransformNet
+from fast_nst.models.vgg import load_vgg
 
 SIDE = 32
 
@@ -87,15 +87,15 @@ def test_training_and_inference_feed_the_network_the_same_tensor(here, train, mo
 
         return record
 
-    monkeypatch.setattr("fast_nst.training.journal.Journal.preview", lambda *_, **__: None)
+    monkeypatch.setattr("fast_nst.training.logging.run_recorder.Journal.preview", lambda *_, **__: None)
     monkeypatch.setattr(TransformNet, "forward", recorded(TransformNet.forward))
-    stream = strips.stream
+    stream = row_bands.stream
 
     def streamed(network: FoldedNet, source: Source, size: tuple[int, int], **options: object) -> Rows:
         fed.append(source(0, size[0]))
         return stream(network, source, size, **options)
 
-    monkeypatch.setattr(strips, "stream", streamed)
+    monkeypatch.setattr(row_bands, "stream", streamed)
     assert command.main([*train, "--steps", "2"]) == 0
     trained, fed[:] = list(fed), []
     assert (

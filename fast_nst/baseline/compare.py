@@ -16,20 +16,20 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fast_nst.baseline.config import GATYS_PRESETS, GatysConfig
-from fast_nst.baseline.gatys import PictureOptimizer
-from fast_nst.baseline.ledger import Ledger, Progressed
-from fast_nst.baseline.settings import CompareConfig
-from fast_nst.checkpoint import find_style, load_checkpoint
+from fast_nst.baseline.image_optimizer import PictureOptimizer
+from fast_nst.baseline.result_store import Ledger, Progressed
 from fast_nst.config import LossConfig
-from fast_nst.device import autocast, choose_device, choose_precision
+from fast_nst.config.baseline import CompareConfig
+from fast_nst.config.optimize import GATYS_PRESETS, GatysConfig
 from fast_nst.errors import InputError
-from fast_nst.images import find_pictures, load_image, save_image
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.losses import PerceptualLoss
-from fast_nst.plain import from_dict, to_dict
-from fast_nst.timing import measure_in_turn
-from fast_nst.vgg import load_vgg, weights_digest
+from fast_nst.io.images import find_pictures, load_image, save_image
+from fast_nst.models.checkpoint import find_style, load_checkpoint
+from fast_nst.models.losses import PerceptualLoss
+from fast_nst.models.vgg import load_vgg, weights_digest
+from fast_nst.serialization import from_dict, to_dict
+from fast_nst.system.device import autocast, choose_device, choose_precision
+from fast_nst.system.timing import measure_in_turn
 
 __all__ = ["Comparison", "LossRow", "SpeedRow"]
 

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from fast_nst.baseline.compare import PAPER_ITERATIONS, Comparison, LossRow, SpeedRow, square
 from fast_nst.baseline.sheets import COLOURS, Curve, contact_sheet, plot_curves
-from fast_nst.images import load_image
+from fast_nst.io.images import load_image
 
 __all__ = ["write_comparison"]
 

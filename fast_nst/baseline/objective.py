@@ -12,11 +12,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fast_nst.baseline.config import GatysConfig
+from fast_nst.config.optimize import GatysConfig
 from fast_nst.errors import InputError
-from fast_nst.images import MAX_LEVEL, find_pictures, load_image
-from fast_nst.losses import LossTerms, PerceptualLoss, feature_loss, gram_matrix, style_loss, total_variation
-from fast_nst.vgg import VGGFeatures, load_vgg
+from fast_nst.io.images import MAX_LEVEL, find_pictures, load_image
+from fast_nst.models.losses import (
+    LossTerms,
+    PerceptualLoss,
+    feature_loss,
+    gram_matrix,
+    style_loss,
+    total_variation,
+)
+from fast_nst.models.vgg import VGGFeatures, load_vgg
 
 __all__ = [
     "GatysLoss",

@@ -12,13 +12,13 @@ from pathlib import Path
 
 from torch import Tensor
 
-from fast_nst.baseline.config import GatysConfig
-from fast_nst.baseline.gatys import PictureOptimizer
-from fast_nst.baseline.ledger import Progressed
+from fast_nst.baseline.image_optimizer import PictureOptimizer
+from fast_nst.baseline.initialization import fit_longer
 from fast_nst.baseline.objective import load_features
-from fast_nst.baseline.pictures import fit_longer
-from fast_nst.baseline.settings import ReconstructConfig
+from fast_nst.baseline.result_store import Progressed
 from fast_nst.baseline.sheets import Cell, contact_sheet
+from fast_nst.config.baseline import ReconstructConfig
+from fast_nst.config.optimize import GatysConfig
 
 __all__ = ["Reconstruction"]
 

@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # no pyplot: no global state, no display
 from torch import Tensor
 
-from fast_nst.images import to_uint8
+from fast_nst.io.images import to_uint8
 
 __all__ = ["COLOURS", "Curve", "contact_sheet", "plot_curves"]
 

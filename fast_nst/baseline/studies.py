@@ -15,18 +15,18 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from fast_nst.baseline.config import GATYS_PRESETS, GatysConfig
-from fast_nst.baseline.gatys import PictureOptimizer
-from fast_nst.baseline.ledger import Ledger, Progressed
+from fast_nst.baseline.image_optimizer import PictureOptimizer
+from fast_nst.baseline.initialization import fit_longer
 from fast_nst.baseline.objective import load_features, make_objective
-from fast_nst.baseline.pictures import fit_longer
-from fast_nst.baseline.settings import StudyConfig
+from fast_nst.baseline.result_store import Ledger, Progressed
 from fast_nst.config import LossConfig
-from fast_nst.device import choose_device, choose_precision
+from fast_nst.config.baseline import StudyConfig
+from fast_nst.config.optimize import GATYS_PRESETS, GatysConfig
 from fast_nst.errors import InputError
-from fast_nst.images import MAX_LEVEL, load_image, save_image
-from fast_nst.losses import PerceptualLoss, total_variation
-from fast_nst.vgg import layer_names
+from fast_nst.io.images import MAX_LEVEL, load_image, save_image
+from fast_nst.models.losses import PerceptualLoss, total_variation
+from fast_nst.models.vgg import layer_names
+from fast_nst.system.device import choose_device, choose_precision
 
 __all__ = ["STUDIES", "Outcome", "Study", "Variant", "variants_of"]
 

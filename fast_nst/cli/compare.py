@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fast_nst.baseline.settings import CompareConfig
 from fast_nst.cli.common import DONE, USAGE, guarded, program, put, say
 from fast_nst.cli.progress import Progress
+from fast_nst.config.baseline import CompareConfig
 
 __all__ = ["main"]
 

@@ -32,8 +32,8 @@ def _evaluate(arguments: list[str]) -> int:
     config = parse(EvaluateConfig, arguments, prog=PROG, description=DESCRIPTION)
     if (config.out / "results.json").exists() and not config.overwrite:
         raise InputError(f"{config.out} holds an evaluation; give --overwrite or another --out")
-    from fast_nst.evaluation import BICUBIC, Evaluation
-    from fast_nst.evaluation_report import write_evaluation
+    from fast_nst.evaluation.super_resolution import BICUBIC, Evaluation
+    from fast_nst.evaluation.super_resolution_report import write_evaluation
 
     evaluation = Evaluation(config)
     with Progress(len(evaluation.pictures), "picture") as progress:

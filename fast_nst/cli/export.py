@@ -36,8 +36,8 @@ def _export(arguments: list[str]) -> int:
     )
     if len(sources) != 1:
         raise InputError(f"one style is exported at a time, got {len(sources)}; fast-nst export STYLE")
-    from fast_nst.inference.export import ENDINGS, SHAPES, export_style
-    from fast_nst.style_files import find_style
+    from fast_nst.inference.engine.export import ENDINGS, SHAPES, export_style
+    from fast_nst.models.model_files import find_style
 
     style = find_style(sources[0])
     out = config.out or Path(style.stem + ENDINGS[config.format])

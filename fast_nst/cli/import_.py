@@ -46,8 +46,8 @@ def _import(arguments: list[str]) -> int:
         raise InputError(f"--out {out}: a style's file ends in .safetensors")
     if out.exists() and not config.overwrite:
         raise InputError(f"{out} exists; give --overwrite or another --out")
-    from fast_nst.checkpoint import save_checkpoint
-    from fast_nst.importing import import_network
+    from fast_nst.models.checkpoint import save_checkpoint
+    from fast_nst.models.convert import import_network
 
     network, about = import_network(files[0])
     # In fp32: what was imported paints what it painted, and not nearly that.

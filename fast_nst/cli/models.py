@@ -28,7 +28,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _models(arguments: list[str]) -> int:
     told = "List the bundled networks that enlarge pictures."
     config = parse(ModelsConfig, arguments, prog="fast-nst models", description=told)
-    from fast_nst.style_files import bundled_upscalers, read_about
+    from fast_nst.models.model_files import bundled_upscalers, read_about
 
     models = bundled_upscalers()
     if not models:

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fast_nst.baseline.config import GATYS_PRESETS
-from fast_nst.baseline.settings import OptimizeConfig
 from fast_nst.cli.common import DONE, FAILED, SIGNALLED, USAGE, guarded, put, say, stopped_by_signals
 from fast_nst.cli.progress import Progress
+from fast_nst.config.baseline import OptimizeConfig
+from fast_nst.config.optimize import GATYS_PRESETS
 from fast_nst.errors import InputError
 
 if TYPE_CHECKING:
-    from fast_nst.baseline.gatys import PictureOptimizer
+    from fast_nst.baseline.image_optimizer import PictureOptimizer
     from fast_nst.report import RunLog
 
 __all__ = ["main", "photo_and_painting"]
@@ -57,8 +57,8 @@ def _optimize(arguments: list[str]) -> int:
     )
     photo_file, painting_file = photo_and_painting(sources, PROG)
     out = config.out or Path(f"{Path(photo_file).stem}_{Path(painting_file).stem}{_ending(photo_file)}")
-    from fast_nst.baseline.gatys import PictureOptimizer
-    from fast_nst.images import check_target, load_image
+    from fast_nst.baseline.image_optimizer import PictureOptimizer
+    from fast_nst.io.images import check_target, load_image
 
     check_target(out, overwrite=config.overwrite)
     photo = load_image(photo_file, max_pixels=config.max_pixels)
@@ -70,7 +70,7 @@ def _optimize(arguments: list[str]) -> int:
 
 
 def _run(optimizer: PictureOptimizer, config: OptimizeConfig, out: Path) -> int:
-    from fast_nst.images import save_image
+    from fast_nst.io.images import save_image
 
     log = _open_log(config)
     with (
@@ -118,7 +118,7 @@ def _open_log(config: OptimizeConfig) -> RunLog | None:
 
 def _ending(photo: str) -> str:
     """The photograph's own, or .png where that cannot be written."""
-    from fast_nst.images import can_write
+    from fast_nst.io.images import can_write
 
     ending = Path(photo).suffix
     return ending if can_write(ending) else ".png"

@@ -19,7 +19,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from fast_nst.errors import InputError
-from fast_nst.plain import from_dict
+from fast_nst.serialization import from_dict
 
 __all__ = ["parse", "parse_one_of", "parse_with_sources"]
 

@@ -14,7 +14,7 @@ from fast_nst.cli.common import say
 from fast_nst.errors import InputError, one_line
 
 if TYPE_CHECKING:
-    from fast_nst.inference.painting import FilmProgress
+    from fast_nst.inference.batch.run import FilmProgress
 
 __all__ = ["FilmBar", "Progress"]
 

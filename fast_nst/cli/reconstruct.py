@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fast_nst.baseline.settings import ReconstructConfig
 from fast_nst.cli.common import DONE, USAGE, guarded, put, say
 from fast_nst.cli.optimize import photo_and_painting
 from fast_nst.cli.progress import Progress
+from fast_nst.config.baseline import ReconstructConfig
 from fast_nst.errors import InputError
 
 __all__ = ["main"]
@@ -38,7 +38,7 @@ def _reconstruct(arguments: list[str]) -> int:
     if config.out.suffix.lower() != ".png":
         raise InputError(f"--out must end in .png, got {config.out}")
     from fast_nst.baseline.reconstruct import Reconstruction
-    from fast_nst.images import check_target, load_image
+    from fast_nst.io.images import check_target, load_image
 
     check_target(config.out, overwrite=config.overwrite)
     reconstruction = Reconstruction(load_image(photo), load_image(painting), config)

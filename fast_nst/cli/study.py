@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fast_nst.baseline.settings import StudyConfig
 from fast_nst.cli.common import DONE, USAGE, guarded, put, say
 from fast_nst.cli.optimize import photo_and_painting
 from fast_nst.cli.progress import Progress
+from fast_nst.config.baseline import StudyConfig
 from fast_nst.errors import InputError
 
 __all__ = ["main"]
@@ -44,7 +44,7 @@ def _study(arguments: list[str]) -> int:
     photo, painting = photo_and_painting(sources[1:], f"{PROG} {sources[0]}")
     from fast_nst.baseline.studies import Study
     from fast_nst.baseline.study_report import write_study
-    from fast_nst.images import load_image
+    from fast_nst.io.images import load_image
 
     study = Study(sources[0], load_image(photo), load_image(painting), config)
     say(f"{len(study.variants)} runs of {config.steps} iterations; results in {config.out}")

@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _styles(arguments: list[str]) -> int:
     config = parse(StylesConfig, arguments, prog="fast-nst styles", description="List the bundled styles.")
-    from fast_nst.checkpoint import bundled_styles, read_tensors
+    from fast_nst.models.checkpoint import bundled_styles, read_tensors
 
     styles = bundled_styles()
     if not styles:

@@ -7,15 +7,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fast_nst.cli.batch import run_jobs
 from fast_nst.cli.common import USAGE, guarded, program, say
-from fast_nst.cli.paintings import run_jobs
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
-from fast_nst.plain import parse_bytes
+from fast_nst.serialization import parse_bytes
 
 if TYPE_CHECKING:
-    from fast_nst.inference.jobs import Job
-    from fast_nst.inference.painting import FilmProgress, Result, Strips
+    from fast_nst.inference.batch.jobs import Job
+    from fast_nst.inference.batch.run import FilmProgress, Result, Strips
 
 __all__ = ["main"]
 
@@ -42,15 +42,15 @@ def _stylize(arguments: list[str]) -> int:
         say(f"{_description(prog)}\n{styles} lists the bundled styles, {prog} --help every option.")
         return USAGE
     sources, config = _parse(arguments)
-    from fast_nst.inference.jobs import camera_of, plan
-    from fast_nst.style_files import find_style, read_about
+    from fast_nst.inference.batch.jobs import camera_of, plan
+    from fast_nst.models.model_files import find_style, read_about
 
     file = find_style(config.style)
     if (camera := camera_of(sources, config)) is not None:
-        from fast_nst.opencv import opencv
+        from fast_nst.system.opencv import opencv
 
         opencv()  # before PyAV, which the next lines bring: after it, OpenCV's windows never open
-        from fast_nst.cli.live import show
+        from fast_nst.cli.camera import show
 
         return show(camera, file, config)
     jobs, about = plan(sources, file.stem, config), read_about(file)
@@ -64,14 +64,14 @@ def _painted(
 ) -> Iterator[Result | FilmProgress]:
     """The results, from this process or from a cluster."""
     if config.cluster:
-        from fast_nst.checkpoint import load_checkpoint
-        from fast_nst.inference.cluster import paint_on_cluster
+        from fast_nst.inference.batch.cluster import paint_on_cluster
+        from fast_nst.models.checkpoint import load_checkpoint
 
         yield from paint_on_cluster(
             jobs, load_checkpoint(file), config, on_start=lambda words: say(f"{file.stem}, {words}")
         )
         return
-    from fast_nst.inference.painting import paint
+    from fast_nst.inference.batch.run import paint
     from fast_nst.inference.stylizer import Stylizer
 
     stylizer = Stylizer.load(

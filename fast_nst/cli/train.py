@@ -43,7 +43,7 @@ def _train(arguments: list[str]) -> int:
     from fast_nst.cli.parsing import parse_one_of
 
     config = parse_one_of(TASKS, "--task", arguments, prog=prog, description=description)
-    from fast_nst.training.ranks import joined
+    from fast_nst.training.process_group import joined
     from fast_nst.training.trainer import Trainer
 
     with joined():

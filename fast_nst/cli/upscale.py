@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fast_nst.cli.batch import run_jobs
 from fast_nst.cli.common import USAGE, guarded, say
-from fast_nst.cli.paintings import run_jobs
 from fast_nst.config import UpscaleConfig
 from fast_nst.errors import InputError
-from fast_nst.plain import parse_bytes
+from fast_nst.serialization import parse_bytes
 
 if TYPE_CHECKING:
-    from fast_nst.inference.jobs import Job
-    from fast_nst.inference.painting import FilmProgress, Result, Strips
+    from fast_nst.inference.batch.jobs import Job
+    from fast_nst.inference.batch.run import FilmProgress, Result, Strips
 
 __all__ = ["main"]
 
@@ -50,8 +50,8 @@ def _upscale(arguments: list[str]) -> int:
     )
     if not sources:
         raise InputError(f"no picture was given; {PROG} PHOTO --factor 4")
-    from fast_nst.inference.jobs import plan
-    from fast_nst.style_files import find_upscaler, read_about, upscaler_of
+    from fast_nst.inference.batch.jobs import plan
+    from fast_nst.models.model_files import find_upscaler, read_about, upscaler_of
 
     file = find_upscaler(config.name)
     about = read_about(file)
@@ -75,7 +75,7 @@ def _still(job: Job) -> Job:
 def _enlarged(
     file: Path, jobs: list[Job], config: UpscaleConfig, strips: Strips
 ) -> Iterator[Result | FilmProgress]:
-    from fast_nst.inference.painting import paint
+    from fast_nst.inference.batch.run import paint
     from fast_nst.inference.upscaler import Upscaler
 
     upscaler = Upscaler(

@@ -4,7 +4,6 @@ One tree gives the command line's flags, the TOML file of a run, the Python API 
 The text under a field is its help. Nothing here imports torch, so ``--help`` is quick.
 """
 
-from fast_nst.config.film import FilmConfig, LiveConfig
 from fast_nst.config.loss import STYLE_LAYERS, LossConfig, LossNetwork
 from fast_nst.config.network import PRESETS, UPSCALE_PRESETS, NetworkConfig, Preset, UpscaleNetConfig
 from fast_nst.config.run import RunConfig, Task
@@ -17,6 +16,7 @@ from fast_nst.config.upscale import (
     UpscaleLoss,
     UpscaleTrainConfig,
 )
+from fast_nst.config.video import FilmConfig, LiveConfig
 
 TaskConfig = TrainConfig | UpscaleTrainConfig
 

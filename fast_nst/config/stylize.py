@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fast_nst.config.film import FilmConfig, LiveConfig
 from fast_nst.config.network import flag
+from fast_nst.config.video import FilmConfig, LiveConfig
 from fast_nst.errors import InputError
-from fast_nst.plain import parse_bytes
+from fast_nst.serialization import parse_bytes
 
 __all__ = ["Backend", "ExportConfig", "PaintConfig", "Precision", "StylizeConfig"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_nst.images import MAX_LEVEL
+from fast_nst.io.images import MAX_LEVEL
 
 __all__ = ["match_histogram"]
 

@@ -13,16 +13,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_nst.config import NetworkConfig
-from fast_nst.image_files import Picture
-from fast_nst.inference.backends.base import Source
-from fast_nst.inference.backends.choice import open_backend
-from fast_nst.inference.budget import StripPlan, plan_strips, whole_bytes
-from fast_nst.inference.front import Front, ignore
-from fast_nst.style_files import file_digest, find_style, network_of, read_about
+from fast_nst.inference.engine.backends.base import Source
+from fast_nst.inference.engine.backends.choice import open_backend
+from fast_nst.inference.predictor import Front, ignore
+from fast_nst.inference.tiled.memory_budget import StripPlan, plan_strips, whole_bytes
+from fast_nst.io.reading import Picture
+from fast_nst.models.model_files import file_digest, find_style, network_of, read_about
 
 if TYPE_CHECKING:
-    from fast_nst.checkpoint import Checkpoint
-    from fast_nst.inference.folding import Plan
+    from fast_nst.inference.engine.folding import Plan
+    from fast_nst.models.checkpoint import Checkpoint
 
 __all__ = ["Stylizer"]
 
@@ -74,7 +74,7 @@ class Stylizer(Front):
         path = find_style(style)
 
         def checkpoint() -> Checkpoint:
-            from fast_nst.checkpoint import load_checkpoint
+            from fast_nst.models.checkpoint import load_checkpoint
 
             return load_checkpoint(path)
 
@@ -133,8 +133,8 @@ class Stylizer(Front):
         Raises:
             InputError: as `pictures`.
         """
-        from fast_nst.inference.folded_net import DTYPES, FoldedNet
-        from fast_nst.inference.strips import paint_in_strips
+        from fast_nst.inference.engine.folded_net import DTYPES, FoldedNet
+        from fast_nst.inference.tiled.row_bands import paint_in_strips
 
         size = picture.height, picture.width
         planned = plan_strips(self._config, *size, self._free_memory(*size, 1))
@@ -148,6 +148,6 @@ class Stylizer(Front):
 
 
 def _plan(checkpoint: Checkpoint) -> Plan:
-    from fast_nst.inference.folded_net import plan_of
+    from fast_nst.inference.engine.folded_net import plan_of
 
     return plan_of(checkpoint.network)

@@ -14,17 +14,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_nst.config import UpscaleNetConfig
-from fast_nst.image_files import Picture
-from fast_nst.inference.backends.base import Source
-from fast_nst.inference.backends.choice import open_backend
-from fast_nst.inference.front import Front, ignore
+from fast_nst.inference.engine.backends.base import Source
+from fast_nst.inference.engine.backends.choice import open_backend
 from fast_nst.inference.histograms import match_histogram
-from fast_nst.inference.tiles import FIXED, enlarge_in_tiles, reach_of, tile_side, whole_bytes
-from fast_nst.resampling import enlarged
-from fast_nst.style_files import file_digest, find_upscaler, read_about, upscaler_of
+from fast_nst.inference.predictor import Front, ignore
+from fast_nst.inference.tiled.tiles import FIXED, enlarge_in_tiles, reach_of, tile_side, whole_bytes
+from fast_nst.io.reading import Picture
+from fast_nst.models.model_files import file_digest, find_upscaler, read_about, upscaler_of
+from fast_nst.models.resampling import enlarged
 
 if TYPE_CHECKING:
-    from fast_nst.inference.folding import Plan
+    from fast_nst.inference.engine.folding import Plan
 
 __all__ = ["Upscaler"]
 
@@ -115,8 +115,8 @@ class Upscaler(Front):
 
 
 def _plan(path: Path) -> Plan:
-    from fast_nst.checkpoint import load_upscaler
-    from fast_nst.inference.folded_net import plan_of
+    from fast_nst.inference.engine.folded_net import plan_of
+    from fast_nst.models.checkpoint import load_upscaler
 
     return plan_of(load_upscaler(path).network)
 

@@ -10,7 +10,7 @@ import torch.distributed as dist
 
 from fast_nst.config import RunConfig
 from fast_nst.errors import InputError
-from fast_nst.memory import is_out_of_memory
+from fast_nst.system.memory import is_out_of_memory
 
 __all__ = ["TrainingError", "explained"]
 

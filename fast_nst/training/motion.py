@@ -13,7 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from fast_nst.losses import wide
+from fast_nst.models.losses import wide
 
 __all__ = ["Motion", "motion_of"]
 

@@ -17,16 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fast_nst.config import TaskConfig, TrainConfig, UpscaleTrainConfig
-from fast_nst.images import from_uint8, load_image, to_uint8
-from fast_nst.losses import PerceptualLoss
-from fast_nst.metrics import luma, psnr, ssim
-from fast_nst.reconstruction import ReconstructionLoss
+from fast_nst.evaluation.metrics import luma, psnr, ssim
+from fast_nst.io.images import from_uint8, load_image, to_uint8
+from fast_nst.models.losses import PerceptualLoss
+from fast_nst.models.reconstruction import ReconstructionLoss
+from fast_nst.models.resampling import enlarged, reduced
+from fast_nst.models.vgg import weights_digest
 from fast_nst.report import StepReport, TaskReport, UpscaleReport
-from fast_nst.resampling import enlarged, reduced
-from fast_nst.training.parts import build_objective, build_reconstruction
-from fast_nst.training.previews import Painter, Sheet, stylised
-from fast_nst.training.ranks import Ranks
-from fast_nst.vgg import weights_digest
+from fast_nst.training.builders import build_objective, build_reconstruction
+from fast_nst.training.logging.previews import Painter, Sheet, stylised
+from fast_nst.training.process_group import Ranks
 
 __all__ = ["StyleTask", "Task", "UpscaleTask", "open_task"]
 

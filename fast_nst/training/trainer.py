@@ -15,21 +15,21 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
-from fast_nst.checkpoint import CheckpointError, Network, save_checkpoint
 from fast_nst.config import TaskConfig
-from fast_nst.device import choose_device, choose_precision
-from fast_nst.plain import to_dict
+from fast_nst.models.checkpoint import CheckpointError, Network, save_checkpoint
 from fast_nst.report import Stopwatch, TaskReport
-from fast_nst.training.batches import Batch, as_images
-from fast_nst.training.download import Progress
+from fast_nst.serialization import to_dict
+from fast_nst.system.device import choose_device, choose_precision
+from fast_nst.training.builders import build_batches, build_network, choose_photos, compiles, recipe
+from fast_nst.training.data.download import Progress
+from fast_nst.training.data.loader import Batch, as_images
 from fast_nst.training.failures import TrainingError, explained
-from fast_nst.training.journal import Journal
-from fast_nst.training.learner import Learner
-from fast_nst.training.parts import build_batches, build_network, choose_photos, compiles, recipe
-from fast_nst.training.ranks import Ranks
-from fast_nst.training.resume import TrainingState, load_state, refuse_changes, save_state
-from fast_nst.training.run_folder import RunFolder
+from fast_nst.training.logging.run_recorder import Journal
+from fast_nst.training.process_group import Ranks
 from fast_nst.training.schedule import learning_rate_at, seconds_left, stage_at
+from fast_nst.training.state.resume import TrainingState, load_state, refuse_changes, save_state
+from fast_nst.training.state.run_folder import RunFolder
+from fast_nst.training.step import Learner
 from fast_nst.training.tasks import open_task
 from fast_nst.training.validation import Validation
 

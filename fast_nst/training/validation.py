@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fast_nst.device import autocast
-from fast_nst.losses import PerceptualLoss
-from fast_nst.reconstruction import ReconstructionLoss
-from fast_nst.training.batches import as_images
-from fast_nst.training.photos import PhotoSource, center_crops
+from fast_nst.models.losses import PerceptualLoss
+from fast_nst.models.reconstruction import ReconstructionLoss
+from fast_nst.system.device import autocast
+from fast_nst.training.data.loader import as_images
+from fast_nst.training.data.photos import PhotoSource, center_crops
 
 __all__ = ["Validation"]
 

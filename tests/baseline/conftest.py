@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fast_nst.vgg import VGGFeatures, layer_names
+from fast_nst.models.vgg import VGGFeatures, layer_names
 
 
 @pytest.fixture(scope="session")

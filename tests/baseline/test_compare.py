@@ -13,13 +13,13 @@ from torch import Tensor
 
 from fast_nst.baseline.compare import Comparison, first_below
 from fast_nst.baseline.comparison_report import write_comparison
-from fast_nst.baseline.settings import CompareConfig
-from fast_nst.checkpoint import save_checkpoint
 from fast_nst.config import LossConfig, NetworkConfig
+from fast_nst.config.baseline import CompareConfig
 from fast_nst.errors import InputError
-from fast_nst.images import save_image
-from fast_nst.plain import to_dict
-from fast_nst.transform_net import TransformNet
+from fast_nst.io.images import save_image
+from fast_nst.models.checkpoint import save_checkpoint
+from fast_nst.models.transform_net import TransformNet
+from fast_nst.serialization import to_dict
 
 LOSS = LossConfig(content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"))
 

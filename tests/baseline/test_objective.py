@@ -9,7 +9,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from fast_nst.baseline.config import GatysConfig
 from fast_nst.baseline.objective import (
     GatysLoss,
     load_features,
@@ -17,10 +16,11 @@ from fast_nst.baseline.objective import (
     normalise_activations,
     wanted_layers,
 )
+from fast_nst.config.optimize import GatysConfig
 from fast_nst.errors import InputError
-from fast_nst.images import MAX_LEVEL, load_image, save_image
-from fast_nst.losses import PerceptualLoss
-from fast_nst.vgg import VGGFeatures, load_vgg
+from fast_nst.io.images import MAX_LEVEL, load_image, save_image
+from fast_nst.models.losses import PerceptualLoss
+from fast_nst.models.vgg import VGGFeatures, load_vgg
 
 CONFIG = GatysConfig(
     objective="gatys",

@@ -10,13 +10,13 @@ import torch
 from scipy.optimize import fmin_l_bfgs_b
 from torch import Tensor
 
-from fast_nst.baseline.config import GatysConfig
 from fast_nst.baseline.objective import GatysLoss
 from fast_nst.baseline.optimizers import LBFGS, Adam, PixelOptimizer
 from fast_nst.config import LossConfig
-from fast_nst.images import load_image
-from fast_nst.losses import PerceptualLoss
-from fast_nst.vgg import VGGFeatures, load_vgg
+from fast_nst.config.optimize import GatysConfig
+from fast_nst.io.images import load_image
+from fast_nst.models.losses import PerceptualLoss
+from fast_nst.models.vgg import VGGFeatures, load_vgg
 
 Function = Callable[[Tensor], Tensor]
 

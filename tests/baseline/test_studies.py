@@ -7,12 +7,12 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fast_nst.baseline.config import GATYS_PRESETS
-from fast_nst.baseline.settings import StudyConfig
 from fast_nst.baseline.studies import STUDIES, Outcome, Study, variants_of
 from fast_nst.baseline.study_report import check_claims, write_study
+from fast_nst.config.baseline import StudyConfig
+from fast_nst.config.optimize import GATYS_PRESETS
 from fast_nst.errors import InputError
-from fast_nst.images import load_image
+from fast_nst.io.images import load_image
 
 BASE = GATYS_PRESETS["wang"]
 

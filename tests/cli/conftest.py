@@ -11,9 +11,9 @@ import pytest
 import torch
 from PIL import Image
 
-from fast_nst.checkpoint import save_checkpoint
 from fast_nst.config import NetworkConfig
-from fast_nst.transform_net import TransformNet
+from fast_nst.models.checkpoint import save_checkpoint
+from fast_nst.models.transform_net import TransformNet
 
 
 @dataclass(frozen=True)

@@ -85,7 +85,7 @@ def test_bundled_styles_are_told_in_json_with_what_their_files_say(said):
 
 
 def test_a_copy_without_styles_says_so_and_lists_none(said, monkeypatch):
-    monkeypatch.setattr("fast_nst.checkpoint.bundled_styles", dict)
+    monkeypatch.setattr("fast_nst.models.checkpoint.bundled_styles", dict)
     answer = said(styles.main, ["--json"])
     assert (answer.code, answer.out) == (0, [])
     assert len(answer.err) == 1

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 from safetensors.torch import save_file
 
-from fast_nst.baseline.gatys import PictureOptimizer
+from fast_nst.baseline.image_optimizer import PictureOptimizer
 from fast_nst.cli import optimize, reconstruct, study
+from fast_nst.models.vgg import VGGFeatures, layer_names
 from fast_nst.report import read_metrics
-from fast_nst.vgg import VGGFeatures, layer_names
 
 LAYERS = ["--content-layers", "relu1_2", "--style-layers", "relu1_1", "relu1_2"]
 PLACE = ["--vgg-weights", "vgg.safetensors", "--device", "cpu", "--precision", "fp32"]

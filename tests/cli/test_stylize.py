@@ -24,15 +24,16 @@ import pytest
 import torch
 from PIL import ExifTags, Image
 
-from fast_nst.checkpoint import load_checkpoint
 from fast_nst.cli import progress
 from fast_nst.cli import stylize as command
 from fast_nst.config import StylizeConfig
-from fast_nst.images import MAX_PIXELS
-from fast_nst.inference import budget, front
-from fast_nst.inference.backends.pytorch import TorchBackend
+from fast_nst.inference import predictor
+from fast_nst.inference.engine.backends.pytorch import TorchBackend
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.storage import read_bytes, write_bytes
+from fast_nst.inference.tiled import memory_budget
+from fast_nst.io.images import MAX_PIXELS
+from fast_nst.io.remote import read_bytes, write_bytes
+from fast_nst.models.checkpoint import load_checkpoint
 
 SCRIPT = Path(__file__).parents[2] / "stylize.py"
 
@@ -496,7 +497,7 @@ def test_the_pixel_limit_has_one_default_and_can_be_raised(stylize, picture):
 
 
 def test_an_unknown_style_gets_the_nearest_name(said, picture, monkeypatch, style):
-    monkeypatch.setattr("fast_nst.checkpoint.bundled_styles", lambda: {"starry-night": Path(style)})
+    monkeypatch.setattr("fast_nst.models.checkpoint.bundled_styles", lambda: {"starry-night": Path(style)})
     picture("a.png")
     answer = said(command.main, ["a.png", "--style", "stary-nigth"])
     assert answer.code == 2
@@ -607,7 +608,7 @@ def test_a_limit_of_memory_is_held_by_painting_in_strips(stylize, picture, monke
     picture("a.png", 40, 33)
     stylize("a.png", "--out", "whole.png")
     room = 200_000  # for strips and maps; the whole picture counts as more
-    monkeypatch.setattr(front, "resident_memory", lambda: 10**9 - budget.FIXED - room)
+    monkeypatch.setattr(predictor, "resident_memory", lambda: 10**9 - memory_budget.FIXED - room)
     monkeypatch.setattr(TorchBackend, "maps", 1e6)
     monkeypatch.setattr(TorchBackend, "levels", None)
     assert stylize("a.png", "--memory", "1GB").code == 0

@@ -20,14 +20,14 @@ import pytest
 import torch
 from PIL import Image
 
-from fast_nst.checkpoint import load_checkpoint
 from fast_nst.cli import common, stylize, train
 from fast_nst.cli.common import Terminated
 from fast_nst.config import TrainConfig
 from fast_nst.errors import InputError
+from fast_nst.models.checkpoint import load_checkpoint
 from fast_nst.report import RunLog, StepReport
-from fast_nst.training.learner import Learner
-from fast_nst.training.lock import locked
+from fast_nst.training.state.lock import locked
+from fast_nst.training.step import Learner
 from fast_nst.training.trainer import Trainer
 
 SCRIPT = Path(__file__).parents[2] / "train.py"

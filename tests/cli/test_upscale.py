@@ -11,11 +11,11 @@ import pytest
 import torch
 from PIL import Image
 
-from fast_nst.checkpoint import save_checkpoint
 from fast_nst.cli import main, models, stylize, upscale
 from fast_nst.config import UPSCALE_PRESETS
 from fast_nst.inference.upscaler import Upscaler
-from fast_nst.upscale_net import UpscaleNet
+from fast_nst.models.checkpoint import save_checkpoint
+from fast_nst.models.upscale_net import UpscaleNet
 
 
 @pytest.fixture(scope="session")
@@ -106,7 +106,7 @@ def test_a_style_and_a_model_are_not_taken_for_each_other(said, picture, model, 
 
 
 def test_bundled_models_are_listed_and_found_by_the_factor(said, picture, model, monkeypatch):
-    monkeypatch.setattr("fast_nst.style_files.bundled_upscalers", lambda: {"x4": Path(model)})
+    monkeypatch.setattr("fast_nst.models.model_files.bundled_upscalers", lambda: {"x4": Path(model)})
     (line,) = said(models.main, []).out
     assert line.split()[:5] == ["x4", "x4", "feature", "7", "steps"]
     (line,) = said(main.main, ["models", "--json"]).out
@@ -118,15 +118,15 @@ def test_bundled_models_are_listed_and_found_by_the_factor(said, picture, model,
 
 
 def test_a_bundled_model_is_no_bundled_style(tmp_path, monkeypatch, model, style):
-    from fast_nst import style_files
+    from fast_nst.models import model_files
 
     folder = tmp_path / "fast_nst" / "checkpoints"
     folder.mkdir(parents=True)
     for name, file in (("x4", model), ("dots", style)):
         (folder / f"{name}.safetensors").write_bytes(Path(file).read_bytes())
-    monkeypatch.setattr(style_files, "__file__", str(tmp_path / "fast_nst" / "style_files.py"))
-    assert list(style_files.bundled_styles()) == ["dots"]
-    assert list(style_files.bundled_upscalers()) == ["x4"]
+    monkeypatch.setattr(model_files, "__file__", str(tmp_path / "fast_nst" / "models" / "model_files.py"))
+    assert list(model_files.bundled_styles()) == ["dots"]
+    assert list(model_files.bundled_upscalers()) == ["x4"]
 
 
 def test_without_arguments_it_explains_itself(said):

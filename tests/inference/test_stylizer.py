@@ -8,13 +8,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fast_nst.checkpoint import Checkpoint, CheckpointError, save_checkpoint
 from fast_nst.config import NetworkConfig
 from fast_nst.errors import InputError
-from fast_nst.images import Picture, from_uint8, to_uint8
-from fast_nst.inference import front, stylizer
+from fast_nst.inference import predictor, stylizer
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.transform_net import TransformNet
+from fast_nst.io.images import Picture, from_uint8, to_uint8
+from fast_nst.models.checkpoint import Checkpoint, CheckpointError, save_checkpoint
+from fast_nst.models.transform_net import TransformNet
 
 
 def network(**options: object) -> TransformNet:
@@ -163,7 +163,7 @@ def test_what_the_engine_keeps_of_one_picture_is_room_for_the_next(monkeypatch):
         held[0] = 9 * 10**8
         return levels(batch)
 
-    monkeypatch.setattr(front, "resident_memory", lambda: held[0])
+    monkeypatch.setattr(predictor, "resident_memory", lambda: held[0])
     monkeypatch.setattr(stylizer, "whole_bytes", lambda *_: 8 * 10**8)
     monkeypatch.setattr(stylize.backend, "levels", growing)
     monkeypatch.setattr(stylize, "in_strips", None)

@@ -10,16 +10,16 @@ import pytest
 import torch
 from skimage.exposure import match_histograms
 
-from fast_nst.checkpoint import CheckpointError, save_checkpoint
 from fast_nst.config import UPSCALE_PRESETS, UpscaleNetConfig
 from fast_nst.errors import InputError
-from fast_nst.images import Picture, to_uint8
-from fast_nst.inference import front
-from fast_nst.inference.folded_net import fold
+from fast_nst.inference import predictor
+from fast_nst.inference.engine.folded_net import fold
 from fast_nst.inference.histograms import match_histogram
-from fast_nst.inference.tiles import FIXED, enlarge_in_tiles, reach_of, tile_side, whole_bytes
+from fast_nst.inference.tiled.tiles import FIXED, enlarge_in_tiles, reach_of, tile_side, whole_bytes
 from fast_nst.inference.upscaler import Upscaler
-from fast_nst.upscale_net import UpscaleNet
+from fast_nst.io.images import Picture, to_uint8
+from fast_nst.models.checkpoint import CheckpointError, save_checkpoint
+from fast_nst.models.upscale_net import UpscaleNet
 
 PAPER = UpscaleNetConfig(width=4, blocks=1)
 MODERN = replace(UPSCALE_PRESETS["modern"], width=8, blocks=2)
@@ -105,14 +105,14 @@ def test_tiles_are_as_large_as_the_memory_allows_and_an_impossible_limit_is_told
 
 
 def test_a_limit_of_memory_is_held_by_tiles(saved, monkeypatch):
-    monkeypatch.setattr(front, "resident_memory", lambda: 0)
+    monkeypatch.setattr(predictor, "resident_memory", lambda: 0)
     upscale, picture = Upscaler(saved(), precision="fp32", device="cpu", memory=10**9), Picture(noise(60, 60))
     (whole,) = upscale.pictures([picture])
     seen: list[tuple[int, ...]] = []
     levels = upscale.backend.levels
     monkeypatch.setattr(upscale.backend, "levels", lambda part: seen.append(part.shape) or levels(part))
     room = FIXED + whole_bytes(upscale.config, 40, 40)
-    monkeypatch.setattr(front, "resident_memory", lambda: 10**9 - room - 6 * 60 * 60 * 16)
+    monkeypatch.setattr(predictor, "resident_memory", lambda: 10**9 - room - 6 * 60 * 60 * 16)
     (tiled,) = upscale.pictures([picture])
     assert len(seen) > 1
     assert max(max(shape[1:3]) for shape in seen) <= 40
@@ -159,7 +159,7 @@ def test_a_picture_matched_with_itself_stays_as_it_is():
 
 @pytest.mark.parametrize("name", ["x4", "nowhere.safetensors"])
 def test_an_unknown_network_is_refused(name, monkeypatch):
-    monkeypatch.setattr("fast_nst.style_files.bundled_upscalers", dict)
+    monkeypatch.setattr("fast_nst.models.model_files.bundled_upscalers", dict)
     with pytest.raises(CheckpointError, match=r"unknown model 'x4'; bundled: none|there is no checkpoint at"):
         Upscaler(name)
 

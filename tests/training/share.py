@@ -13,11 +13,11 @@ from pathlib import Path
 import torch
 
 from fast_nst.config import TrainConfig
-from fast_nst.images import load_image
-from fast_nst.plain import from_dict
-from fast_nst.training.learner import Learner
-from fast_nst.training.parts import build_network, build_objective
-from fast_nst.training.ranks import Ranks, joined
+from fast_nst.io.images import load_image
+from fast_nst.serialization import from_dict
+from fast_nst.training.builders import build_network, build_objective
+from fast_nst.training.process_group import Ranks, joined
+from fast_nst.training.step import Learner
 
 CPU = torch.device("cpu")
 

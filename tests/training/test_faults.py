@@ -24,10 +24,10 @@ import torch
 from PIL import Image
 from torch import nn
 
-from fast_nst.checkpoint import load_checkpoint, read_tensors
 from fast_nst.errors import InputError
+from fast_nst.models.checkpoint import load_checkpoint, read_tensors
 from fast_nst.report import read_metrics
-from fast_nst.training import resume
+from fast_nst.training.state import resume
 from fast_nst.training.trainer import Trainer
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fast_nst.checkpoint import load_checkpoint, read_tensors
 from fast_nst.errors import InputError
+from fast_nst.models.checkpoint import load_checkpoint, read_tensors
 from fast_nst.report import read_metrics
 from fast_nst.training.trainer import Trainer
 

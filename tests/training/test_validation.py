@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from fast_nst.checkpoint import load_checkpoint, read_tensors
-from fast_nst.images import load_image
+from fast_nst.io.images import load_image
+from fast_nst.models.checkpoint import load_checkpoint, read_tensors
 from fast_nst.report import read_metrics
-from fast_nst.training.batches import PhotoBatches
-from fast_nst.training.photos import open_photos
+from fast_nst.training.data.loader import PhotoBatches
+from fast_nst.training.data.photos import open_photos
 from fast_nst.training.trainer import Trainer
 
 SETTINGS = {"validate_every": 4, "validation_images": 2, "steps": 6}

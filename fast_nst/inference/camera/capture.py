@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from fast_nst.config import LiveConfig
 from fast_nst.errors import InputError
-from fast_nst.opencv import opencv
+from fast_nst.system.opencv import opencv
 
 __all__ = ["Camera", "CameraLost", "Capture", "Gone", "Shot", "open_capture"]
 

@@ -19,16 +19,16 @@ from numpy.typing import NDArray
 
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
-from fast_nst.images import Picture, write_picture
 from fast_nst.inference.camera.capture import Camera, Gone
 from fast_nst.inference.camera.view import KEYS, Screen, VirtualCamera, write_lines
-from fast_nst.inference.film.codecs import choose_codec, container_of
-from fast_nst.inference.film.source import Frame, Heading
-from fast_nst.inference.film.steady import Steadier
-from fast_nst.inference.film.threads import Sink
-from fast_nst.inference.film.writing import FilmWriter
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.opencv import opencv
+from fast_nst.inference.video.codecs import choose_codec, container_of
+from fast_nst.inference.video.queues import Sink
+from fast_nst.inference.video.smoothing import Steadier
+from fast_nst.inference.video.stream import Frame, Heading
+from fast_nst.inference.video.writing import FilmWriter
+from fast_nst.io.images import Picture, write_picture
+from fast_nst.system.opencv import opencv
 
 __all__ = ["Live", "LiveReport", "Recorder"]
 

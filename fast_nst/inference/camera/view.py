@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_nst.errors import InputError, first_line
-from fast_nst.images import MAX_LEVEL
-from fast_nst.opencv import opencv
+from fast_nst.io.images import MAX_LEVEL
+from fast_nst.system.opencv import opencv
 
 __all__ = ["KEYS", "Screen", "VirtualCamera", "Window", "write_lines"]
 

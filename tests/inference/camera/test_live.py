@@ -16,15 +16,15 @@ import numpy as np
 import pytest
 import torch
 
-from fast_nst.checkpoint import Checkpoint, save_checkpoint
 from fast_nst.config import FilmConfig, LiveConfig, NetworkConfig, StylizeConfig
 from fast_nst.errors import InputError
-from fast_nst.images import Picture, read_picture
 from fast_nst.inference.camera.capture import Camera, CameraLost, Gone, Shot
 from fast_nst.inference.camera.live import Live
 from fast_nst.inference.camera.view import KEYS, Window, write_lines
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.transform_net import TransformNet
+from fast_nst.io.images import Picture, read_picture
+from fast_nst.models.checkpoint import Checkpoint, save_checkpoint
+from fast_nst.models.transform_net import TransformNet
 
 SCRIPT = Path(__file__).parents[3] / "stylize.py"
 QUICK = LiveConfig(patience=0.3, tries=2)

@@ -1,0 +1,79 @@
+"""``stylize.py 0``: the camera, live."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+from fast_nst.cli.common import DONE, FAILED, put, say
+from fast_nst.config import StylizeConfig
+from fast_nst.errors import InputError, one_line
+from fast_nst.inference.camera.capture import Camera, CameraLost
+from fast_nst.inference.camera.live import Live
+from fast_nst.inference.camera.view import KEYS, Screen, Window
+from fast_nst.inference.stylizer import Stylizer
+from fast_nst.inference.video.codecs import container_of
+from fast_nst.models.checkpoint import bundled_styles
+
+__all__ = ["show"]
+
+_SECONDS_BETWEEN_LINES = 10.0
+
+
+def show(source: str, style: Path, config: StylizeConfig) -> int:
+    """Run the camera through a style until it ends; the exit code."""
+    _check(config)
+    others = [(name, path) for name, path in bundled_styles().items() if path != style]
+    loaded = _load(style, config)
+    say(f"{style.stem}, {loaded}")
+    screen: Screen | None = Window(f"fast-nst: {source}") if config.camera.window else None
+    if screen is not None:
+        say(", ".join(f"{key} {what}" for key, what in KEYS.items()))
+    live = Live(
+        Camera(source, config.camera),
+        [(style.stem, style), *others],
+        config,
+        screen=screen,
+        load=lambda path: loaded if path == style else _load(path, config),
+    )
+    try:
+        _run(live)
+    except CameraLost as error:
+        say(f"error: {one_line(error)}")
+        return FAILED
+    finally:
+        for words in live.close():
+            say(words)
+    if config.out is not None and os.path.lexists(config.out):
+        put(config.out)
+    return DONE
+
+
+def _run(live: Live) -> None:
+    last, report = time.monotonic(), None
+    for report in live.reports():
+        for words in report.words:
+            say(one_line(InputError(words)))
+        if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
+            last = time.monotonic()
+            say(f"{report.frames} pictures, {report.rate:.1f} a second, {1e3 * report.latency:.0f} ms late")
+    if report is not None:
+        say(f"{report.frames} pictures shown, {report.dropped} left out")
+
+
+def _load(path: Path, config: StylizeConfig) -> Stylizer:
+    return Stylizer.load(path, device=config.device, precision=config.precision, backend=config.backend)
+
+
+def _check(config: StylizeConfig) -> None:
+    """Find out before the camera is opened that its pictures have nowhere to go."""
+    if config.out is None:
+        if not config.camera.window and not config.camera.virtual_camera:
+            raise InputError("--no-window needs a place for the result: --out live.mp4, or --virtual-camera")
+        return
+    if os.path.isdir(config.out) or config.out.endswith(("/", os.sep)) or not config.out:
+        raise InputError(f"--out {config.out}: the camera needs a file, such as live.mp4")
+    container_of(config.out, config.format)
+    if os.path.lexists(config.out) and not config.overwrite:
+        raise InputError(f"{config.out} exists; give --overwrite")

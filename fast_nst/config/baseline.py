@@ -1,0 +1,150 @@
+"""What the commands around the optimiser are told: optimize, reconstruct, study and compare.
+
+Dataclasses of tunables as in `fast_nst.config.optimize`; torch is not imported.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from fast_nst.config import LossNetwork
+from fast_nst.config.optimize import GatysConfig, Start, check_least
+from fast_nst.errors import InputError
+
+__all__ = ["CompareConfig", "OptimizeConfig", "ReconstructConfig", "StudyConfig"]
+
+
+@dataclass(frozen=True)
+class OptimizeConfig(GatysConfig):
+    """What `fast-nst optimize` is told: the settings, and where the results go."""
+
+    out: Path | None = None
+    """file to write [default: PHOTO_PAINTING.EXT in the current folder]"""
+    run: Path | None = None
+    """folder for metrics.jsonl, loss.png and previews [default: none are kept]"""
+    preview_every: int = 50
+    """iterations between previews in the run folder"""
+    quality: int = 95
+    """of JPEG, WebP and AVIF, 1 to 100"""
+    max_pixels: int = 110_000_000
+    """refuse pictures with more pixels than this before decoding them"""
+    overwrite: bool = False
+    """replace existing files"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_least(self, {"preview_every": 1, "max_pixels": 1, "quality": 1})
+        if self.quality > 100:
+            raise InputError(f"--quality goes from 1 to 100, got {self.quality}")
+
+
+@dataclass(frozen=True)
+class _NetworkConfig:
+    """The loss network and the machine, as every job needs them."""
+
+    loss_network: LossNetwork = "vgg19"
+    """the frozen network whose features are compared"""
+    vgg_weights: Path | None = None
+    """its weights, .safetensors or .pth [default: downloaded once]"""
+    device: str = "auto"
+    """auto, cpu, cuda, mps, xpu, cuda:1 …"""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """arithmetic of the loss network; auto takes bf16 where the device has units for it"""
+    seed: int = 0
+    """of the noise"""
+    overwrite: bool = False
+    """replace what is there"""
+
+    def __post_init__(self) -> None:
+        for name in ("vgg_weights", "out"):
+            if isinstance(value := getattr(self, name, None), str):
+                object.__setattr__(self, name, Path(value))
+        check_least(self, {"seed": 0})
+
+
+@dataclass(frozen=True)
+class ReconstructConfig(_NetworkConfig):
+    """Rebuild a photograph from one layer's features, and a painting's texture from Gram matrices."""
+
+    out: Path = Path("reconstructions.png")
+    """the contact sheet to write"""
+    size: int = 256
+    """longer side of each picture, pixels"""
+    steps: int = 200
+    """iterations of L-BFGS for each"""
+    # Figure 1 of Gatys et al. 2016, with the layers of their text.
+    layers: tuple[str, ...] = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
+    """content from each alone; texture from each with all those before it"""
+    pooling: Literal["max", "average"] = "average"
+    """average gives smoother textures (Gatys et al.)"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_least(self, {"size": 16, "steps": 1})
+        if not self.layers:
+            raise InputError("--layers needs at least one layer, such as conv3_1")
+
+
+@dataclass(frozen=True)
+class StudyConfig(_NetworkConfig):
+    """Vary one choice of the optimiser and hold the rest."""
+
+    out: Path = Path("studies")
+    """folder for the reports, one folder a study; runs that studies share are made once"""
+    size: int = 256
+    """longer side of each picture, pixels"""
+    steps: int = 300
+    """iterations of each run"""
+    # Wang's analysis used Adam, and its claims of iterations are about that.
+    optimizer: Literal["adam", "lbfgs"] = "adam"
+    """Adam with learning rate 5 on 8-bit levels, or L-BFGS"""
+    tv_share: float = 0.02
+    """total variation, where on: the photograph's own costs this share of its objective"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_least(self, {"size": 16, "steps": 2, "tv_share": 0})
+
+
+@dataclass(frozen=True)
+class CompareConfig(_NetworkConfig):
+    """Measure a trained style against the optimiser on the objective that it was trained with."""
+
+    style: str = "starry-night"
+    """a bundled style's name (fast-nst styles lists them) or a .safetensors file"""
+    content: Path | None = None
+    """a photograph or a folder of them"""
+    painting: Path | None = None
+    """what the style was trained from [default: looked for by its name near the style and the content]"""
+    sizes: tuple[int, ...] = (256, 512, 1024)
+    """sides of the square centre crops, pixels"""
+    iterations: int = 500
+    """of the optimiser, for the loss; its curve ends here"""
+    photos: tuple[int, ...] = (16, 4, 1)
+    """photographs whose loss is followed at each size; the last number stands for further sizes"""
+    starts: tuple[Start, ...] = ("noise", "photo")
+    """pictures to begin with"""
+    precision: Literal["auto", "fp32", "bf16"] = "fp32"
+    """arithmetic of both sides"""
+    timed: int = 10
+    """iterations and passes timed at each size, after the warm-up"""
+    only: Literal["both", "speed", "loss"] = "both"
+    """leave out one half"""
+    out: Path = Path("comparison")
+    """folder for table.md, results.json, speed.png, loss.png, index.html and pictures"""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("content", "painting"):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, Path(value))
+        check_least(self, {"iterations": 2, "timed": 3})
+        for name in ("sizes", "photos", "starts"):
+            if not getattr(self, name):
+                raise InputError(f"--{name} needs at least one value")
+        if min(self.sizes) < 32:
+            raise InputError(f"--sizes must be at least 32, got {min(self.sizes)}")
+        if min(self.photos) < 1:
+            raise InputError(f"--photos must be at least 1, got {min(self.photos)}")

@@ -1,0 +1,101 @@
+"""What an evaluation leaves to read: table.md, results.json and parts of pictures side by side."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fast_nst.evaluation.metrics import luma
+from fast_nst.evaluation.super_resolution import BICUBIC, PAPER, Evaluation, Measured, Score
+from fast_nst.io.images import MAX_LEVEL, save_image
+from fast_nst.serialization import to_dict
+
+__all__ = ["write_evaluation"]
+
+Levels = NDArray[np.uint8]
+
+SIDE, GAP, ZOOM = 96, 8, 2  # of a part, pixels; between two of them; and how much larger they are shown
+
+
+def write_evaluation(evaluation: Evaluation) -> Path:
+    """Write the report of a finished evaluation to its folder; returns table.md."""
+    folder = evaluation.config.out
+    folder.mkdir(parents=True, exist_ok=True)
+    crops = [_show(one, folder) for one in evaluation.measured if one.shown]
+    means = evaluation.means()
+    results = {
+        "settings": to_dict(evaluation.config),
+        "means": {name: {m: s._asdict() for m, s in rows.items()} for name, rows in means.items()},
+        "pictures": [
+            {"set": one.set, "picture": one.picture, **{m: s._asdict() for m, s in one.scores.items()}}
+            for one in evaluation.measured
+        ],
+        "models": {name: upscaler.about for name, upscaler in evaluation.methods.items()},
+    }
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    table = folder / "table.md"
+    table.write_text(_markdown(evaluation, means, crops), encoding="utf-8")
+    return table
+
+
+def _markdown(evaluation: Evaluation, means: dict[str, dict[str, Score]], crops: list[str]) -> str:
+    c = evaluation.config
+    layer = f" {c.loss_network} {c.feature_layer}" if c.feature_layer else ""
+    lines = [
+        f"# Super-resolution x{c.factor}",
+        "",
+        f"Means over each set. PSNR and SSIM on BT.601 luma, {c.factor} pixels of border left out.",
+        "",
+        f"| set | method | PSNR, dB | SSIM | distance{layer} | of bicubic's |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, rows in means.items():
+        base = rows[BICUBIC].feature
+        lines += [_line(name, method, score, base) for method, score in rows.items()]
+        paper = PAPER.get(c.factor, {}).get(name, {})
+        lines += [_line(name, f"Johnson et al.: {method}", score, None) for method, score in paper.items()]
+    if crops:
+        columns = ", ".join(["low resolution", *evaluation.names, "original"])
+        lines += ["", f"Parts of pictures at {ZOOM} times their size, from left to right {columns}:", ""]
+        lines += [f"![{name}]({name})" for name in crops]
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, method: str, score: Score, base: float | None) -> str:
+    cells = [name, method, f"{score.psnr:.2f}", f"{score.ssim:.4f}"]
+    cells.append("" if score.feature is None else f"{score.feature:.4f}")
+    cells.append("" if score.feature is None or not base else f"{100 * score.feature / base:.0f} %")
+    return f"| {' | '.join(cells)} |"
+
+
+def _show(one: Measured, folder: Path) -> str:
+    """Write the same part of every version of a picture, side by side; returns the file's name."""
+    top, left = _liveliest(one.shown["original"])
+    parts: list[Levels] = []
+    for picture in one.shown.values():
+        part = picture[top : top + SIDE, left : left + SIDE]
+        parts += [part, np.full((len(part), GAP // ZOOM, 3), MAX_LEVEL, np.uint8)]
+    sheet = np.concatenate(parts[:-1], axis=1)
+    name = f"{one.set}_{Path(one.picture).stem}.png"
+    save_image(folder / name, np.ascontiguousarray(sheet.repeat(ZOOM, axis=0).repeat(ZOOM, axis=1)))
+    return name
+
+
+def _liveliest(picture: Levels) -> tuple[int, int]:
+    """Where the part begins in which neighbours differ most: that is where methods do."""
+    y = luma(picture)
+    height, width = y.shape
+    places = [(t, u) for t in _starts(height) for u in _starts(width)]
+
+    def lively(place: tuple[int, int]) -> float:
+        part = y[place[0] : place[0] + SIDE, place[1] : place[1] + SIDE]
+        return float(np.abs(np.diff(part, axis=0)).mean() + np.abs(np.diff(part, axis=1)).mean())
+
+    return max(places, key=lively)
+
+
+def _starts(side: int) -> range:
+    return range(0, max(1, side - SIDE + 1), SIDE // 2)

@@ -1,0 +1,249 @@
+"""Exact rewrites of a trained network into a faster one that paints the same. Torch is not needed for it.
+
+A `Plan` is the folded network as plain arrays: a list of convolutions, each with the border it wants, the
+norm and the ReLU behind it. Every engine is built from it: `FoldedNet` in PyTorch, the graphs for OpenVINO
+and ONNX. Four rewrites, all exact but for rounding:
+
+* nearest x2, reflection and a 3x3 become a stride-½ convolution with a 4x4 kernel on a map extended by
+  repetition, 4/9 of the multiplications (see `tied_kernel`);
+* the last 9x9, whose three output channels leave vector units idle, becomes a 9x1 to 27 channels, one for
+  each output channel and column of the kernel, and a 1x9 that adds up the columns, each shifted to its place;
+* a batch norm, whose statistics are fixed, is multiplied into the convolution before it;
+* the bias of a convolution before an instance norm is dropped: the norm subtracts it again.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fast_nst.config import NetworkConfig, UpscaleNetConfig
+from fast_nst.io.images import MAX_LEVEL
+from fast_nst.models.padding import Frame, frame
+from fast_nst.models.resampling import bicubic_kernel
+
+__all__ = ["EPSILON", "Layer", "Plan", "fold_weights", "taking_levels"]
+
+Array = NDArray[np.float32]
+Border = Literal["reflect", "repeat", "zero"]
+
+EPSILON = 1e-5  # of every norm: added to the variance
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """A convolution with what stands before and behind it: border, convolution, norm, ReLU, skip.
+
+    Attributes:
+        weight: ``(C_out, C_in, kh, kw)``; of a `fractional` one ``(C_in, C_out, kh, kw)``.
+        bias: ``(C_out,)``; None if there is none.
+        border: what the input is extended with: its mirror image, its outermost positions, or zeros.
+        margin: rows above and below, columns left and right, that the input is extended by.
+        stride: 1 or 2; a `fractional` layer has 2 and makes its input twice as large.
+        crop: rows and columns taken off (before, after) the full result of a `fractional` convolution.
+        norm: weight and bias of an instance norm, each ``(C_out,)``; None if none follows.
+        skip: None, or how many positions are cropped from each side of the residual that is added at the end:
+            the input of the layer before.
+        shuffle: of how many rows and columns a cell is whose values the convolution's channels are.
+    """
+
+    name: str
+    weight: Array
+    bias: Array | None
+    border: Border
+    margin: tuple[int, int]
+    stride: int = 1
+    fractional: bool = False
+    crop: tuple[int, int] = (0, 0)
+    norm: tuple[Array, Array] | None = None
+    relu: bool = False
+    skip: int | None = None
+    shuffle: int = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """A folded network.
+
+    It takes ``(B, 3, H, W)`` images, RGB in [0, 1], extended by reflection as `frame` says, and returns them
+    unclamped; the result is cropped to `factor` times H x W from its top left corner.
+
+    Attributes:
+        layers: in order; the first takes the picture, the last gives the result.
+        config: of the network it was made from.
+        base: what it makes of the picture is added to the result; None if nothing is. In fp32 always: the
+            picture is large beside what is added to it.
+    """
+
+    layers: tuple[Layer, ...]
+    config: NetworkConfig | UpscaleNetConfig
+    base: Layer | None = None
+
+    @property
+    def factor(self) -> int:
+        """How many times higher and wider the result is."""
+        return self.config.factor if isinstance(self.config, UpscaleNetConfig) else 1
+
+    @property
+    def tanh_scale(self) -> float | None:
+        """The result is ``0.5 + tanh_scale * tanh(x)`` of the last layer's x; None if it is x itself."""
+        return self.config.tanh_scale if self.config.output == "tanh" else None
+
+    def is_skipped(self, index: int) -> bool:
+        """Whether the input of this layer is the residual that the next one adds."""
+        return index + 1 < len(self.layers) and self.layers[index + 1].skip is not None
+
+    def frame(self, height: int, width: int) -> Frame:
+        """The reflection a picture of this size needs."""
+        return frame(self.config, height, width)
+
+
+def fold_weights(
+    config: NetworkConfig | UpscaleNetConfig, tensors: Mapping[str, NDArray[np.generic]]
+) -> Plan:
+    """The plan of a network.
+
+    Args:
+        tensors: its state dict as arrays, named as in `TransformNet` or `UpscaleNet`, of any float type.
+    """
+    if isinstance(config, UpscaleNetConfig):
+        return Plan(tuple(_enlarging(config, tensors)), config, _base(config))
+    return Plan(tuple(_layers(config, tensors)), config)
+
+
+def taking_levels(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The same layers for a picture in levels, 0 to 255.
+
+    Levels are exact in bf16, which knows whole numbers up to 256; most of their 255ths are not.
+    """
+    first, *others = layers
+    return replace(first, weight=first.weight / np.float32(MAX_LEVEL)), *others
+
+
+def _layers(config: NetworkConfig, tensors: Mapping[str, NDArray[np.generic]]) -> Iterator[Layer]:
+    border: Border = "zero" if config.padding == "paper" else "reflect"
+    for name, stride in (("conv1", 1), ("conv2", 2), ("conv3", 2)):
+        weight, bias, norm = _normed(tensors, f"body.{name}", f"body.{name}_norm")
+        half = weight.shape[-1] // 2
+        yield Layer(name, weight, bias, border, (half, half), stride, norm=norm, relu=True)
+    padded = config.padding == "reflect"
+    for i in range(1, config.blocks + 1):
+        for half in (1, 2):
+            stem = f"body.block{i}"
+            weight, bias, norm = _normed(tensors, f"{stem}.conv{half}", f"{stem}.norm{half}")
+            margin = (1, 1) if padded else (0, 0)
+            skip = None if half == 1 else (0 if padded else 2)
+            name = f"block{i}_{half}"
+            yield Layer(name, weight, bias, "reflect", margin, norm=norm, relu=half == 1, skip=skip)
+    for name in ("up1", "up2"):
+        weight, bias, norm = _normed(
+            tensors, f"body.{name}", f"body.{name}_norm", fractional=config.upsample != "tied"
+        )
+        yield _upsampling(name, config.upsample, weight, bias, norm)
+    yield from _split(border, _weight(tensors, "body.conv4"), _bias(tensors, "body.conv4"))
+
+
+def _enlarging(config: UpscaleNetConfig, tensors: Mapping[str, NDArray[np.generic]]) -> Iterator[Layer]:
+    border: Border = "reflect" if config.padding == "reflect" else "zero"
+    half = config.kernel // 2
+    weight, bias, _ = _normed(tensors, "body.conv1", "body.conv1_norm")
+    yield Layer("conv1", weight, bias, border, (half, half), relu=True)
+    for i in range(1, config.blocks + 1):
+        for part in (1, 2):
+            stem = f"body.block{i}"
+            weight, bias, _ = _normed(tensors, f"{stem}.conv{part}", f"{stem}.norm{part}")
+            skip = None if part == 1 else 0
+            yield Layer(f"block{i}_{part}", weight, bias, border, (1, 1), relu=part == 1, skip=skip)
+    weight, bias = _weight(tensors, "body.last"), _bias(tensors, "body.last")
+    if config.upsample == "shuffle":
+        yield Layer("last", weight, bias, border, (1, 1), shuffle=config.factor)
+        return
+    for i in range(1, round(math.log2(config.factor)) + 1):
+        name, free = f"up{i}", config.upsample != "tied"
+        kernel, shift, _ = _normed(tensors, f"body.{name}", f"body.{name}_norm", fractional=free)
+        yield _upsampling(name, config.upsample, kernel, shift, None)
+    yield from _split(border, weight, bias)
+
+
+def _base(config: UpscaleNetConfig) -> Layer | None:
+    """Bicubic enlargement: of each colour a cell of factor x factor values, from 5 x 5 around its place."""
+    if config.base == "none":
+        return None
+    cell = bicubic_kernel(config.factor)
+    weight = np.zeros((3, len(cell), 3, 5, 5), np.float32)
+    for colour in range(3):
+        weight[colour, :, colour] = cell
+    return Layer("base", weight.reshape(-1, 3, 5, 5), None, "repeat", (2, 2), shuffle=config.factor)
+
+
+def _upsampling(
+    name: str, kind: str, weight: Array, bias: Array | None, norm: tuple[Array, Array] | None
+) -> Layer:
+    """A stride-½ convolution.
+
+    Uncropped, it gives ``2 H + kernel - 2`` positions. Extended by 1 at each border, the middle 2H of
+    2H + 6 are wanted of the 4x4 kinds; unextended, the paper's 3x3 has one position too many, the first.
+    """
+    if kind == "paper":
+        return Layer(name, weight, bias, "zero", (0, 0), 2, True, (1, 0), norm, relu=True)
+    kernel = _tied(weight) if kind == "tied" else weight
+    return Layer(name, kernel, bias, "repeat", (1, 1), 2, True, (3, 3), norm, relu=True)
+
+
+def _tied(weight: Array) -> Array:
+    """`fast_nst.models.transform_net.tied_kernel`, which explains it, for arrays."""
+    add = np.array([[0, 0, 1], [0, 1, 1], [1, 1, 0], [1, 0, 0]], np.float64)
+    kernel = np.einsum("au,ocuv,bv->coab", add, weight.astype(np.float64), add)
+    return np.ascontiguousarray(kernel, np.float32)
+
+
+def _split(border: Border, weight: Array, bias: Array | None) -> Iterator[Layer]:
+    """A k x k convolution to few channels, as k x 1 to k times as many and a 1 x k that adds them up."""
+    outputs, inputs, height, width = weight.shape
+    columns = weight.transpose(0, 3, 1, 2).reshape(outputs * width, inputs, height, 1)
+    yield Layer("conv4_columns", np.ascontiguousarray(columns), None, border, (height // 2, 0))
+    place = np.zeros((outputs, outputs, width, 1, width), np.float32)
+    for o in range(outputs):
+        place[o, o, :, 0] = np.eye(width)
+    yield Layer("conv4_rows", place.reshape(outputs, -1, 1, width), bias, border, (0, width // 2))
+
+
+def _normed(
+    tensors: Mapping[str, NDArray[np.generic]], conv: str, norm: str, *, fractional: bool = False
+) -> tuple[Array, Array | None, tuple[Array, Array] | None]:
+    """Weight, bias and instance norm of a convolution, a batch norm multiplied in; perhaps it has no norm."""
+    weight = _weight(tensors, conv)
+    if f"{norm}.weight" not in tensors:
+        return weight, _bias(tensors, conv), None
+    scale, shift = (_array(tensors, f"{norm}.{part}") for part in ("weight", "bias"))
+    if f"{norm}.running_var" not in tensors:
+        return weight, None, (scale, shift)
+    mean, var = (_wide(tensors[f"{norm}.running_{part}"]) for part in ("mean", "var"))
+    factor = scale.astype(np.float64) / np.sqrt(var + EPSILON)
+    before = _bias(tensors, conv)
+    bias = shift + ((0.0 if before is None else before) - mean) * factor
+    shape = (1, -1, 1, 1) if fractional else (-1, 1, 1, 1)
+    return (weight * factor.reshape(shape)).astype(np.float32), bias.astype(np.float32), None
+
+
+def _weight(tensors: Mapping[str, NDArray[np.generic]], stem: str) -> Array:
+    """Of a convolution that stands alone or behind its padding."""
+    return _array(tensors, f"{stem}.weight" if f"{stem}.weight" in tensors else f"{stem}.conv.weight")
+
+
+def _bias(tensors: Mapping[str, NDArray[np.generic]], stem: str) -> Array | None:
+    name = f"{stem}.bias" if f"{stem}.weight" in tensors else f"{stem}.conv.bias"
+    return _array(tensors, name) if name in tensors else None
+
+
+def _array(tensors: Mapping[str, NDArray[np.generic]], name: str) -> Array:
+    return np.ascontiguousarray(tensors[name], np.float32)
+
+
+def _wide(array: NDArray[np.generic]) -> NDArray[np.float64]:
+    return np.asarray(array, np.float64)

@@ -1,0 +1,61 @@
+"""What painting takes in memory, and how a picture is cut into strips that take less. Torch is not needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fast_nst.config import NetworkConfig
+from fast_nst.errors import InputError
+from fast_nst.serialization import show_bytes
+
+__all__ = ["StripPlan", "plan_strips", "whole_bytes"]
+
+BYTES = 4  # of a value
+# What walking in strips holds besides its maps, as `benchmarks/peak.py` measures it: in rows of strips and of
+# what is held above them, and what the convolutions' library and the allocator add to strips of any size. A
+# network without instance norms is walked in a single pass, with a strip at every layer.
+STRIP = {"instance": 14.0, "batch": 26.0}
+FIXED = 60_000_000
+# Strips of this many pixels are the quickest: smaller ones are many, larger ones leave the caches.
+STRIP_PIXELS = 1 << 16
+LEAST_ROWS = 8  # so that the rows above them, held for the kernels, are not most of the work
+
+
+@dataclass(frozen=True)
+class StripPlan:
+    """How a picture is streamed within a limit."""
+
+    rows: int
+    """of a strip"""
+    maps: int | None
+    """bytes of maps that may stay in memory; None: all"""
+
+
+def whole_bytes(config: NetworkConfig, height: int, width: int, maps: float) -> int:
+    """About what painting a picture in one piece takes, besides the picture and the result.
+
+    Args:
+        maps: of the engine, see `Backend`.
+    """
+    return int(height * width * BYTES * (maps * config.widths[0] + 6))
+
+
+def plan_strips(config: NetworkConfig, height: int, width: int, memory: int | None) -> StripPlan:
+    """The strips and the maps that fit into `memory` bytes, the picture and the result not counted.
+
+    Raises:
+        InputError: not even the smallest strips do.
+    """
+    rows = max(LEAST_ROWS, STRIP_PIXELS // width)
+    if memory is None:
+        return StripPlan(rows, None)
+    a_row = STRIP[config.norm] * BYTES * width * max(config.widths[0], config.widths[1] / 2)
+    reach = 8  # rows that the last convolution holds besides those of its strip
+    rows = min(rows, int((memory - FIXED) / a_row) - reach)
+    if rows < 1:
+        needed = show_bytes(FIXED + (reach + 1) * a_row - memory)
+        raise InputError(
+            f"{width} x {height} pixels do not fit into the memory allowed: the smallest strips need "
+            f"{needed} more; give more --memory or a smaller --size"
+        )
+    return StripPlan(rows, max(0, int(memory - FIXED - (rows + reach) * a_row)))

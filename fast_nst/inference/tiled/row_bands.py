@@ -1,0 +1,57 @@
+"""A picture's levels painted in strips: `streaming` with the pixel boundary on both sides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fast_nst.errors import InputError
+from fast_nst.inference.engine.folded_net import FoldedNet
+from fast_nst.inference.tiled.feature_store import Spill
+from fast_nst.inference.tiled.memory_budget import StripPlan
+from fast_nst.inference.tiled.streaming import stream
+from fast_nst.io.images import from_uint8, to_uint8
+
+__all__ = ["paint_in_strips"]
+
+
+def paint_in_strips(
+    network: FoldedNet,
+    rgb: NDArray[np.uint8],
+    planned: StripPlan,
+    *,
+    progress: Callable[[float], None] = lambda share: None,
+    spare: dict[int, list[Tensor]] | None = None,
+) -> NDArray[np.uint8]:
+    """Paint ``(H, W, 3)`` RGB levels a strip at a time: the same shape, clipped and rounded.
+
+    Args:
+        progress: told the share that is done, from 0 to 1.
+        spare: see `Spill`.
+
+    Raises:
+        InputError: the arithmetic overflowed, as fp16 can; or there is no room on the disk.
+    """
+    if network.device.type != "cpu":
+        torch.get_device_module(network.device).empty_cache()
+    painted = np.empty_like(rgb)
+    top = 0
+    with Spill(planned.maps, spare) as spill:
+        for strip in stream(
+            network,
+            lambda first, last: from_uint8(rgb[first:last]),
+            (rgb.shape[0], rgb.shape[1]),
+            rows=planned.rows,
+            spill=spill,
+            progress=progress,
+        ):
+            if strip.isnan().any():
+                raise InputError("the result is not a number in 16 bits; give --precision fp32")
+            levels = to_uint8(strip[0])
+            painted[top : top + len(levels)] = levels
+            top += len(levels)
+    return painted

@@ -1,0 +1,77 @@
+"""An animated GIF or WebP as a film."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from fractions import Fraction
+
+from fast_nst.inference.video.stream import Chunk, Frame, Heading
+from fast_nst.io.animations import read_animation
+from fast_nst.io.images import MAX_PIXELS, ImageReadError, Picture, resized
+
+__all__ = ["AnimatedFile"]
+
+_MS = Fraction(1, 1000)
+
+
+class AnimatedFile:
+    """A `Film` from `start` seconds, for `duration` seconds (0: to the end).
+
+    Raises:
+        ImageReadError: it cannot be read.
+    """
+
+    def __init__(
+        self, path: str, *, start: float = 0.0, duration: float = 0.0, max_pixels: int = MAX_PIXELS
+    ) -> None:
+        self.path, self.words = path, list[str]()
+        about, self._frames = read_animation(path, max_pixels=max_pixels)
+        self._start, self._size = round(start / _MS), (about.width, about.height)
+        self._end = self._start + round(duration / _MS) if duration else None
+        self._first = next(self._part(), None)
+        if self._first is None:
+            raise ImageReadError(path, f"there is no frame after --start {start:g} seconds")
+        self.heading = Heading(
+            about.width,
+            about.height,
+            time_base=_MS,
+            rate=Fraction(1000, max(1, self._first.duration)),
+            frames=0 if start or duration else about.frames,
+            alpha=about.alpha,
+            loops=about.loops,
+        )
+
+    def resize(self, width: int, height: int) -> None:
+        """Give frames of this size from now on; to be called before the first."""
+        self._size = (width, height)
+        self.heading = dataclasses.replace(self.heading, width=width, height=height)
+
+    def chunks(self, frames: int) -> Iterator[Chunk]:
+        """The film in order, up to so many frames at a time."""
+        assert self._first is not None
+        chunk = Chunk([self._resized(self._first)])
+        try:
+            for frame in self._part():
+                if len(chunk.frames) == frames:
+                    yield chunk
+                    chunk = Chunk()
+                chunk.frames.append(self._resized(frame))
+        except ImageReadError as error:
+            self.words.append(f"ends early ({error.reason}); what is there was done")
+        yield chunk
+
+    def close(self) -> None:
+        """Let go of the file."""
+        self._frames.close()
+
+    def _part(self) -> Iterator[Frame]:
+        for frame in self._frames:
+            if self._end is not None and frame.time >= self._end:
+                return
+            if frame.time >= self._start:
+                yield Frame(frame.picture, frame.time - self._start, frame.duration)
+
+    def _resized(self, frame: Frame) -> Frame:
+        picture: Picture = resized(frame.picture, *self._size)
+        return dataclasses.replace(frame, picture=picture)

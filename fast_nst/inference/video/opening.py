@@ -1,0 +1,127 @@
+"""Opening films safely: only files of this machine, only formats that hold their own data, nothing too large.
+
+A file is opened by us and handed over as a stream of bytes: a playlist could point at any file of this
+machine or its network. Whatever a file holds, the result is a stream to decode or one `FilmReadError`.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from typing import Any, BinaryIO
+
+import av
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from fast_nst.errors import first_line
+from fast_nst.io.reading import FileFault, check_size
+
+__all__ = [
+    "FAULTS",
+    "FilmReadError",
+    "best_video",
+    "make_decoder",
+    "open_container",
+    "open_file",
+    "read_fault",
+    "refuse_hdr",
+]
+
+# Demuxers that read one file and nothing else. Left out: hls, dash, concat, imf and image2, which open what
+# the file names, and lavfi, which runs a program of filters.
+_FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpegts,mpeg,mpegvideo,asf,flv,live_flv,ogg,mxf,nut,ivf,rm,dv,m4v,"
+    "h264,hevc,obu,gxf,swf,apng"
+)
+_PLAYLISTS = (b"#extm3u", b"ffconcat", b"<?xml", b"<mpd", b"[playlist]", b"<smil", b"<asx")
+_HDR = {16: "PQ", 18: "HLG"}  # transfer functions of ITU-T H.273
+# What PyAV lets through besides its own errors on damaged files.
+FAULTS = (av.FFmpegError, OSError, ValueError, IndexError, MemoryError, EOFError, OverflowError)
+
+
+class FilmReadError(FileFault):
+    """A film that cannot be read: the only error of reading one, whatever the file holds."""
+
+
+def open_file(path: str) -> BinaryIO:
+    """A regular file, for reading."""
+    try:
+        mode = os.stat(path).st_mode  # before opening: a named pipe would wait for a writer, perhaps for ever
+        if stat.S_ISDIR(mode):
+            raise FilmReadError(path, "is a folder, not a film")
+        if not stat.S_ISREG(mode):
+            raise FilmReadError(path, "is a pipe, a socket or a device, not a file")
+        return open(path, "rb")
+    except (OSError, ValueError) as error:
+        if isinstance(error, FileFault):
+            raise
+        why = (
+            "no such file"
+            if isinstance(error, FileNotFoundError)
+            else f"cannot be read ({first_line(error)})"
+        )
+        raise FilmReadError(path, why) from error
+
+
+def open_container(path: str, file: BinaryIO) -> InputContainer:
+    """What holds the streams, if it is of a kind that holds them itself."""
+    head = file.read(4096)
+    file.seek(0)
+    start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
+    if not head:
+        raise FilmReadError(path, "the file is empty")
+    if start.startswith(_PLAYLISTS):
+        raise FilmReadError(path, "is a playlist, which names other files; give the film itself")
+    if head.isascii() and b"\0" not in head:
+        raise FilmReadError(path, "not a film: the file holds text")
+    # No nested file may be opened by any protocol, whatever the demuxers make of the contents.
+    limits = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
+    return av.open(file, "r", options=limits, metadata_errors="replace", buffer_size=1 << 18)
+
+
+def best_video(path: str, container: InputContainer, max_pixels: int) -> VideoStream:
+    """The film among the streams: not a cover picture, the default one, the largest."""
+    streams = container.streams
+    found = [s for s in streams.video if not s.disposition & s.disposition.attached_pic]
+    if not found:
+        others = sorted({stream.type for stream in streams})
+        rest = f", only {' and '.join(others)}" if others else ""
+        raise FilmReadError(path, f"holds no moving pictures{rest}")
+    video = max(found, key=lambda s: (s.disposition & s.disposition.default, s.width * s.height))
+    if not video.width or not video.height:
+        raise FilmReadError(path, "the size of its frames cannot be found; it is damaged")
+    check_size(path, (video.width, video.height), max_pixels)
+    refuse_hdr(path, video.color_trc)
+    return video
+
+
+def make_decoder(video: VideoStream, max_pixels: int) -> Any:
+    """The decoder of a stream, also of its transparency."""
+    limits = {"max_pixels": str(max_pixels)}  # the header may lie: each frame has its own size
+    tags = {name.lower(): value for name, value in video.metadata.items()}
+    with_alpha = {"vp8": "libvpx", "vp9": "libvpx-vp9"}.get(video.codec_context.name)
+    if with_alpha and tags.get("alpha_mode") == "1":  # FFmpeg's own decoders leave the transparency out
+        decoder: Any = av.CodecContext.create(with_alpha, "r")
+        decoder.options = limits
+        return decoder
+    video.codec_context.options = limits
+    video.thread_type = "AUTO"
+    return video.codec_context
+
+
+def refuse_hdr(path: str, transfer: int) -> None:
+    """Refuse the transfer functions of HDR: read as if they were those of SDR, they give grey mud."""
+    if transfer in _HDR:
+        raise FilmReadError(
+            path,
+            f"is HDR ({_HDR[transfer]}), whose colours a style was never trained on; "
+            "convert it to SDR (BT.709) first",
+        )
+
+
+def read_fault(error: BaseException) -> str:
+    """What a person can act on, from whatever PyAV raised."""
+    if isinstance(error, MemoryError):
+        return "not enough memory to read it"
+    return f"not a film, or one that is damaged or cut off ({first_line(error)})"

@@ -1,0 +1,96 @@
+"""What a film is to the rest of the package: a heading, and its frames and sound in the order of the file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any, Protocol
+
+from fast_nst.io.images import Picture
+
+if TYPE_CHECKING:
+    from av.packet import Packet
+    from av.stream import Stream
+
+__all__ = ["SWSCALE", "Chunk", "Colour", "Film", "Frame", "Heading"]
+
+
+# FFmpeg's scaler has numbers of its own for the matrices of H.273; the others it does not know.
+SWSCALE = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
+
+
+@dataclass(frozen=True)
+class Colour:
+    """How RGB became what the file holds, by the numbers of ITU-T H.273, which every format uses."""
+
+    matrix: int = 1
+    primaries: int = 1
+    transfer: int = 1
+
+    @property
+    def swscale(self) -> int:
+        """The matrix as FFmpeg's scaler numbers it."""
+        return SWSCALE[self.matrix]
+
+
+@dataclass(frozen=True)
+class Heading:
+    """What must be known of a film before its result can be begun."""
+
+    width: int
+    """of a frame as it is shown, upright, pixels"""
+    height: int
+    time_base: Fraction
+    """the unit of `Frame.time`, seconds"""
+    rate: Fraction
+    """frames a second on average; times are exact and do not come from it"""
+    frames: int = 0
+    """how many there will be, as far as the file says; 0 if it does not"""
+    alpha: bool = False
+    aspect: Fraction | None = None
+    """of a pixel, width over height, where they are not square"""
+    colour: Colour = field(default_factory=Colour)
+    loops: int = 0
+    """how often an animation is played, 0 is for ever"""
+    chapters: Sequence[Any] = ()
+    """as PyAV gives them, counted from the beginning of the result"""
+    companions: Sequence[Stream] = ()
+    """sound and subtitles, to be copied as they are"""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture of a film."""
+
+    picture: Picture
+    time: int
+    """when it is shown, in units of the heading's `time_base`, from the beginning of the result"""
+    duration: int
+    """for how long; 0 if nobody knows"""
+
+
+@dataclass
+class Chunk:
+    """A piece of a film: frames of equal size, and the packets of its companions that lie among them."""
+
+    frames: list[Frame] = field(default_factory=list)
+    packets: list[Packet[Any]] = field(default_factory=list)
+
+
+class Film(Protocol):
+    """A film open for reading."""
+
+    path: str
+    heading: Heading
+    words: list[str]
+    """what a person should know of it; complete when the last chunk has been read"""
+
+    def resize(self, width: int, height: int) -> None:
+        """Give frames of this size from now on; to be called before the first."""
+
+    def chunks(self, frames: int) -> Iterator[Chunk]:
+        """The film in order, up to so many frames at a time."""
+
+    def close(self) -> None:
+        """Let go of the file."""

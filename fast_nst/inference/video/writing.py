@@ -1,0 +1,232 @@
+"""Films, written with PyAV: every frame at its time, sound and subtitles as they were, whole or not at all.
+
+The file has a hidden name until it is finished (see `fast_nst.io.files`). A writer belongs to one thread.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+from av.container import OutputContainer
+from av.packet import Packet
+from av.stream import Stream
+from av.video.frame import VideoFrame
+from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
+from av.video.stream import VideoStream
+
+from fast_nst.errors import first_line
+from fast_nst.inference.video.codecs import Codec, Container
+from fast_nst.inference.video.palette import Palette
+from fast_nst.inference.video.stream import Frame, Heading
+from fast_nst.io.files import WholeFile, refusal, write_reason
+from fast_nst.io.images import MAX_LEVEL, Picture, over_white
+from fast_nst.io.reading import FileFault
+
+__all__ = ["FilmWriteError", "FilmWriter"]
+
+_FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: the last frame lasts as long as it did
+_FAULTS = (av.FFmpegError, OSError, ValueError, MemoryError, OverflowError)
+
+
+class FilmWriteError(FileFault):
+    """A film that cannot be written; nothing was changed on the disk."""
+
+
+class FilmWriter:
+    """A film being written: frames and packets in, one file out.
+
+    Args:
+        path: the file. It is there when `finish` returns, and not before.
+        heading: of the film, as it is to be.
+        quality: 1 to 100.
+
+    Raises:
+        FilmWriteError: by every method; then nothing is left but to `abandon`.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        heading: Heading,
+        container: Container,
+        codec: Codec,
+        *,
+        quality: int = 95,
+        overwrite: bool = False,
+    ) -> None:
+        self.path, self.heading, self.codec = Path(path), heading, codec
+        self.words: list[str] = []
+        self.frames = self.left_out = 0
+        self._format, self._layout, self._last = container, codec.layout(heading), -container.least
+        self._base = heading.time_base if container.ticks is None else Fraction(1, container.ticks)
+        self._reformatter, self._palette = VideoReformatter(), Palette() if codec.encoder == "gif" else None
+        self._companions: dict[int, Stream] = {}
+        self._held: VideoFrame | None = None
+        if why := refusal(self.path, overwrite=overwrite):
+            raise FilmWriteError(path, why)
+        try:
+            self._whole = WholeFile(self.path)
+        except (OSError, ValueError) as error:
+            raise FilmWriteError(path, write_reason(error, self.path)) from error
+        try:
+            self._container = self._open()
+            self._video = self._add_video(quality)
+            self._add_companions()
+            self._container.start_encoding()
+        except _FAULTS as error:
+            self._whole.drop()
+            raise self._fault(error) from error
+
+    @property
+    def keeps_alpha(self) -> bool:
+        """Whether transparency is written; else the frames are laid on white."""
+        return self._layout == self.codec.alpha
+
+    def write(self, frame: Frame) -> None:
+        """Add a frame. One that comes too soon after the last for the format to show is left out."""
+        time = round(frame.time * self.heading.time_base / self._base)
+        if time < self._last + self._format.least:
+            self.left_out += 1
+            return
+        step, self._last = time - self._last, time
+        try:
+            raw = self._convert(frame.picture)
+            raw.pts, raw.time_base = time, self._base
+            # Of the last frame; the others last until the next. One that says nothing lasts as long as the
+            # one before it did.
+            said = round(frame.duration * self.heading.time_base / self._base)
+            raw.duration = said or (step if self.frames else round(1 / (self.heading.rate * self._base)))
+            self._encode_held(time)
+        except _FAULTS as error:
+            raise self._fault(error) from error
+        self._held = raw
+        self.frames += 1
+
+    def _encode_held(self, until: int) -> None:
+        """The frame before, which lasts until now: players and editors take its duration from its packet."""
+        if self._held is not None:
+            self._held.duration = until - self._held.pts  # type: ignore[operator]
+            self._container.mux(self._video.encode(self._held))
+
+    def copy(self, packet: Packet[Any]) -> None:
+        """Add a packet of one of the heading's companions, unless there was no place for it."""
+        stream = self._companions.get(packet.stream.index)
+        if stream is None:
+            return
+        packet.stream = stream
+        try:
+            self._container.mux(packet)
+        except _FAULTS as error:
+            raise self._fault(error) from error
+
+    def finish(self) -> None:
+        """Write what is still on its way and give the file its name; without a frame there is no file."""
+        if not self.frames:
+            self.abandon()
+            return
+        try:
+            self._container.mux(self._video.encode(self._held))
+            self._container.mux(self._video.encode(None))
+            self._container.close()
+            self._whole.keep()
+        except _FAULTS as error:
+            raise self._fault(error) from error
+
+    def abandon(self) -> None:
+        """Take away what was written."""
+        with suppress(*_FAULTS):
+            self._container.close()
+        self._whole.drop()
+
+    def _open(self) -> OutputContainer:
+        options = {"loop": str(self.heading.loops)} if not self._format.companions else {}
+        container = av.open(self._whole.file, "w", self._format.format, options=options, buffer_size=1 << 18)
+        if self._format.companions and self.heading.chapters:
+            container.set_chapters(list(self.heading.chapters))
+        return container
+
+    def _add_video(self, quality: int) -> VideoStream:
+        heading, codec = self.heading, self.codec
+        options = {**codec.options, **codec.rate_options(quality)}
+        if self.keeps_alpha:
+            options |= codec.alpha_options
+        if codec.encoder == "libwebp_anim":
+            options |= {"quality": str(quality), "lossless": str(int(quality == 100))}
+        rate = heading.rate.limit_denominator(1 << 30)
+        video: VideoStream = self._container.add_stream(codec.encoder, rate=rate, options=options)  # type: ignore[assignment]
+        video.width, video.height, video.pix_fmt = heading.width, heading.height, self._layout
+        context = video.codec_context
+        video.time_base = context.time_base = self._base
+        context.flags |= _FRAME_DURATION
+        if heading.aspect:
+            context.sample_aspect_ratio = heading.aspect
+        if not self._layout.startswith(("bgr", "pal")):
+            colour = heading.colour
+            context.colorspace, context.color_range = colour.matrix, int(ColorRange.MPEG)
+            context.color_primaries, context.color_trc = colour.primaries, colour.transfer
+        if self.keeps_alpha and codec.encoder == "libvpx-vp9":
+            video.metadata["alpha_mode"] = "1"
+        return video
+
+    def _add_companions(self) -> None:
+        """A stream for each of the film's companions that this container can hold."""
+        lost = []
+        for source in self.heading.companions:
+            try:
+                if not self._format.companions:
+                    raise ValueError
+                stream = self._container.add_stream_from_template(source, opaque=True)
+            except ValueError:
+                kind = "sound" if source.type == "audio" else "subtitles"
+                lost.append(f"{kind} ({source.codec_context.codec.canonical_name})")
+                continue
+            stream.disposition = source.disposition
+            for key in ("language", "title"):
+                if key in source.metadata:
+                    stream.metadata[key] = source.metadata[key]
+            self._companions[source.index] = stream
+        if lost:
+            self.words.append(
+                f"no place for {', '.join(lost)} in {self._format.format}; --format mkv takes all"
+            )
+
+    def _convert(self, picture: Picture) -> VideoFrame:
+        """RGB as the encoder wants it."""
+        if self._palette is not None:
+            return self._palette.reduce(_with_alpha(picture))
+        if self.keeps_alpha:
+            raw = VideoFrame.from_ndarray(_with_alpha(picture), format="rgba")
+        else:
+            raw = VideoFrame.from_ndarray(over_white(picture), format="rgb24")
+        if self._layout.startswith("bgr"):
+            return self._reformatter.reformat(raw, format=self._layout)
+        return self._reformatter.reformat(
+            raw,
+            format=self._layout,
+            dst_colorspace=self.heading.colour.swscale,
+            src_color_range=ColorRange.JPEG,
+            dst_color_range=ColorRange.MPEG,
+            interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
+        )
+
+    def _fault(self, error: BaseException) -> FilmWriteError:
+        size = f"{self.heading.width} x {self.heading.height}"
+        if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):
+            why = write_reason(error, self.path)
+        elif not self.frames and isinstance(error, av.FFmpegError):
+            why = f"{self.codec.encoder} cannot write {size} pixels; give another --codec or --size"
+        else:
+            why = f"cannot be written ({first_line(error)})"
+        return FilmWriteError(self.path, why)
+
+
+def _with_alpha(picture: Picture) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    alpha = picture.alpha
+    if alpha is None:
+        alpha = np.full(picture.rgb.shape[:2], MAX_LEVEL, np.uint8)
+    return np.dstack([picture.rgb, alpha])

@@ -1,0 +1,191 @@
+"""One safetensors file holds the weights and the config they need; it is whole or absent and runs no code.
+
+The metadata has exactly one key, sorted JSON: several keys would be written in a random order, and the same
+training would give different bytes. A SHA-256 of the tensor bytes is checked on load, for a flipped bit
+loads silently otherwise. What needs no torch of all this is in `style_files`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+from torch import Tensor
+
+from fast_nst.config import NetworkConfig, UpscaleNetConfig
+from fast_nst.errors import first_line
+from fast_nst.io.files import replace_file
+from fast_nst.models.model_files import (
+    FORMAT,
+    KEY,
+    STYLE,
+    UPSCALER,
+    CheckpointError,
+    bundled_styles,
+    find_style,
+    find_upscaler,
+    network_of,
+    read_about,
+    upscaler_of,
+)
+from fast_nst.models.transform_net import TransformNet
+from fast_nst.models.upscale_net import UpscaleNet
+from fast_nst.serialization import to_dict
+
+__all__ = [
+    "Checkpoint",
+    "CheckpointError",
+    "Network",
+    "UpscalerCheckpoint",
+    "bundled_styles",
+    "find_style",
+    "fresh_network",
+    "load_checkpoint",
+    "load_trained",
+    "load_upscaler",
+    "read_tensors",
+    "save_checkpoint",
+    "write_tensors",
+]
+
+Network = TransformNet | UpscaleNet
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A trained style: the network, ready for inference, and what its file says of it."""
+
+    network: TransformNet
+    about: dict[str, Any]
+
+    @property
+    def style(self) -> str:
+        return str(self.about.get("style", "unnamed"))
+
+
+@dataclass(frozen=True)
+class UpscalerCheckpoint:
+    """A trained network that enlarges pictures, ready for inference, and what its file says of it."""
+
+    network: UpscaleNet
+    about: dict[str, Any]
+
+
+def fresh_network(config: NetworkConfig | UpscaleNetConfig) -> Network:
+    """A fresh network of either kind."""
+    return UpscaleNet(config) if isinstance(config, UpscaleNetConfig) else TransformNet(config)
+
+
+def digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names, types, shapes and bytes."""
+    sha = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().cpu().contiguous()
+        sha.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} ".encode())
+        sha.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return sha.hexdigest()
+
+
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+    """Write everything or nothing: a killed run or a full disk leaves the previous file intact.
+
+    Raises:
+        OSError: the folder is missing or read-only, or the disk is full; nothing is left behind.
+    """
+    flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    header = {**about, "format": FORMAT, "sha256": digest(flat)}
+    data = save(flat, metadata={KEY: json.dumps(header, sort_keys=True)})
+    replace_file(path, data, durable=True)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors and the metadata of a file of ours, verified.
+
+    Raises:
+        CheckpointError: not there, not ours, of a later format, or damaged.
+    """
+    about = read_about(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise CheckpointError(f"{path} cannot be read as safetensors: {first_line(error)}") from None
+    if about.get("sha256") != digest(tensors):
+        raise CheckpointError(f"{path} is damaged: its contents do not match its checksum; get it again")
+    return tensors, about
+
+
+def save_checkpoint(path: Path, network: Network, about: Mapping[str, Any], *, half: bool = True) -> None:
+    """Write what inference needs: the weights, in fp16 when ``half``, and the config that rebuilds them.
+
+    Raises:
+        OSError: as `write_tensors`.
+        CheckpointError: a weight is not finite; nothing is written.
+    """
+    tensors = dict(network.state_dict())
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(f"the weights at {name} are not finite; {path} is not written")
+        # What fp16 cannot hold, above 65504, stays as it is; the loader takes either.
+        if half and tensor.is_floating_point() and torch.isfinite(halved := tensor.half()).all():
+            tensors[name] = halved
+    versions = {"torch": torch.__version__, "python": platform.python_version()}
+    kind = UPSCALER if isinstance(network, UpscaleNet) else STYLE
+    write_tensors(path, tensors, {**about, kind: to_dict(network.config), "versions": versions})
+
+
+def load_checkpoint(path: str | Path) -> Checkpoint:
+    """A trained style from its file, in fp32 on the CPU, in evaluation mode.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, not ours, no style, or its tensors do not fit its own
+            config.
+    """
+    tensors, about = read_tensors(Path(path))
+    config = network_of(Path(path), about)
+    with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
+        network = TransformNet(config)
+    _fill(network, tensors, path)
+    return Checkpoint(network, about)
+
+
+def load_upscaler(path: str | Path) -> UpscalerCheckpoint:
+    """A trained network that enlarges pictures, from its file; as `load_checkpoint`."""
+    tensors, about = read_tensors(Path(path))
+    network = UpscaleNet(upscaler_of(Path(path), about))
+    _fill(network, tensors, path)
+    return UpscalerCheckpoint(network, about)
+
+
+def load_trained(name: str | Path, config: NetworkConfig | UpscaleNetConfig) -> Network:
+    """A trained network of the kind that a config is of, by its bundled name or its file.
+
+    Raises:
+        CheckpointError: as `load_checkpoint`.
+    """
+    if isinstance(config, UpscaleNetConfig):
+        return load_upscaler(find_upscaler(name)).network
+    return load_checkpoint(find_style(name)).network
+
+
+def _fill(network: Network, tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Put the weights in their places, and the network in evaluation mode."""
+    wanted = network.state_dict()
+    for name in sorted({*wanted, *tensors}):
+        if name not in tensors or name not in wanted:
+            raise CheckpointError(f"{path} {'lacks' if name in wanted else 'has an unknown'} tensor {name}")
+        if tensors[name].shape != wanted[name].shape:
+            shapes = f"{tuple(tensors[name].shape)}, its network needs {tuple(wanted[name].shape)}"
+            raise CheckpointError(f"{path}: {name} has shape {shapes}")
+        if not torch.isfinite(tensors[name]).all():
+            raise CheckpointError(f"{path}: {name} is not finite; the training that wrote it went wrong")
+    network.load_state_dict({name: t.to(wanted[name].dtype) for name, t in tensors.items()}, assign=True)
+    network.eval().requires_grad_(False)

@@ -1,0 +1,89 @@
+"""Which device, which arithmetic, and whether compiling pays: decided once, in one place."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from contextlib import AbstractContextManager, nullcontext
+
+import torch
+
+from fast_nst.errors import InputError
+from fast_nst.system.cpu import cpu_has_matrix_units
+
+__all__ = [
+    "autocast",
+    "choose_device",
+    "choose_precision",
+    "cpu_has_bf16",
+    "deal_device",
+    "has_compiler",
+]
+
+
+def choose_device(name: str = "auto") -> torch.device:
+    """The named device, or for ``auto`` the accelerator torch sees (cuda, mps, xpu), else the CPU.
+
+    Raises:
+        InputError: a device this machine lacks, or a word that names none.
+    """
+    # check_available: a build for CUDA names cuda on every machine, also on one without a GPU.
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if name == "auto":
+        return found or torch.device("cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        raise InputError(
+            f"unknown device {name!r}; allowed are auto, cpu, cuda, mps, xpu, or cuda:1 …"
+        ) from None
+    if device.type != "cpu" and (found is None or found.type != device.type):
+        have = f"cpu and {found.type}" if found is not None else "only cpu"
+        raise InputError(f"no {device.type} device here; this machine has {have}: give --device cpu or auto")
+    if device.type != "cpu" and (device.index or 0) >= (count := torch.accelerator.device_count()):
+        raise InputError(f"no device {name!r} here; this machine has {count} of them, counted from 0")
+    return device
+
+
+def deal_device(local_rank: int) -> str:
+    """What ``auto`` means for one of several processes of this machine: its devices are dealt out in turn."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    if found is None or (count := torch.accelerator.device_count()) < 2:
+        return "auto"
+    return f"{found.type}:{local_rank % count}"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this processor multiplies bf16 in hardware (AVX-512 BF16 or AMX)."""
+    probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
+    return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def choose_precision(name: str, device: torch.device, *, training: bool = True) -> str:
+    """``fp32``, ``bf16`` or ``fp16`` for the convolutions.
+
+    Args:
+        training: whether they are those of a training run, which takes bf16 on any processor that
+            multiplies it. Inference takes it only where matrix units make up for its error.
+    """
+    if name != "auto":
+        return name
+    if device.type == "cpu":
+        return "bf16" if (cpu_has_bf16() if training else cpu_has_matrix_units()) else "fp32"
+    if device.type == "cuda":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "fp32"
+
+
+def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:
+    """A context in which convolutions run in that precision."""
+    if precision == "fp32":
+        return nullcontext()
+    return torch.autocast(device.type, torch.bfloat16 if precision == "bf16" else torch.float16)
+
+
+def has_compiler(device: torch.device) -> bool:
+    """Whether torch.compile can build code for the device: a C++ compiler, or Triton on a GPU."""
+    if device.type == "cpu":
+        return any(shutil.which(name) for name in (os.environ.get("CXX") or "g++", "g++", "clang++"))
+    return device.type == "cuda" and torch.utils._triton.has_triton()

@@ -1,0 +1,262 @@
+"""Batches of random crops, prepared ahead by threads, the same ones every time.
+
+Crops are ``(B, 3, S, S)`` uint8, RGB; the trainer scales them on its device, a quarter of the bytes to send.
+A photograph that cannot be read is replaced by the next one that can, and listed.
+"""
+
+from __future__ import annotations
+
+import functools
+import logging
+import math
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fast_nst.errors import InputError
+from fast_nst.io.images import MAX_LEVEL, ImageReadError
+from fast_nst.system.memory import free_memory
+from fast_nst.training.data.photos import DatasetError, PhotoSource, cut, load_photo
+from fast_nst.training.data.sampling import Sample, batch_indices, crop_of
+from fast_nst.training.data.worker_pool import THREAD_NAME, Crew, Task
+
+__all__ = ["THREAD_NAME", "Batch", "PhotoBatches", "as_images"]
+
+_log = logging.getLogger("fast_nst")
+
+Array = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """What one step trains on.
+
+    Attributes:
+        step: counted from 0, over the whole run.
+        images: ``(B, 3, S, S)`` uint8, contiguous: this rank's share of the global batch.
+        indices, names: the photographs they were cut from, after replacement of bad ones.
+        given: what the network gets, where that is not the images themselves.
+    """
+
+    step: int
+    images: Tensor
+    indices: list[int]
+    names: list[str]
+    given: Tensor | None = None
+
+
+def as_images(crops: Tensor, device: torch.device) -> Tensor:
+    """``(B, 3, S, S)`` uint8 as floats in [0, 1], channels last, on the device."""
+    # To the device first: a quarter of the bytes.
+    return (crops.to(device).float() / MAX_LEVEL).contiguous(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True, eq=False)
+class _Shot:
+    """A crop, its photograph, and what was found unreadable on the way to it. No crop: all was."""
+
+    crop: Array | None
+    index: int
+    skipped: Mapping[int, str]
+    given: Array | None = None
+
+
+@dataclass
+class _Reader:
+    """Cuts samples out of photographs; used by all threads at once."""
+
+    source: PhotoSource
+    image_size: int
+    photo_size: int | None
+    seed: int
+    max_skips: int  # more in a row than the run may have in all: no use in looking further
+    cache_bytes: int
+    given: Callable[[Array], Array] | None
+    bad: dict[int, str] = field(default_factory=dict)  # so that a bad file is read once, not once an epoch
+    cache: dict[int, Array] = field(default_factory=dict)
+    held: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def shoot(self, sample: Sample) -> _Shot:
+        count = len(self.source.names)
+        skipped: dict[int, str] = {}
+        for index in ((sample.index + n) % count for n in range(count)):
+            if index not in self.bad:
+                try:
+                    photo = self.photo(index)
+                    height, width = photo.shape[:2]
+                    place = crop_of(self.seed, sample.epoch, index, height, width, self.image_size)
+                    crop = cut(photo, place, self.image_size)
+                    return _Shot(crop, index, skipped, self.given(crop) if self.given else None)
+                except ImageReadError as error:
+                    self.bad[index] = error.reason
+            skipped[index] = self.bad[index]
+            if len(skipped) > self.max_skips:
+                break
+        return _Shot(None, sample.index, skipped)
+
+    def photo(self, index: int) -> Array:
+        photo = self.cache.get(index)
+        if photo is None:
+            photo = load_photo(self.source, index, self.image_size, self.photo_size)
+            if self.cache_bytes:
+                self._keep(index, photo)
+        return photo
+
+    def _keep(self, index: int, photo: Array) -> None:
+        """Cache it, unless the whole set will not fit: a part would only take memory from the disk cache."""
+        with self.lock:
+            if index in self.cache or not self.cache_bytes:
+                return
+            self.cache[index] = photo
+            self.held += photo.nbytes
+            # Judged by the mean of those seen, and not by the first few, one of which may be a panorama.
+            expected = self.held * len(self.source.names) / len(self.cache)
+            if self.held > self.cache_bytes or (len(self.cache) >= 16 and expected > self.cache_bytes):
+                self.cache_bytes = self.held = 0
+                self.cache.clear()
+
+
+class PhotoBatches(Iterator[Batch]):
+    """Batches without end, prepared ahead by threads.
+
+    Threads, since decoding releases the interpreter's lock: no shared memory, no fork, nothing to be killed.
+
+    Args:
+        batch_size: of all ranks together; each takes an equal, contiguous share.
+        image_size, photo_size: side of the crops, and short side of what they are cut from (`load_photo`).
+        start_step: the step the first batch belongs to; any step costs the same.
+        workers: threads. 0 reads where the batch is asked for, and then `timeout` has no effect.
+        cache_bytes: memory for reduced photographs, used if all fit; "auto" is a quarter of what is free.
+        max_bad: end with a `DatasetError` once more than this fraction of the files is bad.
+        bad: of an earlier part of the same run, so that its list goes on; photographs of the same data set
+            that are not in `source` count too.
+        timeout: seconds a photograph may take before it is tried in another thread, three times over.
+        ahead: batches prepared in advance.
+        given: makes what the network gets of a ``(3, S, S)`` crop, in the threads.
+
+    Attributes:
+        step: of the next batch.
+        bad: name and reason of every file skipped so far. It depends on the steps taken only, not on threads.
+    """
+
+    RETRIES = 3
+
+    def __init__(
+        self,
+        source: PhotoSource,
+        *,
+        batch_size: int,
+        image_size: int,
+        photo_size: int | None = None,
+        seed: int,
+        start_step: int = 0,
+        workers: int = 2,
+        cache_bytes: int | Literal["auto"] = "auto",
+        rank: int = 0,
+        world_size: int = 1,
+        max_bad: float = 0.01,
+        bad: Mapping[str, str] | None = None,
+        timeout: float = 120,
+        ahead: int = 4,
+        given: Callable[[Array], Array] | None = None,
+    ) -> None:
+        if batch_size % world_size:
+            near = max(1, round(batch_size / world_size)) * world_size
+            raise InputError(f"--batch-size {batch_size} cannot be split among {world_size}; take {near}")
+        if photo_size is not None and photo_size < image_size:
+            raise InputError(f"--photo-size {photo_size} is less than the crops' --image-size {image_size}")
+        count = len(source.names)
+        known = {i: bad[name] for i, name in enumerate(source.names) if name in bad} if bad else {}
+        self.source, self.step = source, start_step
+        self.bad = dict(bad or {})
+        self._batch_size, self._seed, self._timeout, self._ahead = batch_size, seed, timeout, ahead
+        self._share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
+        # Rounded up, so that one bad file in a small folder does not end the run; 0 tolerates none.
+        self._limit = math.ceil(round(max_bad * count, 6))
+        budget = free_memory() // 4 // world_size if cache_bytes == "auto" else cache_bytes
+        self._reader = _Reader(source, image_size, photo_size, seed, self._limit, budget, given, known)
+        self._pending: deque[list[Task[_Shot]]] = deque()
+        self._crew = Crew(workers) if workers else None
+        self._closer = weakref.finalize(self, self._crew.close) if self._crew else None
+        self._closed = False
+
+    def __next__(self) -> Batch:
+        if self._closed:
+            raise StopIteration
+        while len(self._pending) < (self._ahead if self._crew else 1):
+            self._pending.append(self._prepare(self.step + len(self._pending)))
+        tasks = self._pending[0]  # taken off at the end, so that Ctrl-C while waiting loses no step
+        crops, given, indices = [], [], []
+        for place in range(len(tasks)):
+            shot = self._result(tasks, place)
+            self._note(shot)
+            assert shot.crop is not None  # else there were too many bad ones
+            crops.append(shot.crop)
+            given += [] if shot.given is None else [shot.given]
+            indices.append(shot.index)
+        self._pending.popleft()
+        self.step += 1
+        names = [self.source.names[index] for index in indices]
+        inputs = torch.from_numpy(np.stack(given)) if given else None
+        return Batch(self.step - 1, torch.from_numpy(np.stack(crops)), indices, names, inputs)
+
+    def _samples(self, step: int) -> list[Sample]:
+        return batch_indices(self._seed, step, self._batch_size, len(self.source.names))[self._share]
+
+    def _prepare(self, step: int) -> list[Task[_Shot]]:
+        tasks = [Task(functools.partial(self._reader.shoot, sample)) for sample in self._samples(step)]
+        return [self._crew.submit(task) for task in tasks] if self._crew else tasks
+
+    def _result(self, tasks: list[Task[_Shot]], place: int) -> _Shot:
+        """Wait for one task. They start in this order, so the one waited for has started or soon will."""
+        if self._crew is None:
+            if not tasks[place].done.done():
+                tasks[place].run()
+            return tasks[place].done.result()
+        for attempt in range(self.RETRIES + 1):
+            try:
+                return tasks[place].done.result(self._timeout)
+            except TimeoutError:
+                if tasks[place].done.done():  # raised by the task itself, not by waiting for it
+                    raise
+                if attempt < self.RETRIES:
+                    tasks[place] = self._crew.retry(tasks[place])
+        name = self.source.names[self._samples(self.step)[place].index]
+        raise DatasetError(
+            f"{self.source.where}: {name} was not read within {self._timeout:g} s, "
+            f"{self.RETRIES + 1} times in a row; is the disk or the network there?"
+        )
+
+    def _note(self, shot: _Shot) -> None:
+        self.bad |= {self.source.names[index]: reason for index, reason in shot.skipped.items()}
+        if len(self.bad) > self._limit or shot.crop is None:
+            first = ", ".join(f"{name} ({reason})" for name, reason in list(self.bad.items())[:3])
+            more = ", …" if len(self.bad) > 3 else ""
+            raise DatasetError(
+                f"{len(self.bad)} of {len(self.source.names)} photographs in {self.source.where} "
+                f"cannot be read, allowed are {self._limit}: {first}{more}; "
+                "repair or remove them, or raise --max-bad"
+            )
+
+    def close(self) -> None:
+        """End the threads and free the cache; then the iteration ends."""
+        self._closed = True
+        if self._closer:
+            self._closer()
+        self._pending.clear()
+        self._reader.cache.clear()
+
+    def __enter__(self) -> PhotoBatches:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

@@ -1,0 +1,190 @@
+"""The training state: weights, Adam's moments and the step in one safetensors file, no pickle.
+
+The data order needs no state: it is a pure function of the seed and the step (``sampling.py``). So a run that
+goes on from a state file is the run that was never interrupted, bit for bit on a CPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from fast_nst.config import TaskConfig
+from fast_nst.errors import InputError
+from fast_nst.io.files import sync_folder
+from fast_nst.models.checkpoint import CheckpointError, read_tensors, write_tensors
+from fast_nst.serialization import from_dict, to_dict
+from fast_nst.training.weight_average import WeightAverage
+
+__all__ = ["TrainingState", "forget_state", "load_state", "places", "refuse_changes", "save_state"]
+
+
+@dataclass(frozen=True)
+class TrainingState:
+    """Where a run stands, besides its tensors."""
+
+    step: int
+    """steps taken"""
+    elapsed: float
+    """seconds of training"""
+    config: dict[str, Any]
+    """the run's settings as a dictionary"""
+    data: str
+    """fingerprint of the photographs"""
+    bad: dict[str, str] = field(default_factory=dict)
+    """photographs that could not be read, with the reason"""
+    memory: dict[str, float] = field(default_factory=dict)
+    """running means and counters of the `Learner`"""
+    setbacks: int = 0
+    """how often the run went back to an earlier state since it last saved a new one"""
+    slowed: float = 1.0
+    """factor of the learning rate, halved at each of them"""
+    measured: dict[str, float] = field(default_factory=dict)
+    """the last validation"""
+    origin: dict[str, str] = field(default_factory=dict)
+    """hashes of the painting and of the VGG weights"""
+    compiled: bool = False
+    """whether the run is compiled, which rounds differently"""
+
+
+def save_state(
+    path: Path,
+    network: nn.Module,
+    optimizer: Optimizer,
+    average: WeightAverage,
+    state: TrainingState,
+) -> None:
+    """Write the state whole, the previous one staying beside it as ``previous-NAME``.
+
+    Raises:
+        CheckpointError: a tensor is not finite; the file is left as it was.
+        OSError: the disk is full or the folder cannot be written; likewise.
+    """
+    tensors = {f"network.{name}": t for name, t in network.state_dict().items()}
+    tensors |= {f"average.{name}": t for name, t in average.network.state_dict().items()}
+    tensors |= _moments(network, optimizer)
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise CheckpointError(
+                f"{name} is not finite at step {state.step}; {path} keeps its last good state"
+            )
+    fresh = path.with_name(f"fresh-{path.name}")
+    write_tensors(fresh, tensors, {"training": vars(state)})
+    if path.is_file():
+        path.replace(path.with_name(f"previous-{path.name}"))
+    fresh.replace(path)
+    sync_folder(path.parent)
+
+
+def _moments(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimiser's tensors under their parameters' names."""
+    found: dict[str, Tensor] = {}
+    for name, parameter in network.named_parameters():
+        for key, value in optimizer.state.get(parameter, {}).items():
+            found[f"adam.{name}.{key}"] = torch.as_tensor(value)
+    return found
+
+
+def load_state(path: Path, network: nn.Module, optimizer: Optimizer, average: WeightAverage) -> TrainingState:
+    """Put the weights and moments of a state file, or of the one before it, where they belong.
+
+    Raises:
+        CheckpointError: there is none, it is damaged, of another version, or of another network; nothing
+            is changed then.
+    """
+    tensors, about = _newest(path)
+    if "training" not in about:
+        raise CheckpointError(f"{path} holds a style, not a training state")
+    try:
+        state = TrainingState(**about["training"])
+    except TypeError:
+        raise CheckpointError(f"{path} was saved by another version of fast-nst; start a new --run") from None
+    weights, averaged = (_part(tensors, prefix) for prefix in ("network.", "average."))
+    wanted = {name: t.shape for name, t in network.state_dict().items()}
+    # Compared first: a loading that fails half-way has changed half of the weights.
+    if any({name: t.shape for name, t in found.items()} != wanted for found in (weights, averaged)):
+        raise CheckpointError(f"{path} belongs to another network; give the --preset it was trained with")
+    network.load_state_dict(weights)
+    average.network.load_state_dict(averaged)
+    optimizer.state.clear()
+    for name, parameter in network.named_parameters():
+        if found := _part(tensors, f"adam.{name}."):
+            optimizer.state[parameter] = {key: _placed(key, t, parameter) for key, t in found.items()}
+    return state
+
+
+def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): t for name, t in tensors.items() if name.startswith(prefix)}
+
+
+def _placed(key: str, tensor: Tensor, parameter: Tensor) -> Tensor:
+    """A moment in its parameter's memory layout and device; Adam's step counter as it is."""
+    if key == "step":
+        return tensor.to(parameter.device)
+    return torch.empty_like(parameter).copy_(tensor)
+
+
+def refuse_changes(state: TrainingState, config: TaskConfig, origin: dict[str, str], data: str) -> None:
+    """Refuse to go on with anything that would make it another run.
+
+    Args:
+        config, origin, data: of the run that is to go on, as in `TrainingState`.
+
+    Raises:
+        InputError: names each difference.
+    """
+    # Through the config and back, so that options a state is too old to know have their defaults.
+    before, now = (_deciding(to_dict(c)) for c in (from_dict(type(config), state.config), config))
+    changed = [
+        f"{key} was {before.get(key)}, is {now.get(key)}"
+        for key in sorted({*before, *now})
+        if before.get(key) != now.get(key)
+    ]
+    if changed:
+        raise InputError(f"the run has other settings: {', '.join(changed)}; start a new --run instead")
+    for name, what in (("style_sha256", "painting"), ("vgg_sha256", "VGG weights")):
+        if state.origin.get(name, origin.get(name)) != origin.get(name):
+            raise InputError(f"the {what} changed since the run was saved; start a new --run instead")
+    if state.data != data:
+        raise InputError(f"the photographs of {config.dataset} changed since the run was saved")
+
+
+def _deciding(config: dict[str, Any]) -> dict[str, Any]:
+    """The settings that decide the result, flat; the others may differ when a run is resumed."""
+    free = {"out", "run", "resume", "overwrite", "workers", "device", "compile", "save_every", "steps"}
+    free |= {"report_every", "preview_every", "minutes", "download", "dataset", "style", "vgg_weights"}
+    free |= {"precision", "max_pixels", "licence", "validate_every"}
+    tables = {name: table for name, table in config.items() if isinstance(table, dict)}
+    flat = {f"{name}.{key}": value for name, table in tables.items() for key, value in table.items()}
+    return flat | {key: value for key, value in config.items() if key not in {*free, *tables}}
+
+
+def forget_state(path: Path) -> None:
+    """Remove a state and what stands beside it, so that nobody goes on from a run that was started anew."""
+    for candidate in places(path):
+        candidate.unlink(missing_ok=True)
+
+
+def places(path: Path) -> list[Path]:
+    """Where a state may be, best first; a kill between two renames leaves only a ``fresh-`` one."""
+    return [path, path.with_name(f"fresh-{path.name}"), path.with_name(f"previous-{path.name}")]
+
+
+def _newest(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
+    """The last state; if a fault hit it, the one before."""
+    there = [candidate for candidate in places(path) if candidate.is_file()]
+    if not there:
+        raise CheckpointError(f"nothing to resume: there is no {path}; start without --resume")
+    for i, candidate in enumerate(there, start=1):
+        try:
+            return read_tensors(candidate)
+        except CheckpointError:
+            if i == len(there):
+                raise
+    raise AssertionError("unreachable")

@@ -1,0 +1,240 @@
+"""``stylize.py`` with films: what it writes, what it says, and how it ends, also when it is killed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import av
+import pytest
+from PIL import Image
+
+from fast_nst.cli import stylize as command
+from fast_nst.config import FilmConfig, LiveConfig, StylizeConfig
+from fast_nst.errors import InputError
+from fast_nst.inference.batch.jobs import Job, camera_of, plan
+from fast_nst.inference.stylizer import Stylizer
+
+SCRIPT = Path(__file__).parents[2] / "stylize.py"
+
+
+@pytest.fixture
+def stylize(said, style):
+    return lambda *arguments: said(command.main, [*arguments, "--style", style])
+
+
+def frames(path: Path | str) -> int:
+    with av.open(str(path)) as film:
+        return sum(1 for _ in film.decode(video=0))
+
+
+def test_a_film_is_painted_into_the_current_folder(stylize, clip, here, style):
+    headline = f"dots, {Stylizer.load(style)}"
+    clip("in/clip.mp4")
+    answer = stylize("in/clip.mp4")
+    assert (answer.code, answer.out, answer.err) == (0, ["clip_dots.mp4"], [headline])
+    assert frames("clip_dots.mp4") == 10
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "target"),
+    [
+        ("a.mov", {}, "a_dots.mov"),
+        ("a.MKV", {}, "a_dots.MKV"),
+        ("a.avi", {}, "a_dots.mp4"),
+        ("a.wmv", {}, "a_dots.mkv"),
+        ("a.mp4", {"format": "webm"}, "a_dots.webm"),
+        ("a.mp4", {"out": "b.gif"}, "b.gif"),
+        ("a.mp4", {"out": "x/"}, "x/a.mp4"),
+    ],
+)
+def test_a_film_s_result_is_named_like_a_picture_s(here, name, options, target):
+    assert plan([name], "dots", StylizeConfig(**options)) == [Job(name, target, film=True)]
+
+
+def test_an_animation_stays_one_unless_a_picture_is_asked_for(here):
+    still = Image.new("RGB", (8, 6))
+    still.save("a.gif", save_all=True, append_images=[Image.new("RGB", (8, 6), "red")])
+    still.save("b.gif")
+    assert plan(["a.gif"], "dots", StylizeConfig()) == [Job("a.gif", "a_dots.gif", film=True)]
+    assert plan(["a.gif"], "dots", StylizeConfig(out="c.mp4")) == [Job("a.gif", "c.mp4", film=True)]
+    assert plan(["a.gif"], "dots", StylizeConfig(out="c.png")) == [Job("a.gif", "c.png")]
+    assert plan(["b.gif"], "dots", StylizeConfig()) == [Job("b.gif", "b_dots.png")]
+    assert plan(["b.gif"], "dots", StylizeConfig(format="webp")) == [Job("b.gif", "b_dots.webp")]
+
+
+@pytest.mark.parametrize(
+    ("source", "options", "told"),
+    [
+        ("a.mp4", {"out": "b.jpg"}, r"cannot write '\.jpg' of a film; give a name such as out\.mp4"),
+        ("a.mp4", {"format": "png"}, r"cannot write --format png; give \.mp4 .* for a film"),
+        ("a.mp4", {"out": "-"}, r"a\.mp4 is a film, which cannot be sent to stdout"),
+        ("a.jpg", {"out": "b.mp4"}, r"cannot write '\.mp4'"),
+        ("a.jpg", {"format": "mp4"}, r"cannot write --format mp4; give png, jpg"),
+    ],
+)
+def test_what_a_kind_cannot_be_written_as_is_refused(here, source, options, told):
+    with pytest.raises(InputError, match=told):
+        plan([source], "dots", StylizeConfig(**options))
+
+
+def test_a_folder_may_hold_both(stylize, clip, picture, here):
+    clip("holiday/sun/clip.mp4", frames=3)
+    picture("holiday/a.png", 9, 12)
+    answer = stylize("holiday", "--json", "--format", "mp4")
+    still, film = map(json.loads, answer.out)
+    assert answer.code == 0
+    assert (still["output"], still["frames"], still["width"]) == ("holiday_dots/a.png", 1, 12)
+    assert (film["output"], film["frames"], film["width"]) == ("holiday_dots/sun/clip.mp4", 3, 64)
+    assert film["ok"] and film["error"] is None
+    again = stylize("holiday", "--json", "--skip-existing")
+    assert [json.loads(line)["skipped"] for line in again.out] == [True, True]
+    refused = stylize("holiday")
+    assert refused.code == 1
+    assert "error: holiday_dots/sun/clip.mp4 exists; give --overwrite or --skip-existing" in refused.errors
+
+
+def test_one_broken_film_does_not_stop_the_others(stylize, clip, here):
+    clip("in/a.mp4", frames=2)
+    (here / "in/b.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(100))
+    (here / "in/c.mp4").write_text("#EXTM3U\n/etc/passwd\n")
+    clip("in/d.mp4", frames=2)
+    answer = stylize("in")
+    assert answer.code == 1
+    assert answer.out == ["in_dots/a.mp4", "in_dots/d.mp4"]
+    assert len(answer.errors) == 2
+    assert "is a playlist" in answer.errors[1]
+    assert answer.err[-1] == "2 of 4 films failed"
+    assert sorted(path.name for path in Path("in_dots").iterdir()) == ["a.mp4", "d.mp4"]
+
+
+def test_what_a_person_should_know_of_a_film_is_said(stylize, clip, here):
+    clip("a.mkv", subtitles=True, frames=2)
+    answer = stylize("a.mkv", "--out", "b.mp4")
+    assert answer.code == 0
+    assert answer.err[1:] == ["a.mkv: no place for subtitles (subrip) in mp4; --format mkv takes all"]
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--start", "-1"], "--start must be a time of at least 0 seconds, got -1"),
+        (["--duration", "-2"], "--duration must be a time of at least 0"),
+        (["--steady", "--steadiness", "1"], "--steadiness goes from 0 to below 1, got 1"),
+        (["--codec", "prores"], "--codec prores does not go into mp4"),
+        (["--start", "60"], "there is no frame after --start 60 seconds"),
+    ],
+)
+def test_wrong_settings_are_one_line(stylize, clip, here, flags, told):
+    clip("a.mp4", frames=2)
+    answer = stylize("a.mp4", *flags)
+    assert answer.code in (1, 2)
+    assert len(answer.errors) == 1
+    assert told in answer.errors[0]
+    assert not Path("a_dots.mp4").exists()
+
+
+def test_steady_makes_another_film(stylize, clip, here):
+    clip("a.mp4", frames=4)
+    assert stylize("a.mp4", "--out", "b.mkv", "--codec", "ffv1").code == 0
+    assert stylize("a.mp4", "--out", "c.mkv", "--codec", "ffv1", "--steady").code == 0
+    assert Path("b.mkv").read_bytes() != Path("c.mkv").read_bytes()
+
+
+def test_a_number_or_an_address_is_a_camera(here):
+    assert camera_of(["0"], StylizeConfig()) == "0"
+    assert camera_of(["rtsp://host/live"], StylizeConfig()) == "rtsp://host/live"
+    assert camera_of(["a.mp4"], StylizeConfig()) is None
+    assert camera_of(["a.mp4"], StylizeConfig(camera=LiveConfig(live=True))) == "a.mp4"
+    with pytest.raises(InputError, match="0 is a camera, which is a source for itself; give it alone"):
+        camera_of(["a.mp4", "0"], StylizeConfig())
+    Path("0").touch()
+    assert camera_of(["0"], StylizeConfig()) is None
+
+
+def test_settings_of_films_are_checked_by_the_library_too():
+    with pytest.raises(InputError, match="--steadiness"):
+        StylizeConfig(film=FilmConfig(steadiness=1.0))
+
+
+def started(here: Path, style: str, *arguments: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), "long.mkv", "--style", style, "--out", "out/b.mp4", *arguments],
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a background shell ignores it
+    )
+
+
+def wait_for_frames(folder: Path, process: subprocess.Popen[str], seconds: float) -> None:
+    """Until the film has been under way, under its hidden name, for some time."""
+    while process.poll() is None and not list(folder.glob(".*.partial")):
+        time.sleep(0.01)
+    time.sleep(seconds)
+
+
+@pytest.fixture
+def long(clip) -> Path:
+    return clip("long.mkv", frames=1500, sound=["aac"], options={"preset": "ultrafast"})
+
+
+def check_what_is_there(folder: Path, error: str, word: str) -> None:
+    """A film that plays to the frame it says, or none; nothing else."""
+    if not (folder / "b.mp4").exists():
+        assert error == f"error: {word}"
+    else:
+        done = frames(folder / "b.mp4")
+        assert 0 < done < 1500
+        assert error == f"error: {word}; out/b.mp4 holds the first {done} frames"
+    assert {path.name for path in folder.iterdir()} <= {"b.mp4"}
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_what_is_done_plays_after_a_signal(long, here, style, number, code):
+    process = started(here, style)
+    wait_for_frames(here / "out", process, 1.0)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == code
+    assert out == ""
+    word = "interrupted" if number == signal.SIGINT else "terminated"
+    check_what_is_there(here / "out", err.splitlines()[-1], word)
+
+
+def test_a_killed_run_leaves_no_file_of_that_name(long, here, style):
+    (here / "out").mkdir()
+    process = started(here, style)
+    wait_for_frames(here / "out", process, 0.2)
+    process.kill()
+    process.communicate()
+    assert not (here / "out/b.mp4").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_ten_kills_and_ten_interruptions_at_any_moment(long, here, style):
+    target = here / "out/b.mp4"
+    for i in range(10):
+        process = started(here, style)
+        wait_for_frames(here / "out", process, 0.3 * i)
+        process.kill()
+        process.communicate()
+        assert not target.exists() or frames(target) == 1500
+        for path in (here / "out").iterdir():
+            path.unlink()
+    for i in range(10):
+        process = started(here, style)
+        wait_for_frames(here / "out", process, 0.3 * i)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        if process.returncode == 130:
+            check_what_is_there(here / "out", err.splitlines()[-1], "interrupted")
+        target.unlink(missing_ok=True)

@@ -1,0 +1,86 @@
+"""Ray: what it paints is what one process paints."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from fast_nst.config import StylizeConfig
+from fast_nst.errors import InputError
+from fast_nst.inference.batch.cluster import paint_on_cluster
+from fast_nst.inference.batch.jobs import STANDARD, Job
+from fast_nst.io.images import save_image
+from fast_nst.models.checkpoint import load_checkpoint
+
+SCRIPT = Path(__file__).parents[3] / "stylize.py"
+BUNDLED = SCRIPT.parent / "checkpoints/starry-night.safetensors"
+
+
+@pytest.fixture(scope="module")
+def checkpoint():
+    return load_checkpoint(BUNDLED)
+
+
+def test_without_ray_the_cure_is_told(monkeypatch, checkpoint):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(InputError) as error:
+        next(paint_on_cluster([Job("a.png", "b.png")], checkpoint, StylizeConfig()))
+    assert str(error.value) == "--cluster needs Ray: pip install 'fast-nst[cluster]'"
+
+
+def test_a_cluster_has_no_stdin_and_no_stdout(checkpoint):
+    for job in (Job(STANDARD, "b.png"), Job("a.png", STANDARD)):
+        with pytest.raises(InputError, match="stdin and stdout need a run without --cluster"):
+            next(paint_on_cluster([job], checkpoint, StylizeConfig()))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
+@pytest.mark.parametrize("scheme", ["", "local://"])
+def test_a_cluster_paints_what_one_process_paints(tmp_path, scheme):
+    for i in range(40):
+        pixels = np.random.default_rng(i).integers(0, 256, (16 + i % 2, 20, 3), dtype=np.uint8)
+        (tmp_path / f"in/{i % 3}").mkdir(parents=True, exist_ok=True)
+        save_image(tmp_path / f"in/{i % 3}/{i:02}.png", pixels)
+    (tmp_path / "in/bad.jpg").write_text("Dear diary")
+
+    def stylize(out: str, *arguments: str) -> tuple[int, list[dict[str, object]], str]:
+        words = [sys.executable, str(SCRIPT), f"{scheme}{tmp_path}/in", "no*such.png", "--json"]
+        words += ["--out", f"{scheme}{tmp_path}/{out}", *arguments]
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parent)}
+        done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        lines = sorted(map(json.loads, done.stdout.splitlines()), key=lambda line: str(line["input"]))
+        return done.returncode, lines, done.stderr
+
+    def tree(folder: str) -> dict[str, bytes]:
+        paths = (path for path in (tmp_path / folder).rglob("*") if path.is_file())
+        return {str(path.relative_to(tmp_path / folder)): path.read_bytes() for path in paths}
+
+    code, alone, _ = stylize("alone")
+    assert code == 1
+    code, together, words = stylize("together", "--cluster", "--manifest", "m.jsonl")
+    assert code == 1
+    assert len(together) == 42, words
+    assert tree("together") == tree("alone")
+    assert len(tree("alone")) == 40
+    for one, other in zip(alone, together, strict=True):
+        for name in ("input", "ok", "width", "height", "style", "checkpoint"):
+            assert one[name] == other[name]
+    assert sum(line["ok"] for line in together) == 40
+    assert "starry-night, Ray with " in words
+    first = (tmp_path / "m.jsonl").read_text()
+    assert len(first.splitlines()) == 42
+    (tmp_path / "together/0/00.png").unlink()
+    code, again, _ = stylize("together", "--cluster", "--skip-existing", "--manifest", "m.jsonl")
+    assert code == 1
+    assert sum(bool(line["skipped"]) for line in again) == 39
+    assert tree("together") == tree("alone")
+    assert len((tmp_path / "m.jsonl").read_text().splitlines()) == 43

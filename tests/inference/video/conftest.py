@@ -1,0 +1,86 @@
+"""A network that paints films in milliseconds, and films as lists of what they hold."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+
+import av
+import numpy as np
+import pytest
+import torch
+
+from fast_nst.config import FilmConfig, NetworkConfig, StylizeConfig
+from fast_nst.inference.stylizer import Stylizer
+from fast_nst.inference.video.pipeline import FilmRun
+from fast_nst.models.checkpoint import Checkpoint
+from fast_nst.models.transform_net import TransformNet
+
+
+@pytest.fixture(scope="session")
+def stylizer() -> Stylizer:
+    torch.manual_seed(0)
+    network = TransformNet(NetworkConfig(widths=(4, 4, 8), blocks=1)).eval().requires_grad_(False)
+    network.body.conv4.conv.bias.fill_(0.5)
+    return Stylizer(Checkpoint(network, {"style": "dots"}), device="cpu")
+
+
+@pytest.fixture
+def paint(stylizer: Stylizer) -> Callable[..., FilmRun]:
+    """Stylises a film from file to file; options are those of films, or of pictures."""
+
+    def run(source: Path, target: Path, **options: object) -> FilmRun:
+        of_films = {k: options.pop(k) for k in list(options) if k in FilmConfig.__dataclass_fields__}
+        config = StylizeConfig(film=FilmConfig(**of_films), **options)
+        film = FilmRun(str(source), target, stylizer, config)
+        try:
+            for _ in film.reports():
+                pass
+        except BaseException:
+            film.drop()
+            raise
+        film.keep()
+        return film
+
+    return run
+
+
+@pytest.fixture
+def seen() -> Callable[[Path], SimpleNamespace]:
+    """What a film holds: times in seconds, pictures, packets of sound and subtitles, chapters."""
+
+    def look(path: Path) -> SimpleNamespace:
+        with av.open(str(path)) as film:
+            video = film.streams.video[0]
+            frames = list(film.decode(video))
+            base = video.time_base
+            film.seek(0)
+            others = [s for s in film.streams if s.type in ("audio", "subtitle")]
+            packets: dict[int, list[tuple[Fraction, bytes]]] = {s.index: [] for s in others}
+            for packet in film.demux(others) if others else []:
+                if packet.size:
+                    packets[packet.stream.index].append((packet.pts * packet.time_base, bytes(packet)))
+            return SimpleNamespace(
+                base=base,
+                times=[frame.pts * base for frame in frames],
+                pictures=[frame.to_ndarray(format="rgb24") for frame in frames],
+                alpha=any(part.is_alpha for part in frames[0].format.components),
+                codec=video.codec_context.name,
+                pixels=video.codec_context.pix_fmt,
+                tracks=list(packets.values()),
+                languages=[s.language for s in others],
+                chapters=[
+                    (c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"].get("title"))
+                    for c in film.chapters()
+                ],
+            )
+
+    return look
+
+
+@pytest.fixture(scope="session")
+def grey() -> Callable[[int], np.ndarray]:
+    """Frame ``i`` as a flat grey of its own, to be told apart after the encoder."""
+    return lambda i: np.full((48, 64, 3), 20 + 20 * i, np.uint8)

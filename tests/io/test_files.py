@@ -1,0 +1,163 @@
+"""Whole files and whole lines, also when the writer is killed."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from fast_nst.io import files
+from fast_nst.io.files import LineLog, remove_leftovers, replace_file
+
+HELD = """
+import os, sys
+from pathlib import Path
+from fast_nst.io import files
+def wait(*_):  # in place of the rename
+    print("written", flush=True)
+    sys.stdin.read()
+files.os.replace = wait
+files.replace_file(Path("a.png"), b"half")
+"""
+
+
+@pytest.fixture
+def writer(tmp_path):
+    """A process that has written a file's bytes, and does not get as far as renaming it."""
+    words = [sys.executable, "-c", HELD]
+    environment = os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[2])}
+    process = subprocess.Popen(
+        words, cwd=tmp_path, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdin is not None
+    process.stdout.readline()
+    yield process
+    process.kill()
+    process.wait()
+    process.stdin.close()
+    process.stdout.close()
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "a"
+    replace_file(path, b"one")
+    replace_file(path, b"two")
+    assert path.read_bytes() == b"two"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+    path = tmp_path / "a"
+    replace_file(path, b"old")
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "replace", full)
+    with pytest.raises(OSError, match="No space"):
+        replace_file(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+def test_what_nobody_finishes_goes_and_what_a_child_process_forgets_stays(tmp_path):
+    whole = files.WholeFile(tmp_path / "a")
+    (name,) = os.listdir(tmp_path)
+    if not (child := os.fork()):
+        del whole
+        os._exit(len(os.listdir(tmp_path)))
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 1
+    assert os.listdir(tmp_path) == [name]
+    whole.file.close()
+    del whole
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_living_process_is_writing_is_no_leftover_and_what_a_killed_one_wrote_is(writer, tmp_path):
+    (tmp_path / ".mine.partial").touch()
+    (name,) = (n for n in os.listdir(tmp_path) if n != ".mine.partial")
+    remove_leftovers([tmp_path, tmp_path / "not there"])
+    assert (tmp_path / name).read_bytes() == b"half"
+    writer.send_signal(signal.SIGKILL)
+    writer.wait()
+    assert (tmp_path / name).exists()
+    remove_leftovers([tmp_path])
+    assert os.listdir(tmp_path) == [".mine.partial"]
+
+
+def test_a_file_taken_for_a_leftover_before_it_was_locked_is_written_all_the_same(tmp_path, monkeypatch):
+    lock, seen = files._lock, []
+
+    def late(file: int, *, wait: bool = True) -> bool:
+        if not seen:  # another process comes between opening and locking
+            seen.append(file)
+            remove_leftovers([tmp_path])
+        return lock(file, wait=wait)
+
+    monkeypatch.setattr(files, "_lock", late)
+    replace_file(tmp_path / "a", b"whole")
+    assert (tmp_path / "a").read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == ["a"]
+
+
+@pytest.mark.parametrize("torn", [b"", b"x", b"half of a l", b"x" * 10_000])
+@pytest.mark.parametrize("before", [b"", b"one\ntwo\n"])
+def test_a_torn_last_line_is_cut_off(tmp_path, before, torn):
+    path = tmp_path / "deep/log"
+    path.parent.mkdir()
+    path.write_bytes(before + torn)
+    log = LineLog(path)
+    assert path.read_bytes() == before
+    with path.open("ab") as other:  # one that is killed later
+        other.write(torn)
+    log.append("three")
+    assert path.read_bytes() == before + b"three\n"
+    log.close()
+
+
+def append(path: Path, name: str) -> None:
+    log = LineLog(path)
+    for i in range(300):
+        log.append(f"{name} {i} " + name * 500)
+    log.close()
+
+
+def test_lines_of_several_processes_stay_whole_and_in_order(tmp_path):
+    path, context = tmp_path / "log", multiprocessing.get_context("spawn")
+    writers = [context.Process(target=append, args=(path, name)) for name in "abc"]
+    for process in writers:
+        process.start()
+    while not path.exists() or path.stat().st_size < 20_000:
+        time.sleep(0.01)
+    writers[0].kill()
+    for process in writers:
+        process.join()
+    lines = [line.split(" ") for line in path.read_text().splitlines()]
+    assert all(words == [words[0], words[1], words[0] * 500] for words in lines)
+    for name in "bc":
+        assert [int(i) for first, i, _ in lines if first == name] == list(range(300))
+
+
+def test_a_full_disk_leaves_no_part_of_a_line(tmp_path, monkeypatch):
+    log, write = LineLog(tmp_path / "log"), os.write
+    log.append("one")
+
+    def full(file: int, data: bytes) -> int:
+        if len(data) < 5:
+            raise OSError(28, "No space left on device")
+        return write(file, data[:-3])
+
+    monkeypatch.setattr(os, "write", full)
+    with pytest.raises(OSError, match="No space"):
+        log.append("a long line")
+    monkeypatch.setattr(os, "write", write)
+    log.append("two")
+    log.close()
+    assert (tmp_path / "log").read_text() == "one\ntwo\n"

@@ -1,0 +1,69 @@
+"""Pictures at an address, on fsspec's file system in memory and on pyarrow's of this machine."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from fast_nst.errors import InputError
+from fast_nst.io import remote
+
+
+@pytest.fixture(params=["memory", "local"])
+def root(request, tmp_path):
+    """An empty address."""
+    pytest.importorskip("pyarrow")
+    if request.param == "local":
+        return f"local://{tmp_path}/store"
+    return f"memory://{tmp_path.name}/store"
+
+
+@pytest.mark.parametrize(
+    ("name", "remote"),
+    [("s3://a/b.png", True), ("gs://a", True), ("file:///a", False), ("a/b.png", False), ("C:/a", False)],
+)
+def test_an_address_is_told_from_a_path(name, remote):
+    assert remote.is_remote(name) is remote
+
+
+def test_file_addresses_are_paths():
+    assert remote.local("file:///a/b.png") == "/a/b.png"
+    assert remote.local("s3://a/b.png") == "s3://a/b.png"
+    assert remote.join("s3://a/", Path("b/c.png")) == "s3://a/b/c.png"
+    assert remote.join("a/", "b.png") == "a/b.png"
+
+
+def test_bytes_come_back_and_can_be_replaced(root):
+    name = f"{root}/deep/a.png"
+    assert not remote.exists(name)
+    for data in (b"one", b"two"):
+        remote.write_bytes(name, data)
+        assert remote.exists(name)
+        assert remote.read_bytes(name) == data
+
+
+def test_the_pictures_below_an_address_are_listed_without_hidden_ones(root):
+    for name in ("b.jpg", "a/c.PNG", "a/notes.txt", ".hidden/d.jpg", "a/.e.jpg"):
+        remote.write_bytes(f"{root}/{name}", b"x")
+    wanted = [(f"{root}/a/c.PNG", "a/c.PNG"), (f"{root}/b.jpg", "b.jpg")]
+    assert remote.list_pictures(root) == remote.list_pictures(root) == wanted
+    assert remote.list_pictures(f"{root}/b.jpg") is None
+
+
+def test_what_is_not_there_is_named(root):
+    with pytest.raises(InputError, match=r"gone\.png: no such file$"):
+        remote.read_bytes(f"{root}/gone.png")
+
+
+def test_an_unknown_kind_of_address_is_named():
+    pytest.importorskip("pyarrow")
+    with pytest.raises(InputError, match="qq://x/ cannot be reached: Protocol not known: qq"):
+        remote.read_bytes("qq://x/a.png")
+
+
+def test_without_pyarrow_the_cure_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(InputError, match=r"s3://none/ is an address, .* pip install 'fast-nst\[cluster\]'"):
+        remote.read_bytes("s3://none/a.png")

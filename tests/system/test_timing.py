@@ -1,0 +1,24 @@
+"""Timings: what is counted, and in which order."""
+
+from __future__ import annotations
+
+import torch
+
+from fast_nst.system.timing import measure_in_turn
+
+CPU = torch.device("cpu")
+
+
+def test_calls_are_made_in_turn_and_the_warm_up_does_not_count():
+    seen = []
+    found = measure_in_turn(
+        {"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}, calls=3, warmup=2, device=CPU
+    )
+    assert seen == ["a", "b"] * 5
+    assert {timing.calls for timing in found.values()} == {3}
+
+
+def test_the_tail_is_no_shorter_than_the_middle_and_one_call_is_enough():
+    for calls in (1, 2, 7):
+        timing = measure_in_turn({"a": lambda: None}, calls=calls, warmup=0, device=CPU)["a"]
+        assert 0 <= timing.median <= timing.p95

@@ -1,0 +1,125 @@
+"""A run folder is found wanting before the first step, and a disk that fails later ends no run."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from fast_nst.errors import InputError
+from fast_nst.training.state import run_folder
+from fast_nst.training.state.run_folder import RunFolder
+
+
+def full() -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+@pytest.fixture
+def folder(config, monkeypatch) -> RunFolder:
+    monkeypatch.setattr(RunFolder, "PAUSES", (0, 0))
+    folder = RunFolder(config)
+    folder.path.mkdir()
+    return folder
+
+
+def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+
+
+def test_results_are_called_after_the_painting_unless_told_otherwise(config):
+    plain = RunFolder(replace(config, out=None, run=None))
+    assert (plain.out, plain.path) == (Path("the-waves.safetensors"), Path("runs/the-waves"))
+    assert (RunFolder(config).out, RunFolder(config).path) == (config.out, config.run)
+
+
+@pytest.mark.parametrize("name", ["style.safetensors", "run/last.safetensors", "run/fresh-last.safetensors"])
+def test_what_is_there_is_only_replaced_or_gone_on_with_when_told_so(config, folder, tmp_path, name):
+    (tmp_path / name).touch()
+    with pytest.raises(InputError, match=f"{name} exists; give --overwrite .* or --resume"):
+        folder.check(config)
+    folder.check(replace(config, overwrite=True))
+    folder.check(replace(config, resume=True))
+
+
+def test_a_folder_that_cannot_be_made_is_refused_by_name(config, tmp_path):
+    (tmp_path / "file").touch()
+    for changed in ({"run": tmp_path / "file" / "run"}, {"out": tmp_path / "file" / "a.safetensors"}):
+        wrong = replace(config, **changed)
+        with pytest.raises(InputError, match=r"cannot write to the folder .*file is a file"):
+            RunFolder(wrong).check(wrong)
+
+
+def test_a_new_run_forgets_the_states_of_an_earlier_one_and_a_resumed_one_keeps_them(config, folder):
+    folder.state.touch()
+    folder.begin(replace(config, resume=True))
+    assert folder.state.exists()
+    folder.begin(config)
+    assert not folder.state.exists()
+
+
+def test_what_a_killed_run_left_half_written_is_removed_and_nothing_else(config, folder, tmp_path):
+    half = f".{'0' * 32}.partial"
+    litter = [folder.path / half, tmp_path / half]
+    others = [tmp_path / ".mine.partial", folder.path / "notes.partial"]
+    for path in litter + others:
+        path.touch()
+    folder.begin(config)
+    assert [path.exists() for path in litter + others] == [False, False, True, True]
+
+
+def test_settings_that_cannot_be_written_stop_a_new_run_but_no_resumed_one(
+    config, folder, monkeypatch, caplog
+):
+    folder.begin(config)
+    before = (folder.path / "config.toml").read_text()
+    monkeypatch.setattr(run_folder, "replace_file", lambda *_: full())
+    with pytest.raises(OSError, match="No space"):
+        folder.begin(config)
+    folder.begin(replace(config, resume=True, workers=0))
+    assert (folder.path / "config.toml").read_text() == before
+    assert warnings(caplog) == ["config.toml cannot be written: No space left on device"]
+
+
+def test_a_failed_save_is_said_once_an_outage_and_tried_again(folder, caplog):
+    for save in (full, full, full, lambda: None, full):
+        folder.try_to_save(save)
+        assert folder.behind == (save is full)
+    said = "the state cannot be saved, the last one is kept, trying again: No space left on device"
+    assert warnings(caplog) == [said, said]
+
+
+def test_a_run_folder_that_somebody_removed_is_made_again(folder):
+    folder.path.rmdir()
+    folder.try_to_save(folder.state.touch)
+    assert folder.state.exists() and not folder.behind
+
+
+def failing(times: int, error: OSError) -> Callable[[], None]:
+    """A save that fails so often."""
+    left = iter([error] * times)
+
+    def save() -> None:
+        for problem in left:
+            raise problem
+
+    return save
+
+
+def test_the_last_save_waits_for_room_on_the_disk(folder, caplog):
+    folder.insist(failing(2, OSError(errno.ENOSPC, "No space left on device")))
+    assert len(warnings(caplog)) == 2
+
+
+@pytest.mark.parametrize(("code", "attempts"), [(errno.ENOSPC, 2), (errno.EROFS, 0)])
+def test_a_last_save_that_stays_impossible_is_one_line_with_the_cure(folder, caplog, code, attempts):
+    with pytest.raises(OSError, match=r"the last saved state is kept: make room and give --resume") as caught:
+        folder.insist(failing(99, OSError(code, os.strerror(code))))
+    assert caught.value.filename == str(folder.state)
+    assert caught.value.errno == code
+    assert len(warnings(caplog)) == attempts
