@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measure a trained style against the optimiser: speed and loss, in one run.
+"""Measure a trained style against the optimizer: speed and loss, in one run.
 
 python compare.py --style starry-night --content photos/ --sizes 256 512 1024
 python compare.py --style starry-night --content photo.jpg --sizes 256 --iterations 100

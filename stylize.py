@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Stylise pictures with a trained style.
+"""Stylize pictures with a trained style.
 
 python stylize.py photo.jpg --style starry-night
 python stylize.py holiday/ --style my-style.safetensors --out painted/

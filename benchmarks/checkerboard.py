@@ -1,10 +1,10 @@
-"""The grid that upsampling leaves, seen where nothing should be: in stylised smooth gradients.
+"""The grid that upsampling leaves, seen where nothing should be: in stylized smooth gradients.
 
     python benchmarks/checkerboard.py [STYLE ...]
 
-Each of 24 gradients, 256 x 256, with camera noise of 2 grey levels, is stylised; rows and columns of
+Each of 24 gradients, 256 x 256, with camera noise of 2 gray levels, is stylized; rows and columns of
 the result are Fourier-transformed under a Hann window. Printed is the energy at periods of 2 and 4 over the
-median of the neighbouring frequencies: 1 is no grid at all. Median and maximum over the gradients.
+median of the neighboring frequencies: 1 is no grid at all. Median and maximum over the gradients.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ NEIGHBOURS = range(3, 11)  # bins to either side; a Hann window spreads a line o
 
 
 def gradients(count: int, seed: int = 0) -> Tensor:
-    """``(count, 3, S, S)`` in [0, 1]: linear blends of two colours in random directions, with noise."""
+    """``(count, 3, S, S)`` in [0, 1]: linear blends of two colors in random directions, with noise."""
     generator = torch.Generator().manual_seed(seed)
     ramp = torch.linspace(-1, 1, SIZE)
     pictures = []
@@ -42,13 +42,13 @@ def spectrum(picture: Tensor) -> Tensor:
     window = torch.hann_window(SIZE, periodic=True)
     energy = torch.zeros(SIZE // 2 + 1)
     for lines in (picture, picture.mT):
-        centred = lines - lines.mean(dim=-1, keepdim=True)
-        energy += torch.fft.rfft(centred * window).abs().square().mean(dim=(0, 1))
+        centerd = lines - lines.mean(dim=-1, keepdim=True)
+        energy += torch.fft.rfft(centerd * window).abs().square().mean(dim=(0, 1))
     return energy
 
 
 def grid(picture: Tensor, period: int) -> float:
-    """Energy at a period over that of its neighbours."""
+    """Energy at a period over that of its neighbors."""
     energy = spectrum(picture)
     line = SIZE // period
     near = [line + sign * step for step in NEIGHBOURS for sign in (-1, 1)]

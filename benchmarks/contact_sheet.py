@@ -20,7 +20,7 @@ def main() -> None:
     parser.add_argument("styles", nargs="*", help="names or files [default: all bundled]")
     parser.add_argument("--photos", type=Path, nargs="+", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--size", type=int, default=512, help="longer side at which they are stylised")
+    parser.add_argument("--size", type=int, default=512, help="longer side at which they are stylized")
     parser.add_argument("--height", type=int, default=240, help="of a row of the sheet, pixels")
     arguments = parser.parse_args()
 

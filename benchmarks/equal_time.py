@@ -44,7 +44,7 @@ def plainly(trainer: Trainer, seconds: float) -> tuple[nn.Module, int]:
     config = dataclasses.replace(
         trainer.config, image_size=SIZE, photo_size=None, start_size=None, start_steps=None
     )
-    objective = trainer.learner.objective
+    objective = trainer.training_step.objective
     assert isinstance(objective, PerceptualLoss)
     painting = load_image(config.style, short_side=config.style_size).to(trainer.device)
     torch.manual_seed(config.seed)
@@ -52,7 +52,7 @@ def plainly(trainer: Trainer, seconds: float) -> tuple[nn.Module, int]:
     loop.network.to(trainer.device)
     steps, began = 0, time.perf_counter()
     with build_batches(
-        config, trainer.photos, trainer.ranks, 0, {}, photo_size=round(SIZE * 9 / 8)
+        config, trainer.photos, trainer.group, 0, {}, photo_size=round(SIZE * 9 / 8)
     ) as batches:
         for batch in batches:
             loop(as_images(batch.images, trainer.device).contiguous())
@@ -67,12 +67,16 @@ def main() -> None:
     trainer = Trainer(config)
     assert trainer.held_out is not None, "the dataset is too small to keep photographs apart"
     measure = Validation(
-        trainer.held_out, trainer.learner.objective, image_size=SIZE, device=trainer.device, precision="fp32"
+        trainer.held_out,
+        trainer.training_step.objective,
+        image_size=SIZE,
+        device=trainer.device,
+        precision="fp32",
     )
     for report in trainer:
         print(report, file=sys.stderr, flush=True)
     print("| | steps | content | style | objective |\n|---|---|---|---|---|", flush=True)
-    judged("ours", trainer.step, trainer.learner.average.network, measure)
+    judged("ours", trainer.step, trainer.training_step.average.network, measure)
     judged("ours, last weights", trainer.step, trainer.network, measure)
     network, steps = plainly(trainer, trainer.elapsed)
     judged("plain loop", steps, network, measure)

@@ -3,7 +3,7 @@
 python benchmarks/import_check.py --peer examples/ --model candy.pth --photo a.jpg [--sizes 256x320]
 
 Without --model the project's own class makes a network of random weights, which is saved and imported.
-Printed for each size: the largest difference of the two results in grey levels, over the picture and over its
+Printed for each size: the largest difference of the two results in gray levels, over the picture and over its
 interior (32 pixels from the border), before rounding, and the share of interior values that round apart.
 """
 
@@ -49,7 +49,7 @@ PROJECTS = (
 )
 
 
-def network_of(peer: Path, widths: tuple[int, ...] | None) -> tuple[nn.Module, Project]:
+def network_config(peer: Path, widths: tuple[int, ...] | None) -> tuple[nn.Module, Project]:
     """The project's own network; of other widths than it has, by way of its own layers' constructors."""
     project = next((p for p in PROJECTS if (peer / p.file).is_file()), None)
     if project is None:
@@ -116,7 +116,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         model = arguments.model or Path(folder) / "random.pth"
         if arguments.model is None:
-            network, project = network_of(arguments.peer, None)
+            network, project = network_config(arguments.peer, None)
             randomise(network, photo[..., :256, :256], project.pixels)
             state: Any = network.state_dict()
             torch.save({project.key: state} if project.key else state, model)
@@ -124,7 +124,7 @@ def main() -> None:
         save_checkpoint(Path(folder) / "style.safetensors", ours, about, half=False)
         ours = load_checkpoint(Path(folder) / "style.safetensors").network
         if arguments.model is not None:
-            network, project = network_of(arguments.peer, ours.config.widths)
+            network, project = network_config(arguments.peer, ours.config.widths)
             state = torch.load(model, map_location="cpu", weights_only=True)
             state = state[project.key] if project.key else state
             network.load_state_dict({k: v for k, v in state.items() if ".running_" not in k})

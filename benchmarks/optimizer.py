@@ -1,10 +1,10 @@
-"""What an iteration of the optimiser costs, and where it ends, against the way of PyTorch's tutorial.
+"""What an iteration of the optimizer costs, and where it ends, against the way of PyTorch's tutorial.
 
     python benchmarks/optimizer.py --photo photo.jpg --painting painting.jpg --vgg-weights vgg19.safetensors
 
 The tutorial's way is written out here: the whole VGG-19 in fp32, with modules inserted that keep a loss each
 (content at conv4_2, style at conv1_1 to conv5_1, Gram matrices over C H W, mean squared errors), driven by
-torch.optim.LBFGS, pixels clamped in its closure. Ours minimises the same sum, as a run of 500 evaluations
+torch.optim.LBFGS, pixels clamped in its closure. Ours minimizes the same sum, as a run of 500 evaluations
 does, which is compiled. Both are timed in one process in turn; then both take --iterations evaluations from
 the photograph, and their pictures are judged by the same fp32 objective. Peak memory is that of a process of
 its own for each side and size.

@@ -48,7 +48,7 @@ class Options:
     kills: int = 1
     """how often each is killed"""
     batch_size: int = 1
-    """pictures stylised together"""
+    """pictures stylized together"""
     seed: int = 0
     """of the pictures and the moments"""
 

@@ -3,7 +3,7 @@
     python benchmarks/style_distance.py --photos FOLDER --paintings FOLDER --vgg-weights FILE [STYLE ...]
 
 For each style: the style distance, mean over relu1_2, relu2_2, relu3_2, relu4_2 of VGG-19 of
-|G - G_s|^2 / |G_s|^2, stylised and untouched, and the content distance at relu2_2 in units of the
+|G - G_s|^2 / |G_s|^2, stylized and untouched, and the content distance at relu2_2 in units of the
 photograph's mean square; photographs with longer side 512, painting with shorter side 384. The painting
 is the file that the checkpoint names.
 """
@@ -42,9 +42,9 @@ def features_of(vgg: VGGFeatures, image: Tensor) -> tuple[dict[str, Tensor], Ten
         return {k: gram_matrix(found[k]) for k in STYLE_LAYERS}, found[CONTENT_LAYER]
 
 
-def frame(stylised: Tensor, photo: Tensor) -> float:
-    """Mean of stylised - photograph in the outer 16 pixels less that in the next 16, in levels of 255."""
-    change = (stylised - photo).mean(dim=0) * 255
+def frame(stylized: Tensor, photo: Tensor) -> float:
+    """Mean of stylized - photograph in the outer 16 pixels less that in the next 16, in levels of 255."""
+    change = (stylized - photo).mean(dim=0) * 255
     h, w = change.shape
     inside = torch.zeros(h, w, dtype=torch.int)
     inside[16 : h - 16, 16 : w - 16] = 1
@@ -59,21 +59,21 @@ def measure(
     wanted, _ = features_of(vgg, painting)
     rows: list[tuple[float, float, float, float]] = []
     for i, photo in enumerate(photos):
-        stylised = stylize(photo)
+        stylized = stylize(photo)
         before, kept = features_of(vgg, photo)
-        after, now = features_of(vgg, stylised)
+        after, now = features_of(vgg, stylized)
         content = float(feature_loss(now, kept) / kept.square().mean())
         rows.append(
-            (style_distance(after, wanted), style_distance(before, wanted), content, frame(stylised, photo))
+            (style_distance(after, wanted), style_distance(before, wanted), content, frame(stylized, photo))
         )
         if sheet is not None:
             sheet.mkdir(parents=True, exist_ok=True)
-            save_image(sheet / f"{stylize.style}_{i:02}.jpg", stylised)
+            save_image(sheet / f"{stylize.style}_{i:02}.jpg", stylized)
     stylised_distance, untouched, content, border = (
         statistics.fmean(column) for column in zip(*rows, strict=True)
     )
     return {
-        "stylised": stylised_distance,
+        "stylized": stylised_distance,
         "untouched": untouched,
         "ratio": stylised_distance / untouched,
         "content": content,
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--limit", type=int, default=32)
     parser.add_argument("--paintings", type=Path, required=True)
     parser.add_argument("--vgg-weights", type=Path)
-    parser.add_argument("--pictures", type=Path, help="folder to write the stylised pictures to")
+    parser.add_argument("--pictures", type=Path, help="folder to write the stylized pictures to")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
 
@@ -110,7 +110,7 @@ def main() -> None:
     print("|---|---|---|---|---|---|")
     for name, r in rows.items():
         print(
-            f"| {name} | {r['stylised']:.3f} | {r['untouched']:.3f} | {r['ratio']:.3f} "
+            f"| {name} | {r['stylized']:.3f} | {r['untouched']:.3f} | {r['ratio']:.3f} "
             f"| {r['content']:.2f} | {r['frame']:+.2f} |"
         )
 

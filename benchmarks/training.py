@@ -4,7 +4,7 @@
 
 The plain loop does what that of pytorch/examples' fast_neural_style does: the same network as our
 `default`, fp32, the loss network run in full on photographs and pictures, losses read at every step. Both
-minimise the same relative errors by VGG-19 up to relu4_2, of random weights if none are given, on the same
+minimize the same relative errors by VGG-19 up to relu4_2, of random weights if none are given, on the same
 random pictures.
 """
 
@@ -28,8 +28,8 @@ from fast_nst.models.losses import PerceptualLoss
 from fast_nst.models.transform_net import TransformNet
 from fast_nst.models.vgg import VGGFeatures, load_vgg
 from fast_nst.system.device import choose_device, choose_precision
-from fast_nst.training.process_group import Ranks
-from fast_nst.training.step import Learner
+from fast_nst.training.process_group import ProcessGroup
+from fast_nst.training.step import TrainingStep
 
 LAYERS = STYLE_LAYERS["vgg19"]
 NAMES = ("plain loop, fp32", "ours, fp32", "ours", "ours, compiled")
@@ -102,21 +102,21 @@ class PlainLoop:
 def ours(vgg: VGGFeatures, painting: Tensor, *, precision: str, compiled: bool) -> Callable[[Tensor], None]:
     """Our step, as the trainer takes it."""
     device = torch.device("cpu") if not painting.is_cuda else painting.device
-    learner = Learner(
+    training_step = TrainingStep(
         TransformNet(PRESETS["default"]).to(device).to(memory_format=torch.channels_last).train(),
         PerceptualLoss(vgg, painting, LossConfig()),
         averaging=0.0,
         device=device,
         precision=precision,
         compiled=compiled,
-        ranks=Ranks(),
+        group=ProcessGroup(),
     )
     count = 0
 
     def step(images: Tensor) -> None:
         nonlocal count
         count += 1
-        learner(images.contiguous(memory_format=torch.channels_last), 1e-3, count)
+        training_step(images.contiguous(memory_format=torch.channels_last), 1e-3, count)
 
     return step
 

@@ -1,12 +1,12 @@
-"""Films and the camera, measured.
+"""Videos and the camera, measured.
 
     python benchmarks/video.py temporal --photos FOLDER [STYLE ...]    flicker, with exactly known motion
     python benchmarks/video.py rate [STYLE ...]                        whole chain against the network alone
     python benchmarks/video.py memory [STYLE ...]                      resident memory, 150 frames and 1,500
     python benchmarks/video.py latency [STYLE ...]                     camera to screen, 60 pictures/s in
 
-``temporal``: a camera pans over each photograph, turns and zooms a little, with noise of 2 grey levels, so
-that the motion of every pixel is known. Printed is the mean squared difference of each stylised frame to the
+``temporal``: a camera pans over each photograph, turns and zooms a little, with noise of 2 gray levels, so
+that the motion of every pixel is known. Printed is the mean squared difference of each stylized frame to the
 one before it, moved by the true motion, over that of the input frames; a border that the motion brings in is
 left out. ``frames`` is the network frame by frame, ``steady`` the same with --steady; several styles, such as
 one trained for stability and one not, are compared line by line. ``--strip FILE`` keeps pictures to look at.
@@ -30,19 +30,19 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_nst.config import FilmConfig, LiveConfig, StylizeConfig
+from fast_nst.config import CameraConfig, StylizeConfig, VideoConfig
 from fast_nst.inference.camera.capture import Camera
 from fast_nst.inference.camera.live import Live
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.video.codecs import CODECS, CONTAINERS
-from fast_nst.inference.video.pipeline import FilmRun
-from fast_nst.inference.video.smoothing import Steadier
+from fast_nst.inference.video.pipeline import VideoRun
+from fast_nst.inference.video.smoothing import TemporalSmoother
 from fast_nst.inference.video.stream import Frame, Heading
-from fast_nst.inference.video.writing import FilmWriter
+from fast_nst.inference.video.writing import VideoWriter
 from fast_nst.io.images import Picture, find_pictures, over_white, read_picture, write_picture
 from fast_nst.models.checkpoint import find_style
 
-NOISE = 2.0  # grey levels: a phone's sensor by day
+NOISE = 2.0  # gray levels: a phone's sensor by day
 MARGIN = 8  # pixels inside of what was in view before: interpolation reaches over the border
 PAN, TURN, ZOOM = 2.3, 0.15, 1.002  # pixels, degrees and factor a frame
 
@@ -73,7 +73,7 @@ def frames_of(photo: NDArray[np.uint8], count: int, width: int, height: int) -> 
 
 
 def error_between(before: NDArray[np.uint8], after: NDArray[np.uint8], frame: int) -> float:
-    """Mean squared difference, grey levels squared, of `after` to `before` moved to where it should be."""
+    """Mean squared difference, gray levels squared, of `after` to `before` moved to where it should be."""
     height, width = after.shape[:2]
     step = camera_path(frame, width, height) @ np.linalg.inv(camera_path(frame - 1, width, height))
     moved = cv2.warpAffine(before.astype(np.float32), step[:2], (width, height), flags=cv2.INTER_CUBIC)
@@ -83,7 +83,7 @@ def error_between(before: NDArray[np.uint8], after: NDArray[np.uint8], frame: in
 
 
 def temporal_error(frames: list[NDArray[np.uint8]], settle: int = 3) -> float:
-    """The mean of `error_between` over a film, from when a blend of frames has settled."""
+    """The mean of `error_between` over a video, from when a blend of frames has settled."""
     pairs = list(enumerate(itertools.pairwise(frames), start=1))[settle:]
     return statistics.fmean(error_between(before, after, i) for i, (before, after) in pairs)
 
@@ -99,8 +99,8 @@ def temporal(arguments: argparse.Namespace) -> None:
         for number, photo in enumerate(photos):
             seen = list(frames_of(photo, arguments.frames, width, height))
             painted = [stylize.pictures([Picture(frame)])[0] for frame in seen]
-            steadier = Steadier(arguments.steadiness)
-            calm = [steadier(Picture(s), p).rgb for s, p in zip(seen, painted, strict=True)]
+            smoother = TemporalSmoother(arguments.steadiness)
+            calm = [smoother(Picture(s), p).rgb for s, p in zip(seen, painted, strict=True)]
             unit = temporal_error(seen)
             plain.append(temporal_error([p.rgb for p in painted]) / unit)
             steady.append(temporal_error(calm) / unit)
@@ -110,18 +110,18 @@ def temporal(arguments: argparse.Namespace) -> None:
         print(f"| {stylize.style} | {before:.2f} | {after:.2f} | {before / after:.2f} |", flush=True)
 
 
-def save_strip(path: Path, *films: list[NDArray[np.uint8]]) -> None:
-    """Three frames that follow each other and the last, for each film a row."""
-    rows = [np.hstack([film[i] for i in (-4, -3, -2, -1)]) for film in films]
+def save_strip(path: Path, *videos: list[NDArray[np.uint8]]) -> None:
+    """Three frames that follow each other and the last, for each video a row."""
+    rows = [np.hstack([video[i] for i in (-4, -3, -2, -1)]) for video in videos]
     write_picture(path, Picture(np.vstack(rows)))
 
 
 def make_clip(path: Path, count: int, width: int, height: int) -> None:
-    """A film of a moving pattern."""
+    """A video of a moving pattern."""
     pattern = np.random.default_rng(0).integers(0, 256, (height // 8, width // 4, 3), dtype=np.uint8)
     wide = cv2.resize(pattern, (2 * width, height), interpolation=cv2.INTER_CUBIC)
     heading = Heading(width, height, time_base=Fraction(1, 25), rate=Fraction(25))
-    writer = FilmWriter(path, heading, CONTAINERS[".mp4"], CODECS["h264"], overwrite=True)
+    writer = VideoWriter(path, heading, CONTAINERS[".mp4"], CODECS["h264"], overwrite=True)
     for i in range(count):
         left = 2 * i % width
         writer.write(Frame(Picture(np.ascontiguousarray(wide[:, left : left + width])), i, 1))
@@ -130,8 +130,8 @@ def make_clip(path: Path, count: int, width: int, height: int) -> None:
 
 def run_film(style: str, source: Path, target: Path, *, steady: bool) -> float:
     """Frames a second of the whole chain."""
-    config = StylizeConfig(overwrite=True, film=FilmConfig(steady=steady))
-    run = FilmRun(str(source), target, Stylizer.load(find_style(style)), config)
+    config = StylizeConfig(overwrite=True, video=VideoConfig(steady=steady))
+    run = VideoRun(str(source), target, Stylizer.load(find_style(style)), config)
     started = time.perf_counter()
     for _ in run.reports():
         pass
@@ -177,7 +177,7 @@ print(peak_resident())
 
 
 def memory(arguments: argparse.Namespace) -> None:
-    """Peak resident memory of a process that does one film."""
+    """Peak resident memory of a process that does one video."""
     width, height = arguments.size
     print("| style | 150 frames, MiB | 1,500 frames | more |\n|---|---|---|---|")
     with tempfile.TemporaryDirectory() as folder:
@@ -225,9 +225,9 @@ def latency(arguments: argparse.Namespace) -> None:
         "|---|---|---|---|---|"
     )
     for style in arguments.styles:
-        camera = Camera("0", LiveConfig(), open=lambda _: Sixty(width, height))
+        camera = Camera("0", CameraConfig(), open=lambda _: Sixty(width, height))
         file = find_style(style)
-        config = StylizeConfig(film=FilmConfig(duration=arguments.seconds))
+        config = StylizeConfig(video=VideoConfig(duration=arguments.seconds))
         live = Live(camera, [(file.stem, file)], config, screen=None, load=lambda path: Stylizer.load(path))
         late, resident = list[float](), list[float]()
         for report in live.reports():
@@ -257,7 +257,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(640, 480), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=180, help="of the camera, for latency")
-    parser.add_argument("--steadiness", type=float, default=FilmConfig().steadiness)
+    parser.add_argument("--steadiness", type=float, default=VideoConfig().steadiness)
     parser.add_argument(
         "--strip", type=Path, help="picture of frames to write: input, frame by frame, steady"
     )

@@ -105,7 +105,7 @@ def config(material: Path, quick: list[str], tmp_path: Path):
 
 @pytest.fixture
 def clip(tmp_path: Path) -> Callable[..., Path]:
-    """Makes a film of FFmpeg's test pictures; see the arguments."""
+    """Makes a video of FFmpeg's test pictures; see the arguments."""
 
     def make(
         name: str,
@@ -136,19 +136,19 @@ def clip(tmp_path: Path) -> Callable[..., Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         source = av.open(f"testsrc2=size={max(size[0], 8)}x{max(size[1], 8)}:rate=25", format="lavfi")
         base = time_base or 1 / Fraction(rate)
-        with av.open(str(path), "w") as film:
-            video = film.add_stream(codec, rate=Fraction(rate), options=options or {})
+        with av.open(str(path), "w") as video:
+            video = video.add_stream(codec, rate=Fraction(rate), options=options or {})
             video.width, video.height, video.pix_fmt = *size, pixels
             video.time_base = video.codec_context.time_base = base
             if rotation:
                 video.set_display_rotation(rotation)
             if transfer is not None:
                 video.codec_context.color_trc = transfer
-            tracks = [film.add_stream(kind, rate=44100) for kind in sound]
+            tracks = [video.add_stream(kind, rate=44100) for kind in sound]
             for track, language in zip(tracks, ("deu", "fra", "ita"), strict=False):
                 track.metadata["language"] = language
-            lines, words = _subtitles(tmp_path, film) if subtitles else ([], None)
-            film.set_chapters(
+            lines, words = _subtitles(tmp_path, video) if subtitles else ([], None)
+            video.set_chapters(
                 [
                     {
                         "id": i,
@@ -169,33 +169,33 @@ def clip(tmp_path: Path) -> Callable[..., Path]:
                     raw = av.VideoFrame.from_ndarray(array, format="rgba" if array.shape[2] == 4 else "rgb24")
                     raw = raw.reformat(format=pixels)
                 raw.pts, raw.time_base = time, base
-                film.mux(video.encode(raw))
-            film.mux(video.encode(None))
+                video.mux(video.encode(raw))
+            video.mux(video.encode(None))
             for track in tracks:
-                _hum(film, track, late)
+                _hum(video, track, late)
             for packet in lines:
                 packet.stream = words
-                film.mux(packet)
+                video.mux(packet)
         return path
 
     return make
 
 
-def _hum(film: Any, track: Any, late: int) -> None:
+def _hum(video: Any, track: Any, late: int) -> None:
     import av
 
     shift = late * 44100 // 1000
     for heard in av.open("sine=frequency=440:sample_rate=44100:duration=0.4", format="lavfi").decode(audio=0):
         heard.pts = heard.pts + shift
-        film.mux(track.encode(heard))
-    film.mux(track.encode(None))
+        video.mux(track.encode(heard))
+    video.mux(track.encode(None))
 
 
-def _subtitles(folder: Path, film: Any) -> tuple[list[Any], Any]:
+def _subtitles(folder: Path, video: Any) -> tuple[list[Any], Any]:
     import av
 
     text = folder / "words.srt"
     text.write_text("1\n00:00:00,100 --> 00:00:00,300\nHello there\n\n")
     source = av.open(str(text))
-    words = film.add_stream_from_template(source.streams.subtitles[0], opaque=True)
+    words = video.add_stream_from_template(source.streams.subtitles[0], opaque=True)
     return [packet for packet in source.demux() if packet.size], words

@@ -87,7 +87,7 @@ def test_training_and_inference_feed_the_network_the_same_tensor(here, train, mo
 
         return record
 
-    monkeypatch.setattr("fast_nst.training.logging.run_recorder.Journal.preview", lambda *_, **__: None)
+    monkeypatch.setattr("fast_nst.training.logging.run_recorder.RunRecorder.preview", lambda *_, **__: None)
     monkeypatch.setattr(TransformNet, "forward", recorded(TransformNet.forward))
     stream = row_bands.stream
 

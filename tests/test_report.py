@@ -12,7 +12,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fast_nst.report import RunLog, StepReport, Stopwatch, clock, plot_losses, read_metrics, smooth
+from fast_nst.report import StepReport, Stopwatch, clock
+from fast_nst.training.logging.loss_plot import plot_losses, smooth
+from fast_nst.training.logging.run_log import RunLog, read_metrics
 
 REPORT = StepReport(
     step=10,

@@ -1,7 +1,7 @@
-"""A trained style against the optimiser on one objective object: the paper's Table 1 and Figure 5.
+"""A trained style against the optimizer on one objective object: the paper's Table 1 and Figure 5.
 
 Johnson et al. 2016, section 4.1. Every piece of work is kept in the folder when it is done, and an
-interrupted comparison goes on with what is missing. Iterate to run; each item is a `Progressed`.
+interrupted comparison goes on with what is missing. Iterate to run; each item is a `ProgressReport`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from fast_nst.baseline.image_optimizer import PictureOptimizer
-from fast_nst.baseline.result_store import Ledger, Progressed
+from fast_nst.baseline.result_store import ProgressReport, ResultStore
 from fast_nst.config import LossConfig
 from fast_nst.config.baseline import CompareConfig
 from fast_nst.config.optimize import GATYS_PRESETS, GatysConfig
@@ -38,7 +38,7 @@ WARMUP = 2
 
 
 class SpeedRow(NamedTuple):
-    """Milliseconds at one size: a pass of the network, an iteration of the optimiser."""
+    """Milliseconds at one size: a pass of the network, an iteration of the optimizer."""
 
     size: int
     network: float
@@ -63,7 +63,7 @@ class LossRow(NamedTuple):
     network: float
     photo: float
     passes: list[int | None]
-    """iteration at which the optimiser falls under the network, for each photograph; None if it never does"""
+    """iteration at which the optimizer falls under the network, for each photograph; None if it never does"""
 
     @property
     def mean_passes(self) -> int | None:
@@ -127,7 +127,7 @@ class Comparison:
             "threads": torch.get_num_threads(),
         }
         settings = {**self.about, "iterations": config.iterations, "seed": config.seed, "timed": config.timed}
-        self.ledger = Ledger(config.out / "runs", settings, overwrite=config.overwrite)
+        self.store = ResultStore(config.out / "runs", settings, overwrite=config.overwrite)
         self.speed: list[SpeedRow] = []
         self.losses: list[LossRow] = []
 
@@ -138,18 +138,18 @@ class Comparison:
         speed = [f"speed_{size}" for size in c.sizes if c.only != "loss"]
         return speed + [name for names in self._loss_names().values() for name in names]
 
-    def __iter__(self) -> Iterator[Progressed]:
+    def __iter__(self) -> Iterator[ProgressReport]:
         total, done = len(self.pieces), 0
         for size in self.config.sizes if self.config.only != "loss" else ():
             self.speed.append(self._speed_at(size))
             done += 1
-            yield Progressed(done, total, f"timed at {size}")
+            yield ProgressReport(done, total, f"timed at {size}")
         for (size, start), names in self._loss_names().items():
             records = []
             for name, file in zip(names, self.files, strict=False):
                 records.append(self._descent(name, file, size, start))
                 done += 1
-                yield Progressed(done, total, f"{name}: {records[-1]['losses'][-1]:.4f}")
+                yield ProgressReport(done, total, f"{name}: {records[-1]['losses'][-1]:.4f}")
             self.losses.append(_row(size, start, records))
 
     def _loss_names(self) -> dict[tuple[int, str], list[str]]:
@@ -165,7 +165,7 @@ class Comparison:
     def _speed_at(self, size: int) -> SpeedRow:
         """One pass and one iteration at a size, in turn."""
         name = f"speed_{size}"
-        record = self.ledger.get(name)
+        record = self.store.get(name)
         if record is None:
             photo = square(self.files[0], size).to(self.device)
             # As many as the table speaks of, so that what pays for a run of that length is done here too.
@@ -176,12 +176,12 @@ class Comparison:
             network, iteration = found["network"], found["iteration"]
             times = (network.median, network.p95, iteration.median, iteration.p95)
             record = SpeedRow(size, *times, self.config.timed)._asdict()
-            self.ledger.put(name, record)
+            self.store.put(name, record)
         return SpeedRow(**record)
 
     def _descent(self, name: str, file: Path, size: int, start: str) -> dict[str, Any]:
         """The objective of one photograph: by iteration, of the network's picture, and of its own."""
-        record = self.ledger.get(name)
+        record = self.store.get(name)
         if record is not None:
             return record
         photo = square(file, size)
@@ -189,11 +189,11 @@ class Comparison:
         optimizer = self._optimizer(photo, start, steps=self.config.iterations)
         losses = [report.total for report in optimizer]
         best = [min(losses[: i + 1]) for i in range(len(losses))]
-        save_image(self.ledger.picture(name), optimizer.picture())
-        save_image(self.ledger.picture(f"{size}_network_{file.stem}"), painted)
+        save_image(self.store.picture(name), optimizer.picture())
+        save_image(self.store.picture(f"{size}_network_{file.stem}"), painted)
         values = {"network": self._value(painted, photo), "photo": self._value(photo, photo)}
         record = {"losses": best, **values, "failure": optimizer.failure}
-        self.ledger.put(name, record)
+        self.store.put(name, record)
         return record
 
     def _optimizer(self, photo: Tensor, start: str, steps: int) -> PictureOptimizer:
@@ -219,7 +219,7 @@ class Comparison:
 
 
 def square(file: Path, size: int) -> Tensor:
-    """The centre of a photograph, scaled to ``(3, size, size)``."""
+    """The center of a photograph, scaled to ``(3, size, size)``."""
     image = load_image(file, short_side=size)
     top, left = (image.shape[-2] - size) // 2, (image.shape[-1] - size) // 2
     return image[:, top : top + size, left : left + size].contiguous()

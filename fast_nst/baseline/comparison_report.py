@@ -10,7 +10,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from fast_nst.baseline.compare import PAPER_ITERATIONS, Comparison, LossRow, SpeedRow, square
-from fast_nst.baseline.sheets import COLOURS, Curve, contact_sheet, plot_curves
+from fast_nst.baseline.sheets import COLORS, Curve, contact_sheet, plot_curves
 from fast_nst.io.images import load_image
 
 __all__ = ["write_comparison"]
@@ -45,7 +45,7 @@ def write_comparison(comparison: Comparison) -> Path:
 
 
 def _speed_table(rows: list[SpeedRow]) -> Table:
-    """The paper's Table 1, the optimiser's times multiplied from one iteration's."""
+    """The paper's Table 1, the optimizer's times multiplied from one iteration's."""
     head = ["size", "one pass, ms (p95)", "one iteration, ms (p95)"]
     head += [f"{n} iterations, s" for n in PAPER_ITERATIONS] + [f"ratio at {n}" for n in PAPER_ITERATIONS]
     table = [head]
@@ -67,7 +67,7 @@ def _loss_table(rows: list[LossRow]) -> Table:
             "photographs",
             "untouched",
             "network",
-            "optimiser at the end",
+            "optimizer at the end",
             "passes the network at",
         ]
     ]
@@ -100,8 +100,8 @@ def _notes(comparison: Comparison) -> list[str]:
     about, c = comparison.about, comparison.config
     notes = [
         f"Style {about['style']} ({about['steps']} steps of training), painting {about['painting']}. Both "
-        f"minimise the objective it was trained with, one object: {json.dumps(about['objective'])}.",
-        f"Both in {about['precision']} on {about['device']}, {about['threads']} threads; the optimiser is "
+        f"minimize the objective it was trained with, one object: {json.dumps(about['objective'])}.",
+        f"Both in {about['precision']} on {about['device']}, {about['threads']} threads; the optimizer is "
         "projected L-BFGS, an iteration one evaluation of the objective with its gradient.",
     ]
     if comparison.speed:
@@ -111,7 +111,7 @@ def _notes(comparison: Comparison) -> list[str]:
         )
     if comparison.losses:
         notes.append(
-            "Losses are means over the photographs, of the optimiser the lowest up to each iteration; "
+            "Losses are means over the photographs, of the optimizer the lowest up to each iteration; "
             f"noise has seed {c.seed}."
         )
     if not about["same_loss_network_as_trained"]:
@@ -124,7 +124,7 @@ def _panels(rows: list[LossRow]) -> dict[str, tuple[list[Curve], dict[str, float
     for row in rows:
         title = f"{row.size} x {row.size}, {row.photos} photograph{'s' * (row.photos > 1)}"
         curves, lines = panels.setdefault(title, ([], {}))
-        curves.append(Curve(f"optimiser from {row.start}", row.curve, row.spread if row.photos > 1 else ()))
+        curves.append(Curve(f"optimizer from {row.start}", row.curve, row.spread if row.photos > 1 else ()))
         lines["network, one pass"] = row.network
         lines["untouched photograph"] = row.photo
     return panels
@@ -136,12 +136,12 @@ def _plot_speed(rows: list[SpeedRow], path: Path) -> None:
     names = [f"{row.size} x {row.size}" for row in rows]
     series = {"network, one pass": [row.network / 1e3 for row in rows]}
     series |= {
-        f"optimiser, {n} iterations": [n * row.iteration / 1e3 for row in rows] for n in PAPER_ITERATIONS
+        f"optimizer, {n} iterations": [n * row.iteration / 1e3 for row in rows] for n in PAPER_ITERATIONS
     }
     width = 0.8 / len(series)
     for i, (label, seconds) in enumerate(series.items()):
         places = [x + (i - (len(series) - 1) / 2) * width for x in range(len(rows))]
-        bars = axes.bar(places, seconds, width, color=COLOURS[i], label=label)
+        bars = axes.bar(places, seconds, width, color=COLORS[i], label=label)
         axes.bar_label(bars, [f"{s:.2g}" if s < 10 else f"{s:.0f}" for s in seconds], fontsize=7)
     axes.set(yscale="log", ylabel="seconds", xticks=range(len(rows)), xticklabels=names)
     axes.legend(fontsize=8, loc="upper left")
@@ -149,18 +149,18 @@ def _plot_speed(rows: list[SpeedRow], path: Path) -> None:
 
 
 def _sheets(comparison: Comparison) -> list[str]:
-    """A sheet for each size: photograph, network and optimiser from each start, side by side."""
-    c, ledger = comparison.config, comparison.ledger
+    """A sheet for each size: photograph, network and optimizer from each start, side by side."""
+    c, store = comparison.config, comparison.store
     (c.out / "pictures").mkdir(exist_ok=True)
     names = []
     for i, size in enumerate(c.sizes):
         rows = []
         for file in comparison.files[: c.photos[min(i, len(c.photos) - 1)]]:
             row = [("photograph", square(file, size))]
-            row.append(("network, one pass", load_image(ledger.picture(f"{size}_network_{file.stem}"))))
+            row.append(("network, one pass", load_image(store.picture(f"{size}_network_{file.stem}"))))
             for start in c.starts:
-                picture = load_image(ledger.picture(f"{size}_{start}_{file.stem}"))
-                row.append((f"optimiser from {start}, {c.iterations} iterations", picture))
+                picture = load_image(store.picture(f"{size}_{start}_{file.stem}"))
+                row.append((f"optimizer from {start}, {c.iterations} iterations", picture))
             rows.append(row)
         contact_sheet(rows, c.out / f"pictures/{size}.png", inches=2.56)
         names.append(f"pictures/{size}.png")
@@ -177,7 +177,7 @@ def _markdown(tables: dict[str, Table], notes: list[str]) -> str:
 
 def _page(style: str, tables: dict[str, Table], notes: list[str], pictures: list[str]) -> str:
     """A page that needs nothing but the files beside it."""
-    parts = [f"<h1>{html.escape(style)} against the optimiser</h1>"]
+    parts = [f"<h1>{html.escape(style)} against the optimizer</h1>"]
     for title, (head, *rows) in tables.items():
         cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
         body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
@@ -189,7 +189,7 @@ def _page(style: str, tables: dict[str, Table], notes: list[str], pictures: list
         "table{border-collapse:collapse}td,th{border:1px solid #999;padding:.2em .6em;text-align:left}"
         "img{max-width:100%}"
     )
-    title = html.escape(f"{style} against the optimiser")
+    title = html.escape(f"{style} against the optimizer")
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
         f"<style>{style_sheet}</style><body>{''.join(parts)}</body></html>\n"

@@ -42,13 +42,13 @@ NOISE = {"fp32": 1e-7, "bf16": 2e-4}
 
 
 class PictureOptimizer:
-    """Stylises one photograph; iterate over it to run, each item a `StepReport`.
+    """Stylizes one photograph; iterate over it to run, each item a `StepReport`.
 
     Args:
         photo, painting: ``(3, H, W)``, RGB, [0, 1], of any sizes.
         config: everything tunable.
         features: a loss network loaded before, for the layers of ``config``; None loads one.
-        objective: minimised in place of the one that ``config`` describes, for comparisons on one object;
+        objective: minimized in place of the one that ``config`` describes, for comparisons on one object;
             it is on ``config.device``.
 
     Attributes:

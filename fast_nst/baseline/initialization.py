@@ -1,4 +1,4 @@
-"""Pictures as the optimiser needs them: resized, filtered, and to begin with.
+"""Pictures as the optimizer needs them: resized, filtered, and to begin with.
 
 Every image is ``(3, H, W)``, RGB, float in [0, 1].
 """
@@ -30,7 +30,7 @@ def fit_longer(image: Tensor, longer_side: int) -> Tensor:
 
 
 def _cover(image: Tensor, height: int, width: int) -> Tensor:
-    """The image's centre, scaled until it covers that size, without a change of its aspect ratio."""
+    """The image's center, scaled until it covers that size, without a change of its aspect ratio."""
     factor = max(height / image.shape[-2], width / image.shape[-1])
     high, wide = (
         max(least, round(side * factor))

@@ -1,4 +1,4 @@
-"""What the optimiser minimises: Gatys' own objective, or the very object that networks are trained with.
+"""What the optimizer minimizes: Gatys' own objective, or the very object that networks are trained with.
 
 Both are called as ``objective(images, objective.content_target(photos))`` and give `LossTerms`.
 """

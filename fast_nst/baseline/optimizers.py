@@ -1,4 +1,4 @@
-"""Descent over one picture, by evaluations: an optimiser names a point, and is told its loss and gradient.
+"""Descent over one picture, by evaluations: an optimizer names a point, and is told its loss and gradient.
 
 One evaluation is one iteration, so that methods are compared at equal cost, and the loop that evaluates can
 report, stop and save between any two of them.

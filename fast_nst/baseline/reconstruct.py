@@ -15,7 +15,7 @@ from torch import Tensor
 from fast_nst.baseline.image_optimizer import PictureOptimizer
 from fast_nst.baseline.initialization import fit_longer
 from fast_nst.baseline.objective import load_features
-from fast_nst.baseline.result_store import Progressed
+from fast_nst.baseline.result_store import ProgressReport
 from fast_nst.baseline.sheets import Cell, contact_sheet
 from fast_nst.config.baseline import ReconstructConfig
 from fast_nst.config.optimize import GatysConfig
@@ -44,7 +44,7 @@ class Reconstruction:
         self.content: list[Cell] = [("photograph", self.photo)]
         self.textures: list[Cell] = [("painting", self.painting)]
 
-    def __iter__(self) -> Iterator[Progressed]:
+    def __iter__(self) -> Iterator[ProgressReport]:
         layers = self.config.layers
         total = 2 * len(layers)
         for done, layer in enumerate(layers, start=1):
@@ -52,14 +52,14 @@ class Reconstruction:
                 self.photo, self.painting, self._settings((layer,), ()), features=self._features
             )
             self.content.append((layer, self._finished(run)))
-            yield Progressed(done, total, f"content of {layer}: {run.best_loss:.4g}")
+            yield ProgressReport(done, total, f"content of {layer}: {run.best_loss:.4g}")
         for depth, layer in enumerate(layers, start=1):
             # A texture has the size of its painting.
             config = self._settings((), layers[:depth])
             run = PictureOptimizer(self.painting, self.painting, config, features=self._features)
             caption = layer if depth == 1 else f"{layers[0]} … {layer}"
             self.textures.append((caption, self._finished(run)))
-            yield Progressed(len(layers) + depth, total, f"texture up to {layer}: {run.best_loss:.4g}")
+            yield ProgressReport(len(layers) + depth, total, f"texture up to {layer}: {run.best_loss:.4g}")
 
     def save(self, path: Path) -> None:
         """Write the contact sheet of what is done, a PNG: content above, textures below."""

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fast_nst.errors import InputError
-from fast_nst.io.files import replace_file
+from fast_nst.io.files import write_atomically
 
-__all__ = ["Ledger", "Progressed"]
+__all__ = ["ProgressReport", "ResultStore"]
 
 
-class Progressed(NamedTuple):
+class ProgressReport(NamedTuple):
     """A piece of a longer work is done."""
 
     done: int
@@ -21,7 +21,7 @@ class Progressed(NamedTuple):
     line: str
 
 
-class Ledger:
+class ResultStore:
     """The results of pieces of work, by name, one JSON file each in a folder.
 
     Args:
@@ -50,7 +50,7 @@ class Ledger:
             for old in (*folder.glob("*.json"), *folder.glob("*.png")):
                 old.unlink()
         folder.mkdir(parents=True, exist_ok=True)
-        replace_file(there, json.dumps(wanted).encode())
+        write_atomically(there, json.dumps(wanted).encode())
 
     def get(self, name: str) -> dict[str, Any] | None:
         """The result of a piece, or None while it is not done."""
@@ -58,7 +58,7 @@ class Ledger:
 
     def put(self, name: str, result: Mapping[str, Any]) -> None:
         """A piece is done: written whole or not at all."""
-        replace_file(self.folder / f"{name}.json", json.dumps(result).encode())
+        write_atomically(self.folder / f"{name}.json", json.dumps(result).encode())
 
     def picture(self, name: str) -> Path:
         """Where the picture of a piece lies; it is to be written before `put`."""

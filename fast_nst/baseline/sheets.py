@@ -15,10 +15,10 @@ from torch import Tensor
 
 from fast_nst.io.images import to_uint8
 
-__all__ = ["COLOURS", "Curve", "contact_sheet", "plot_curves"]
+__all__ = ["COLORS", "Curve", "contact_sheet", "plot_curves"]
 
-# Okabe and Ito's palette: told apart by colour-blind readers.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+# Okabe and Ito's palette: told apart by color-blind readers.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
 Cell = tuple[str, Tensor]
 
 
@@ -51,7 +51,7 @@ class Curve:
     spread: Sequence[float] = ()
     """standard deviation over the photographs, drawn as a band"""
     dashed: bool = False
-    """a variant of the curve before it, in the same colour"""
+    """a variant of the curve before it, in the same color"""
 
 
 def plot_curves(
@@ -64,8 +64,8 @@ def plot_curves(
     figure = Figure(figsize=(6.4 * len(panels), 4.4), layout="constrained")
     grid = figure.subplots(1, len(panels), squeeze=False)[0]
     for axes, (title, (curves, lines)) in zip(grid, panels.items(), strict=True):
-        for colour, curve in zip(_colours(curves), curves, strict=True):
-            _draw(axes, curve, colour)
+        for color, curve in zip(_colors(curves), curves, strict=True):
+            _draw(axes, curve, color)
         for i, (label, value) in enumerate(lines.items()):
             axes.axhline(value, color="black", linestyle=(":", "-.", "--")[i % 3], linewidth=1.2, label=label)
         axes.set(title=title, xlabel="iteration", ylabel=ylabel, yscale="log")
@@ -79,17 +79,17 @@ def plot_curves(
     figure.savefig(path, dpi=100)
 
 
-def _colours(curves: Sequence[Curve]) -> list[str | tuple[float, ...]]:
+def _colors(curves: Sequence[Curve]) -> list[str | tuple[float, ...]]:
     """One for each curve that is not dashed, which the dashed ones behind it share."""
     numbers = list(accumulate((not curve.dashed for curve in curves[1:]), initial=0))
-    palette = COLOURS if numbers[-1] < len(COLOURS) else [colormaps["tab20"](i) for i in range(20)]
+    palette = COLORS if numbers[-1] < len(COLORS) else [colormaps["tab20"](i) for i in range(20)]
     return [palette[i % len(palette)] for i in numbers]
 
 
-def _draw(axes: Axes, curve: Curve, colour: str | tuple[float, ...]) -> None:
+def _draw(axes: Axes, curve: Curve, color: str | tuple[float, ...]) -> None:
     values = np.asarray(curve.values)
     steps = np.arange(1, len(values) + 1)
-    axes.plot(steps, values, "--" if curve.dashed else "-", color=colour, linewidth=1.5, label=curve.label)
+    axes.plot(steps, values, "--" if curve.dashed else "-", color=color, linewidth=1.5, label=curve.label)
     if curve.spread:
         low, high = values - np.asarray(curve.spread), values + np.asarray(curve.spread)
-        axes.fill_between(steps, np.maximum(low, values / 4), high, color=colour, alpha=0.15, linewidth=0)
+        axes.fill_between(steps, np.maximum(low, values / 4), high, color=color, alpha=0.15, linewidth=0)

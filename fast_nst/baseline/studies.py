@@ -1,4 +1,4 @@
-"""Experiments with the optimiser: one choice is varied, the rest held, and claims are checked.
+"""Experiments with the optimizer: one choice is varied, the rest held, and claims are checked.
 
 Three of Wang's analysis of the algorithm (where to start, which content layer, which style layers) and the
 one left open there (total variation), with its weights: losses as means, 1e3 for content, 1e-2 for style.
@@ -18,7 +18,7 @@ from torch import Tensor
 from fast_nst.baseline.image_optimizer import PictureOptimizer
 from fast_nst.baseline.initialization import fit_longer
 from fast_nst.baseline.objective import load_features, make_objective
-from fast_nst.baseline.result_store import Ledger, Progressed
+from fast_nst.baseline.result_store import ProgressReport, ResultStore
 from fast_nst.config import LossConfig
 from fast_nst.config.baseline import StudyConfig
 from fast_nst.config.optimize import GATYS_PRESETS, GatysConfig
@@ -61,7 +61,7 @@ class Outcome:
     style_distance: float
     """to the painting's Gram matrices, a share of their mean square"""
     noise: float
-    """total variation of the result: mean squared difference of neighbours, times 1e3"""
+    """total variation of the result: mean squared difference of neighbors, times 1e3"""
     picture: Tensor
 
     @property
@@ -148,7 +148,7 @@ class Study:
             "seed": config.seed,
             "precision": choose_precision(config.precision, choose_device(config.device)),
         }
-        self.ledger = Ledger(config.out / "runs", settings, overwrite=config.overwrite)
+        self.store = ResultStore(config.out / "runs", settings, overwrite=config.overwrite)
         layers = [
             layer for v in self.variants for layer in (*v.config.content_layers, *v.config.style_layers)
         ]
@@ -157,21 +157,21 @@ class Study:
         self._yardstick = PerceptualLoss(self._features, self._moved(self.painting), YARDSTICK)
         self.outcomes: list[Outcome] = []
 
-    def __iter__(self) -> Iterator[Progressed]:
+    def __iter__(self) -> Iterator[ProgressReport]:
         for done, variant in enumerate(self.variants, start=1):
             outcome = self._outcome(variant)
             self.outcomes.append(outcome)
-            yield Progressed(done, len(self.variants), f"{variant.name}: {outcome.total[-1]:.4g}")
+            yield ProgressReport(done, len(self.variants), f"{variant.name}: {outcome.total[-1]:.4g}")
 
     def _moved(self, image: Tensor) -> Tensor:
         return image.to(next(self._features.parameters()).device)
 
     def _outcome(self, variant: Variant) -> Outcome:
-        record = self.ledger.get(variant.name)
+        record = self.store.get(variant.name)
         if record is None:
             record = self._run(variant)
-            self.ledger.put(variant.name, record)
-        return Outcome(variant, **record, picture=load_image(self.ledger.picture(variant.name)))
+            self.store.put(variant.name, record)
+        return Outcome(variant, **record, picture=load_image(self.store.picture(variant.name)))
 
     def _run(self, variant: Variant) -> dict[str, Any]:
         config = variant.config
@@ -180,7 +180,7 @@ class Study:
         run = PictureOptimizer(self.photo, self.painting, config, features=self._features)
         reports = list(run)
         picture = run.picture()
-        save_image(self.ledger.picture(variant.name), picture)
+        save_image(self.store.picture(variant.name), picture)
         with torch.no_grad():
             target = self._yardstick.content_target(self._moved(self.photo)[None])
             terms = self._yardstick(self._moved(picture)[None], target)

@@ -168,7 +168,7 @@ def _markdown(study: Study, claims: list[Claim]) -> str:
             f"| {o.content_distance:.3f} | {o.style_distance:.3f} | {o.noise:.2f} |"
         )
     lines += ["", "Content distance: to the photograph at relu4_2, style distance: to the painting's Gram"]
-    lines += ["matrices, both relative; noise: mean squared difference of neighbours, times 1000.", ""]
+    lines += ["matrices, both relative; noise: mean squared difference of neighbors, times 1000.", ""]
     lines += [
         f"* *{claim}*: {'holds' if holds else 'does not hold'} here ({told})."
         for claim, holds, told in claims

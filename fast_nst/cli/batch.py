@@ -13,24 +13,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from fast_nst.cli.common import DONE, FAILED, put, say
-from fast_nst.cli.progress import FilmBar, Progress
-from fast_nst.config import PaintConfig
+from fast_nst.cli.progress import Progress, VideoProgressBar
+from fast_nst.config import InferenceConfig
 from fast_nst.errors import InputError, one_line
 
 if TYPE_CHECKING:
     from fast_nst.inference.batch.jobs import Job
     from fast_nst.inference.batch.manifest import Manifest
-    from fast_nst.inference.batch.run import FilmProgress, Result, Strips
+    from fast_nst.inference.batch.run import BandProgress, Result, VideoProgress
 
 __all__ = ["run_jobs"]
 
-Config = TypeVar("Config", bound=PaintConfig)
+Config = TypeVar("Config", bound=InferenceConfig)
 
 
 def run_jobs(
     jobs: list[Job],
     config: Config,
-    painted: Callable[[list[Job], Config, Strips], Iterator[Result | FilmProgress]],
+    painted: Callable[[list[Job], Config, BandProgress], Iterator[Result | VideoProgress]],
     *,
     about: dict[str, Any],
     name: str,
@@ -46,26 +46,26 @@ def run_jobs(
     """
     from fast_nst.inference.batch.jobs import folders
     from fast_nst.inference.batch.manifest import record
-    from fast_nst.inference.batch.run import FilmProgress
-    from fast_nst.io.files import remove_leftovers
+    from fast_nst.inference.batch.run import VideoProgress
+    from fast_nst.io.files import remove_stale_partials
 
     _check_streams(jobs, config)
     jobs, config, alone = _divide(jobs, config, {} if everything else os.environ)
-    remove_leftovers(folders(jobs))
+    remove_stale_partials(folders(jobs))
     tell = partial(record, style=name, checkpoint=about["sha256"])
-    failed, strips = 0, _Strips()
-    done, kind = 0, "films" if jobs and all(job.film for job in jobs) else "pictures"
+    failed, strips = 0, _BandProgressBar()
+    done, kind = 0, "videos" if jobs and all(job.video for job in jobs) else "pictures"
     with (
         _manifest(jobs, config, alone) as manifest,
         Progress(len(jobs), kind.removesuffix("s")) as progress,
-        FilmBar() as film,
+        VideoProgressBar() as video,
         strips,
     ):
         for result in painted(jobs, config, strips.show):
-            if isinstance(result, FilmProgress):
-                film.show(result)
+            if isinstance(result, VideoProgress):
+                video.show(result)
                 continue
-            film.clear()
+            video.clear()
             strips.close()
             done, failed = done + 1, failed + (result.error is not None)
             line = tell(result)
@@ -100,7 +100,7 @@ def _divide(
 
 
 @contextmanager
-def _manifest(jobs: list[Job], config: PaintConfig, alone: bool) -> Iterator[Manifest | None]:
+def _manifest(jobs: list[Job], config: InferenceConfig, alone: bool) -> Iterator[Manifest | None]:
     if config.manifest is None:
         yield None
         return
@@ -113,7 +113,7 @@ def _manifest(jobs: list[Job], config: PaintConfig, alone: bool) -> Iterator[Man
         manifest.close()
 
 
-class _Strips:
+class _BandProgressBar:
     """A bar for the one picture that is being painted in strips, from its first strip to its last."""
 
     def __init__(self) -> None:
@@ -132,14 +132,14 @@ class _Strips:
             self._progress.__exit__(None, None, None)
             self._progress = None
 
-    def __enter__(self) -> _Strips:
+    def __enter__(self) -> _BandProgressBar:
         return self
 
     def __exit__(self, *error: object) -> None:
         self.close()
 
 
-def _check_streams(jobs: Sequence[Job], config: PaintConfig) -> None:
+def _check_streams(jobs: Sequence[Job], config: InferenceConfig) -> None:
     """Refuse to wait at a keyboard for a picture, and to pour one into a terminal or among records."""
     from fast_nst.inference.batch.jobs import STANDARD
 

@@ -10,7 +10,7 @@ from fast_nst.config.baseline import CompareConfig
 
 __all__ = ["main"]
 
-DESCRIPTION = """Measure a trained style against the optimiser, on the objective that it was trained with.
+DESCRIPTION = """Measure a trained style against the optimizer, on the objective that it was trained with.
 
   compare.py --style starry-night --content photos/ --sizes 256 512 --iterations 200
   compare.py --style starry-night --content photo.jpg --painting starry_night.jpg --only speed

@@ -16,13 +16,13 @@ __all__ = ["main"]
 
 COMMANDS = {
     "train": "train a style network from one painting, or a network that enlarges",
-    "stylize": "stylise pictures with a trained style",
+    "stylize": "stylize pictures with a trained style",
     "styles": "list the bundled styles",
     "import": "make a style of another project's trained network",
-    "optimize": "stylise one picture after any painting, slowly, without training",
+    "optimize": "stylize one picture after any painting, slowly, without training",
     "reconstruct": "what a loss network keeps of a photograph and of a painting, layer by layer",
-    "study": "vary one choice of the optimiser and report what it does",
-    "compare": "measure a style against the optimiser: speed and loss",
+    "study": "vary one choice of the optimizer and report what it does",
+    "compare": "measure a style against the optimizer: speed and loss",
     "export": "write a style as ONNX, pt2 or OpenVINO",
     "upscale": "enlarge pictures with a trained network",
     "models": "list the bundled networks that enlarge pictures",

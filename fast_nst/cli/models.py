@@ -28,13 +28,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _models(arguments: list[str]) -> int:
     told = "List the bundled networks that enlarge pictures."
     config = parse(ModelsConfig, arguments, prog="fast-nst models", description=told)
-    from fast_nst.models.model_files import bundled_upscalers, read_about
+    from fast_nst.models.model_files import bundled_upscalers, read_metadata
 
     models = bundled_upscalers()
     if not models:
         say("no models are bundled with this copy; train.py --task super-resolution makes one")
     for name, path in models.items():
-        about = read_about(path)
+        about = read_metadata(path)
         if config.json:
             put(json.dumps({"model": name, "file": str(path), **about}))
             continue

@@ -14,12 +14,12 @@ from fast_nst.errors import InputError
 
 if TYPE_CHECKING:
     from fast_nst.baseline.image_optimizer import PictureOptimizer
-    from fast_nst.report import RunLog
+    from fast_nst.training.logging.run_log import RunLog
 
 __all__ = ["main", "photo_and_painting"]
 
 PROG = "fast-nst optimize"
-DESCRIPTION = """Stylise a photograph after any painting, without training, by descent over its pixels.
+DESCRIPTION = """Stylize a photograph after any painting, without training, by descent over its pixels.
 
   fast-nst optimize photo.jpg painting.jpg                       -> photo_painting.jpg
   fast-nst optimize photo.jpg painting.jpg --preset gatys2016    as published; --help --preset NAME shows it
@@ -105,7 +105,7 @@ def _open_log(config: OptimizeConfig) -> RunLog | None:
     """The run folder, emptied of an earlier run where that may be replaced."""
     if config.run is None:
         return None
-    from fast_nst.report import RunLog
+    from fast_nst.training.logging.run_log import RunLog
 
     if (config.run / "metrics.jsonl").exists() and not config.overwrite:
         raise InputError(f"{config.run} holds another run; give --overwrite to replace it, or another --run")

@@ -14,9 +14,9 @@ from fast_nst.cli.common import say
 from fast_nst.errors import InputError, one_line
 
 if TYPE_CHECKING:
-    from fast_nst.inference.batch.run import FilmProgress
+    from fast_nst.inference.batch.run import VideoProgress
 
-__all__ = ["FilmBar", "Progress"]
+__all__ = ["Progress", "VideoProgressBar"]
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -78,15 +78,15 @@ class Progress:
             self._bar.close()
 
 
-class FilmBar:
-    """The progress of one film after the other: frames, frames a second and the time left."""
+class VideoProgressBar:
+    """The progress of one video after the other: frames, frames a second and the time left."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
 
-    def show(self, film: FilmProgress) -> None:
+    def show(self, video: VideoProgress) -> None:
         """How far it is now."""
-        report, name = film.report, os.path.basename(film.job.source)
+        report, name = video.report, os.path.basename(video.job.source)
         if self._progress is None:
             self._progress = Progress(report.total, "frame", name=name)
         of = f" of {report.total}" if report.total else ""
@@ -95,12 +95,12 @@ class FilmBar:
         self._progress.show(report.frames, one_line(InputError(line)))
 
     def clear(self) -> None:
-        """The film is over."""
+        """The video is over."""
         if self._progress is not None:
             self._progress.__exit__(None, None, None)
             self._progress = None
 
-    def __enter__(self) -> FilmBar:
+    def __enter__(self) -> VideoProgressBar:
         return self
 
     def __exit__(self, *_: object) -> None:

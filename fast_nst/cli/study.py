@@ -1,4 +1,4 @@
-"""``fast-nst study``: one experiment with the optimiser, and its report."""
+"""``fast-nst study``: one experiment with the optimizer, and its report."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from fast_nst.errors import InputError
 __all__ = ["main"]
 
 PROG = "fast-nst study"
-DESCRIPTION = """Vary one choice of the optimiser, hold the rest, and check what is claimed of it.
+DESCRIPTION = """Vary one choice of the optimizer, hold the rest, and check what is claimed of it.
 
   fast-nst study start photo.jpg painting.jpg      begin with noise or with the photograph
   fast-nst study content photo.jpg painting.jpg    which layer compares content

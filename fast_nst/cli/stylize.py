@@ -1,4 +1,4 @@
-"""``stylize.py`` and ``fast-nst stylize``: plan, stylise, print."""
+"""``stylize.py`` and ``fast-nst stylize``: plan, stylize, print."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from fast_nst.serialization import parse_bytes
 
 if TYPE_CHECKING:
     from fast_nst.inference.batch.jobs import Job
-    from fast_nst.inference.batch.run import FilmProgress, Result, Strips
+    from fast_nst.inference.batch.run import BandProgress, Result, VideoProgress
 
 __all__ = ["main"]
 
-DESCRIPTION = """Stylise pictures, films and the camera with a trained style.
+DESCRIPTION = """Stylize pictures, videos and the camera with a trained style.
 
   stylize.py photo.jpg --style starry-night            -> photo_starry-night.jpg
   stylize.py holiday/ --style my-style.safetensors     -> holiday_my-style/, sub-folders kept
@@ -43,7 +43,7 @@ def _stylize(arguments: list[str]) -> int:
         return USAGE
     sources, config = _parse(arguments)
     from fast_nst.inference.batch.jobs import camera_of, plan
-    from fast_nst.models.model_files import find_style, read_about
+    from fast_nst.models.model_files import find_style, read_metadata
 
     file = find_style(config.style)
     if (camera := camera_of(sources, config)) is not None:
@@ -53,21 +53,21 @@ def _stylize(arguments: list[str]) -> int:
         from fast_nst.cli.camera import show
 
         return show(camera, file, config)
-    jobs, about = plan(sources, file.stem, config), read_about(file)
+    jobs, about = plan(sources, file.stem, config), read_metadata(file)
     name = str(about.get("style", "unnamed"))
     painted = partial(_painted, file)
     return run_jobs(jobs, config, painted, about=about, name=name, everything=config.cluster)
 
 
 def _painted(
-    file: Path, jobs: list[Job], config: StylizeConfig, strips: Strips
-) -> Iterator[Result | FilmProgress]:
+    file: Path, jobs: list[Job], config: StylizeConfig, strips: BandProgress
+) -> Iterator[Result | VideoProgress]:
     """The results, from this process or from a cluster."""
     if config.cluster:
-        from fast_nst.inference.batch.cluster import paint_on_cluster
+        from fast_nst.inference.batch.cluster import stylize_on_cluster
         from fast_nst.models.checkpoint import load_checkpoint
 
-        yield from paint_on_cluster(
+        yield from stylize_on_cluster(
             jobs, load_checkpoint(file), config, on_start=lambda words: say(f"{file.stem}, {words}")
         )
         return

@@ -48,9 +48,9 @@ def _train(arguments: list[str]) -> int:
 
     with joined():
         trainer = Trainer(config, on_download=_download_shown())
-        tell = say if trainer.ranks.first else _nothing
+        tell = say if trainer.group.first else _nothing
         tell(_announcement(trainer))
-        shown = config.steps if trainer.ranks.first else 0
+        shown = config.steps if trainer.group.first else 0
         with (
             stopped_by_signals(trainer, "after this step and saving", tell) as caught,
             _saving_on_request(trainer, tell),
@@ -58,7 +58,7 @@ def _train(arguments: list[str]) -> int:
         ):
             for report in trainer:
                 losses = {name: f"{report.losses[name]:.{report.digits}f}" for name in report.shown}
-                if trainer.ranks.first:
+                if trainer.group.first:
                     progress.show(report.step, str(report), losses)
     return _end(trainer, caught, tell)
 
@@ -68,7 +68,7 @@ def _nothing(_: str) -> None:
 
 
 def _announcement(trainer: Trainer) -> str:
-    together = f", {trainer.ranks.size} processes" if trainer.ranks.size > 1 else ""
+    together = f", {trainer.group.size} processes" if trainer.group.size > 1 else ""
     compiling = "; compiling first, for a minute or two" if trainer.compiled else ""
     return (
         f"training {trainer.out.stem} on {len(trainer.photos.names)} photographs, {trainer.device.type} "
@@ -84,12 +84,12 @@ def _end(trainer: Trainer, caught: list[int], tell: Callable[[str], None]) -> in
         tell(f"{len(trainer.bad)} of {count} photographs could not be read and were left out:")
     for name, reason in sorted(trainer.bad.items()):
         tell(f"  {name}: {reason}")
-    if skipped := int(trainer.learner.watch.skipped):
+    if skipped := int(trainer.training_step.watch.skipped):
         tell(f"{skipped} of {trainer.step} steps were not taken: loss not finite, or far above the usual")
     if caught and not trainer.step:
         tell("stopped before the first step; --resume starts from there")
         return SIGNALLED + caught[0]
-    if trainer.ranks.first:
+    if trainer.group.first:
         put(str(trainer.out))
     if caught and not trainer.finished:
         tell(f"stopped at step {trainer.step}; go on with the same command and --resume")

@@ -16,7 +16,7 @@ from fast_nst.serialization import parse_bytes
 
 if TYPE_CHECKING:
     from fast_nst.inference.batch.jobs import Job
-    from fast_nst.inference.batch.run import FilmProgress, Result, Strips
+    from fast_nst.inference.batch.run import BandProgress, Result, VideoProgress
 
 __all__ = ["main"]
 
@@ -51,11 +51,11 @@ def _upscale(arguments: list[str]) -> int:
     if not sources:
         raise InputError(f"no picture was given; {PROG} PHOTO --factor 4")
     from fast_nst.inference.batch.jobs import plan
-    from fast_nst.models.model_files import find_upscaler, read_about, upscaler_of
+    from fast_nst.models.model_files import find_upscaler, read_metadata, upscaler_config
 
     file = find_upscaler(config.name)
-    about = read_about(file)
-    factor = upscaler_of(file, about).factor
+    about = read_metadata(file)
+    factor = upscaler_config(file, about).factor
     if config.factor not in (None, factor):
         raise InputError(
             f"{file} enlarges by {factor}, got --factor {config.factor}; give another --model, or leave out "
@@ -66,15 +66,15 @@ def _upscale(arguments: list[str]) -> int:
 
 
 def _still(job: Job) -> Job:
-    """A film is not to be enlarged; its neighbours in a folder are."""
-    if not job.film:
+    """A video is not to be enlarged; its neighbors in a folder are."""
+    if not job.video:
         return job
-    return replace(job, film=False, fault=f"{job.source} is a film; {PROG} takes pictures")
+    return replace(job, video=False, fault=f"{job.source} is a video; {PROG} takes pictures")
 
 
 def _enlarged(
-    file: Path, jobs: list[Job], config: UpscaleConfig, strips: Strips
-) -> Iterator[Result | FilmProgress]:
+    file: Path, jobs: list[Job], config: UpscaleConfig, strips: BandProgress
+) -> Iterator[Result | VideoProgress]:
     from fast_nst.inference.batch.run import paint
     from fast_nst.inference.upscaler import Upscaler
 

@@ -7,7 +7,7 @@ The text under a field is its help. Nothing here imports torch, so ``--help`` is
 from fast_nst.config.loss import STYLE_LAYERS, LossConfig, LossNetwork
 from fast_nst.config.network import PRESETS, UPSCALE_PRESETS, NetworkConfig, Preset, UpscaleNetConfig
 from fast_nst.config.run import RunConfig, Task
-from fast_nst.config.stylize import Backend, ExportConfig, PaintConfig, Precision, StylizeConfig
+from fast_nst.config.stylize import Backend, ExportConfig, InferenceConfig, Precision, StylizeConfig
 from fast_nst.config.train import TrainConfig
 from fast_nst.config.upscale import (
     EvaluateConfig,
@@ -16,7 +16,7 @@ from fast_nst.config.upscale import (
     UpscaleLoss,
     UpscaleTrainConfig,
 )
-from fast_nst.config.video import FilmConfig, LiveConfig
+from fast_nst.config.video import CameraConfig, VideoConfig
 
 TaskConfig = TrainConfig | UpscaleTrainConfig
 
@@ -25,14 +25,13 @@ __all__ = [
     "STYLE_LAYERS",
     "UPSCALE_PRESETS",
     "Backend",
+    "CameraConfig",
     "EvaluateConfig",
     "ExportConfig",
-    "FilmConfig",
-    "LiveConfig",
+    "InferenceConfig",
     "LossConfig",
     "LossNetwork",
     "NetworkConfig",
-    "PaintConfig",
     "Precision",
     "Preset",
     "ReconstructionConfig",
@@ -45,4 +44,5 @@ __all__ = [
     "UpscaleLoss",
     "UpscaleNetConfig",
     "UpscaleTrainConfig",
+    "VideoConfig",
 ]

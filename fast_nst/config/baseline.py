@@ -1,4 +1,4 @@
-"""What the commands around the optimiser are told: optimize, reconstruct, study and compare.
+"""What the commands around the optimizer are told: optimize, reconstruct, study and compare.
 
 Dataclasses of tunables as in `fast_nst.config.optimize`; torch is not imported.
 """
@@ -89,7 +89,7 @@ class ReconstructConfig(_NetworkConfig):
 
 @dataclass(frozen=True)
 class StudyConfig(_NetworkConfig):
-    """Vary one choice of the optimiser and hold the rest."""
+    """Vary one choice of the optimizer and hold the rest."""
 
     out: Path = Path("studies")
     """folder for the reports, one folder a study; runs that studies share are made once"""
@@ -110,7 +110,7 @@ class StudyConfig(_NetworkConfig):
 
 @dataclass(frozen=True)
 class CompareConfig(_NetworkConfig):
-    """Measure a trained style against the optimiser on the objective that it was trained with."""
+    """Measure a trained style against the optimizer on the objective that it was trained with."""
 
     style: str = "starry-night"
     """a bundled style's name (fast-nst styles lists them) or a .safetensors file"""
@@ -119,9 +119,9 @@ class CompareConfig(_NetworkConfig):
     painting: Path | None = None
     """what the style was trained from [default: looked for by its name near the style and the content]"""
     sizes: tuple[int, ...] = (256, 512, 1024)
-    """sides of the square centre crops, pixels"""
+    """sides of the square center crops, pixels"""
     iterations: int = 500
-    """of the optimiser, for the loss; its curve ends here"""
+    """of the optimizer, for the loss; its curve ends here"""
     photos: tuple[int, ...] = (16, 4, 1)
     """photographs whose loss is followed at each size; the last number stands for further sizes"""
     starts: tuple[Start, ...] = ("noise", "photo")

@@ -25,7 +25,7 @@ class LossConfig:
     """Weights and layers of the perceptual objective (Johnson et al. 2016, section 3.2)."""
 
     objective: Literal["dimensionless", "paper"] = "dimensionless"
-    """relative errors, whose weights suit any painting, or the paper's unnormalised sums"""
+    """relative errors, whose weights suit any painting, or the paper's unnormalized sums"""
     content_weight: float = 1.0
     """weight of the content term"""
     # Relative errors of both kinds are of order 1 untrained. At 5, a trained network keeps the photograph
@@ -35,7 +35,7 @@ class LossConfig:
     # The paper gives only a range, 1e-6 to 1e-4, for a sum over 0-255 pixels; ours is a mean on [0, 1].
     tv_weight: float = 1.0
     """weight of the total-variation term"""
-    # Phases of the 4-pixel grid differ by about 2 grey levels untreated; at 100 that costs as much as a tenth
+    # Phases of the 4-pixel grid differ by about 2 gray levels untreated; at 100 that costs as much as a tenth
     # of the objective, and far less once it is gone.
     grid_weight: float = 100.0
     """weight of the energy of a grid of period 2 or 4 in what the network paints"""

@@ -1,4 +1,4 @@
-"""The tunables of the optimiser, and published presets with the source of each number beside it.
+"""The tunables of the optimizer, and published presets with the source of each number beside it.
 
 A part of `fast_nst.config`, kept with the method it belongs to; torch is not imported here either.
 A preset is a whole `GatysConfig`; ``dataclasses.replace(GATYS_PRESETS["wang"], size=256)`` changes one field.
@@ -45,7 +45,7 @@ def _flag(name: str) -> str:
 
 @dataclass(frozen=True)
 class GatysConfig:
-    """Stylise one photograph by descending an objective over its pixels (Gatys, Ecker and Bethge 2016)."""
+    """Stylize one photograph by descending an objective over its pixels (Gatys, Ecker and Bethge 2016)."""
 
     preset: GatysPreset = "default"
     """whole settings, published ones among them; flags change single fields"""
@@ -107,18 +107,18 @@ class GatysConfig:
     painting_size: Literal["content", "own"] = "content"
     """scale the painting to the photograph's longer side, or leave it as large as it is"""
     median: bool = False
-    """a 3 x 3 median filter on what is shown and written, never on what is optimised"""
+    """a 3 x 3 median filter on what is shown and written, never on what is optimized"""
 
     loss_network: LossNetwork = "vgg19"
     """the frozen network whose features are compared"""
     vgg_weights: Path | None = None
     """its weights, .safetensors or .pth [default: downloaded once]"""
     vgg_release: Literal["IMAGENET1K_V1", "IMAGENET1K_FEATURES"] = "IMAGENET1K_V1"
-    """torchvision's weights or the original Caffe ones (their normalisation differs)"""
+    """torchvision's weights or the original Caffe ones (their normalization differs)"""
     pooling: Literal["max", "average"] = "max"
     """max as the network was trained, average as Gatys et al. prefer"""
     activations: Literal["as-is", "normalised"] = "as-is"
-    """normalised: every channel's mean activation over photographs is made 1 (Gatys et al.)"""
+    """normalized: every channel's mean activation over photographs is made 1 (Gatys et al.)"""
     activation_photos: Path | None = None
     """folder of photographs to measure those means over [default: the photograph and the painting]"""
     device: str = "auto"
@@ -146,7 +146,7 @@ class GatysConfig:
         if self.minutes is not None and not self.minutes > 0:
             raise InputError(f"--minutes must be above 0, got {self.minutes}")
         if not (self.content_weight or self.style_weight or self.tv_weight):
-            raise InputError("the content, style and tv weights are all 0: there is nothing to optimise")
+            raise InputError("the content, style and tv weights are all 0: there is nothing to optimize")
         self._check_layers()
 
     def _check_layers(self) -> None:

@@ -32,7 +32,7 @@ class RunConfig:
     """replace an existing checkpoint and start the run folder afresh"""
 
     steps: int = 40_000
-    """optimiser steps"""
+    """optimizer steps"""
     minutes: float | None = None
     """stop after this many minutes, even before --steps; the learning rate decays to fit"""
     batch_size: int = 4
@@ -67,7 +67,7 @@ class RunConfig:
     vgg_weights: Path | None = None
     """its weights, .safetensors or .pth [default: downloaded once]"""
     vgg_release: Literal["IMAGENET1K_V1", "IMAGENET1K_FEATURES"] = "IMAGENET1K_V1"
-    """torchvision's weights or the original Caffe ones (their normalisation differs)"""
+    """torchvision's weights or the original Caffe ones (their normalization differs)"""
 
     learning_rate: float = 1e-3
     """Adam's peak learning rate"""

@@ -1,4 +1,4 @@
-"""Painting pictures and films, and writing styles for other programs."""
+"""Painting pictures and videos, and writing styles for other programs."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from pathlib import Path
 from typing import Literal
 
 from fast_nst.config.network import flag
-from fast_nst.config.video import FilmConfig, LiveConfig
+from fast_nst.config.video import CameraConfig, VideoConfig
 from fast_nst.errors import InputError
 from fast_nst.serialization import parse_bytes
 
-__all__ = ["Backend", "ExportConfig", "PaintConfig", "Precision", "StylizeConfig"]
+__all__ = ["Backend", "ExportConfig", "InferenceConfig", "Precision", "StylizeConfig"]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Backend = Literal["auto", "torch", "compile", "openvino", "onnx"]
 
 
 @dataclass(frozen=True)
-class PaintConfig:
+class InferenceConfig:
     """What every command has in common that makes pictures of pictures."""
 
     out: str | None = None
@@ -26,11 +26,11 @@ class PaintConfig:
     format: str | None = None
     """file format of the result, such as png, jpg or mp4 [default: the output's ending, else the input's]"""
     quality: int = 95
-    """of JPEG, WebP, AVIF and films, 1 to 100"""
+    """of JPEG, WebP, AVIF and videos, 1 to 100"""
     max_pixels: int = 110_000_000
     """refuse pictures with more pixels than this before decoding them"""
     batch_size: int = 1
-    """pictures of equal size, or frames of a film, painted together"""
+    """pictures of equal size, or frames of a video, painted together"""
     overwrite: bool = False
     """replace existing files"""
     skip_existing: bool = False
@@ -42,7 +42,7 @@ class PaintConfig:
     memory: str | None = None
     """limit, such as 2GB; what does not fit is painted in parts [default: three quarters of what is free]"""
     json: bool = False
-    """print one JSON record a picture or film to stdout"""
+    """print one JSON record a picture or video to stdout"""
     shard: str | None = None
     """paint one part of the pictures, such as 0/4, 1/4, 2/4 or 3/4 [default: as torchrun or srun says]"""
     manifest: str | None = None
@@ -77,15 +77,15 @@ class _Style:
 
 
 @dataclass(frozen=True)
-class StylizeConfig(PaintConfig, _Style):
-    """Stylise pictures, films and the camera with a trained style."""
+class StylizeConfig(InferenceConfig, _Style):
+    """Stylize pictures, videos and the camera with a trained style."""
 
     size: int | None = None
     """longer side of the result, pixels: smaller makes larger strokes [default: the picture's own]"""
     backend: Backend = "auto"
     """engine; auto is the fastest that is installed (compile takes a minute before the first picture)"""
-    film: FilmConfig = field(default_factory=FilmConfig)
-    camera: LiveConfig = field(default_factory=LiveConfig)
+    video: VideoConfig = field(default_factory=VideoConfig)
+    camera: CameraConfig = field(default_factory=CameraConfig)
     cluster: bool = False
     """paint on all machines of a Ray cluster, or on all processors of this one"""
 
@@ -93,7 +93,7 @@ class StylizeConfig(PaintConfig, _Style):
         super().__post_init__()
         if self.size is not None and self.size < 1:
             raise InputError(f"--size must be at least 1, got {self.size}")
-        self.film.check()
+        self.video.check()
         self.camera.check()
         if self.cluster and self.shard is not None:
             raise InputError("--cluster divides the pictures itself; leave out --shard")

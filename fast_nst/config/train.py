@@ -38,7 +38,7 @@ class TrainConfig(RunConfig, _Painting):
     """fractionally-strided kernels, where they are to differ from the preset's"""
 
     temporal: bool = False
-    """train for films too: strokes then move with what they are on, and do not flicker; half as long again"""
+    """train for video too: strokes move with what they are on and do not flicker; 1.5 times the work"""
     temporal_weight: float = 20.0
     """with --temporal: weight of the change that motion, noise and brightness do not explain"""
 

@@ -10,7 +10,7 @@ from typing import Literal
 from fast_nst.config.loss import LossNetwork
 from fast_nst.config.network import UPSCALE_PRESETS, UpscaleNetConfig, UpscalePreset, flag
 from fast_nst.config.run import RunConfig, Task
-from fast_nst.config.stylize import PaintConfig, Precision
+from fast_nst.config.stylize import InferenceConfig, Precision
 from fast_nst.errors import InputError
 
 __all__ = ["EvaluateConfig", "ReconstructionConfig", "UpscaleConfig", "UpscaleLoss", "UpscaleTrainConfig"]
@@ -52,7 +52,7 @@ class UpscaleTrainConfig(RunConfig):
     """compare features of a loss network, for pictures that look sharp, or pixels, for the highest PSNR"""
     # Johnson et al. 2016, section 4.2: 200,000 steps of 4 patches of 288 x 288, Adam with rate 1e-3.
     steps: int = 200_000
-    """optimiser steps"""
+    """optimizer steps"""
     image_size: int = 288
     """side of the square patches at full resolution, pixels"""
     preset: UpscalePreset = "modern"
@@ -104,15 +104,15 @@ class _Model:
     """how many times wider and higher the result is [default: the model's, else 4]"""
     model: str | None = None
     """a bundled model's name or a .safetensors file [default: x4 or x8, as the factor says]"""
-    # Johnson et al. 2016 match histograms where features were learnt, which say little about flat colours.
+    # Johnson et al. 2016 match histograms where features were learnt, which say little about flat colors.
     match_histogram: Literal["auto", "on", "off"] = "auto"
-    """give results the colours of their inputs; auto does so for models trained on features"""
+    """give results the colors of their inputs; auto does so for models trained on features"""
     backend: Literal["auto", "torch", "compile"] = "auto"
     """engine (compile takes a minute before the first picture)"""
 
 
 @dataclass(frozen=True)
-class UpscaleConfig(PaintConfig, _Model):
+class UpscaleConfig(InferenceConfig, _Model):
     """Enlarge pictures with a trained network."""
 
     @property

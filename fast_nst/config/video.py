@@ -1,4 +1,4 @@
-"""Every tunable of films and of the camera, as frozen dataclasses; `StylizeConfig` holds one of each.
+"""Every tunable of videos and of the camera, as frozen dataclasses; `StylizeConfig` holds one of each.
 
 The text under a field is its help. Nothing here imports torch, so ``--help`` is quick.
 """
@@ -10,23 +10,23 @@ from typing import Literal
 
 from fast_nst.errors import InputError
 
-__all__ = ["FilmConfig", "LiveConfig"]
+__all__ = ["CameraConfig", "VideoConfig"]
 
 VideoCodec = Literal["auto", "h264", "h265", "vp9", "av1", "prores", "ffv1"]
 
 
 @dataclass(frozen=True)
-class FilmConfig:
-    """What is asked of films, and of animations, beyond what is asked of pictures."""
+class VideoConfig:
+    """What is asked of videos, and of animations, beyond what is asked of pictures."""
 
     codec: VideoCodec = "auto"
-    """of films; auto is h264, in .webm vp9, and what keeps alpha where a film has it"""
+    """of videos; auto is h264, in .webm vp9, and what keeps alpha where a video has it"""
     start: float = 0.0
-    """where in a film to begin, seconds"""
+    """where in a video to begin, seconds"""
     duration: float = 0.0
-    """how much of a film or of the camera to stylise, seconds; 0 is all of it"""
+    """how much of a video or of the camera to stylize, seconds; 0 is all of it"""
     steady: bool = False
-    """less flicker: blend with the previous result, moved along with what moves in the film"""
+    """less flicker: blend with the previous result, moved along with what moves in the video"""
     # Flicker of independent noise falls to (1 - s)^2 / (1 + s): a sixth at 0.5. Fine brush strokes, which the
     # network paints elsewhere in every frame, fade as it grows; see benchmarks/video.py.
     steadiness: float = 0.5
@@ -43,11 +43,11 @@ class FilmConfig:
 
 
 @dataclass(frozen=True)
-class LiveConfig:
+class CameraConfig:
     """What is asked of the camera."""
 
     live: bool = False
-    """treat a film or stream as a camera: shown as it comes, late pictures left out"""
+    """treat a video or stream as a camera: shown as it comes, late pictures left out"""
     window: bool = True
     """show a window; without it, --out FILE records"""
     mirror: bool = False

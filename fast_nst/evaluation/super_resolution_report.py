@@ -85,7 +85,7 @@ def _show(one: Measured, folder: Path) -> str:
 
 
 def _liveliest(picture: Levels) -> tuple[int, int]:
-    """Where the part begins in which neighbours differ most: that is where methods do."""
+    """Where the part begins in which neighbors differ most: that is where methods do."""
     y = luma(picture)
     height, width = y.shape
     places = [(t, u) for t in _starts(height) for u in _starts(width)]

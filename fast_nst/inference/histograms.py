@@ -1,6 +1,6 @@
-"""Histogram matching: an enlarged picture gets the colours of the picture it was made from.
+"""Histogram matching: an enlarged picture gets the colors of the picture it was made from.
 
-Johnson et al. 2016, section 4.2, do so where features are learnt, which say little about flat colours.
+Johnson et al. 2016, section 4.2, do so where features are learnt, which say little about flat colors.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ Levels = NDArray[np.uint8]
 
 
 def match_histogram(picture: Levels, reference: Levels) -> Levels:
-    """``(H, W, 3)`` levels whose colours each occur as often as in the reference, of any size.
+    """``(H, W, 3)`` levels whose colors each occur as often as in the reference, of any size.
 
     Each channel's levels go through one rising curve: the levels of equal rank in the reference.
     """
@@ -28,9 +28,9 @@ def match_histogram(picture: Levels, reference: Levels) -> Levels:
 
 def _curve(picture: Levels, reference: Levels) -> Levels:
     """For each level that occurs the one to put in its place."""
-    ranks, wanted = (_ranks(plane) for plane in (picture, reference))
+    group, wanted = (_ranks(plane) for plane in (picture, reference))
     there = np.flatnonzero(np.bincount(reference.ravel(), minlength=MAX_LEVEL + 1))
-    curve = np.interp(ranks, wanted[there], there)
+    curve = np.interp(group, wanted[there], there)
     return np.rint(curve).astype(np.uint8)
 
 

@@ -18,7 +18,7 @@ from fast_nst.system.memory import free_memory, is_out_of_memory, resident_memor
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Front", "ignore"]
+__all__ = ["Predictor", "ignore"]
 
 _log = logging.getLogger("fast_nst")
 
@@ -29,7 +29,7 @@ def ignore(share: float) -> None:
     """Nobody wants to know how far a picture is."""
 
 
-class Front(ABC):
+class Predictor(ABC):
     """A trained network on an engine, within a limit of memory.
 
     Attributes:
@@ -49,7 +49,7 @@ class Front(ABC):
         return f"{self.backend.device} {self.backend.precision} {self.backend.name}"
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Stylise or enlarge.
+        """Stylize or enlarge.
 
         Args:
             images: ``(3, H, W)`` or ``(B, 3, H, W)``, RGB, [0, 1], any H and W from 1 upwards.
@@ -72,7 +72,7 @@ class Front(ABC):
     def pictures(
         self, pictures: Sequence[Picture], *, progress: Callable[[float], None] = ignore
     ) -> list[Picture]:
-        """Stylise or enlarge pictures of equal size; alpha is carried over, or enlarged with them.
+        """Stylize or enlarge pictures of equal size; alpha is carried over, or enlarged with them.
 
         In one batch where that fits into the memory, or else one by one; a picture that does not fit even so
         in strips or tiles, with the same result.

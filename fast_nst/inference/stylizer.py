@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 from fast_nst.config import NetworkConfig
 from fast_nst.inference.engine.backends.base import Source
 from fast_nst.inference.engine.backends.choice import open_backend
-from fast_nst.inference.predictor import Front, ignore
-from fast_nst.inference.tiled.memory_budget import StripPlan, plan_strips, whole_bytes
+from fast_nst.inference.predictor import Predictor, ignore
+from fast_nst.inference.tiled.memory_budget import BandPlan, plan_bands, whole_bytes
 from fast_nst.io.reading import Picture
-from fast_nst.models.model_files import file_digest, find_style, network_of, read_about
+from fast_nst.models.model_files import file_digest, find_style, network_config, read_metadata
 
 if TYPE_CHECKING:
     from fast_nst.inference.engine.folding import Plan
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Stylizer"]
 
 
-class Stylizer(Front):
+class Stylizer(Predictor):
     """Paints pictures in one trained style.
 
     Args:
@@ -78,8 +78,8 @@ class Stylizer(Front):
 
             return load_checkpoint(path)
 
-        stylizer, about = cls.__new__(cls), read_about(path)
-        config, key = network_of(path, about), file_digest(path)
+        stylizer, about = cls.__new__(cls), read_metadata(path)
+        config, key = network_config(path, about), file_digest(path)
         stylizer._open(about, config, checkpoint, key, device, precision, backend, memory)
         return stylizer
 
@@ -119,12 +119,12 @@ class Stylizer(Front):
         return Picture(made, picture.alpha)
 
     def _in_parts(self, picture: Picture, progress: Callable[[float], None]) -> Picture:
-        return self.in_strips(picture, progress=progress)
+        return self.in_bands(picture, progress=progress)
 
-    def in_strips(
+    def in_bands(
         self, picture: Picture, *, rows: int | None = None, progress: Callable[[float], None] = ignore
     ) -> Picture:
-        """Stylise one picture in little memory; see `streaming`. The result is that of the whole picture.
+        """Stylize one picture in little memory; see `streaming`. The result is that of the whole picture.
 
         Args:
             rows: of a strip [default: as many as the memory suggests].
@@ -134,14 +134,14 @@ class Stylizer(Front):
             InputError: as `pictures`.
         """
         from fast_nst.inference.engine.folded_net import DTYPES, FoldedNet
-        from fast_nst.inference.tiled.row_bands import paint_in_strips
+        from fast_nst.inference.tiled.row_bands import stylize_in_bands
 
         size = picture.height, picture.width
-        planned = plan_strips(self._config, *size, self._free_memory(*size, 1))
-        painted = paint_in_strips(
+        planned = plan_bands(self._config, *size, self._free_memory(*size, 1))
+        painted = stylize_in_bands(
             FoldedNet(_plan(self._checkpoint()), DTYPES[self.precision]).to(self.device),
             picture.rgb,
-            planned if rows is None else StripPlan(rows, planned.maps),
+            planned if rows is None else BandPlan(rows, planned.maps),
             progress=progress,
         )
         return self._finished(picture, painted)

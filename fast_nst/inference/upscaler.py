@@ -17,10 +17,10 @@ from fast_nst.config import UpscaleNetConfig
 from fast_nst.inference.engine.backends.base import Source
 from fast_nst.inference.engine.backends.choice import open_backend
 from fast_nst.inference.histograms import match_histogram
-from fast_nst.inference.predictor import Front, ignore
+from fast_nst.inference.predictor import Predictor, ignore
 from fast_nst.inference.tiled.tiles import FIXED, enlarge_in_tiles, reach_of, tile_side, whole_bytes
 from fast_nst.io.reading import Picture
-from fast_nst.models.model_files import file_digest, find_upscaler, read_about, upscaler_of
+from fast_nst.models.model_files import file_digest, find_upscaler, read_metadata, upscaler_config
 from fast_nst.models.resampling import enlarged
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Upscaler"]
 
 
-class Upscaler(Front):
+class Upscaler(Predictor):
     """Enlarges pictures with one trained network.
 
     Args:
@@ -59,8 +59,8 @@ class Upscaler(Front):
         match: bool | None = None,
     ) -> None:
         path = find_upscaler(model)
-        self.about = read_about(path)
-        self.config: UpscaleNetConfig = upscaler_of(path, self.about)
+        self.about = read_metadata(path)
+        self.config: UpscaleNetConfig = upscaler_config(path, self.about)
         source = Source(self.about, partial(_plan, path), file_digest(path))
         # Other engines would add the picture in 16 bits to what the network makes.
         engine = "torch" if backend == "auto" else backend

@@ -1,4 +1,4 @@
-"""Animated GIF and WebP files, read picture by picture: a film's frames from a picture's file.
+"""Animated GIF and WebP files, read picture by picture: a video's frames from a picture's file.
 
 FFmpeg reads no animated WebP, and Pillow composes both kinds as they are shown: each frame laid over what the
 one before it left. One frame is in memory at a time.

@@ -1,4 +1,4 @@
-"""A decoded Pillow image, whatever its mode and colour profile, as upright sRGB levels and alpha.
+"""A decoded Pillow image, whatever its mode and color profile, as upright sRGB levels and alpha.
 
 Pillow's own ``convert`` turns 16-bit and float pictures white or black and ignores profiles.
 """
@@ -25,8 +25,8 @@ _WHITE = np.iinfo(np.uint8).max  # the number itself stays in images.py
 def to_levels(image: Image.Image, name: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
     """``(H, W, 3)`` sRGB and ``(H, W)`` alpha, if any, of a loaded image; `name` is for the log."""
     _turn_upright(image, name)
-    colour, alpha = _split_alpha(image)
-    return _levels(_to_srgb(colour, image.info.get("icc_profile"), name)), alpha
+    color, alpha = _split_alpha(image)
+    return _levels(_to_srgb(color, image.info.get("icc_profile"), name)), alpha
 
 
 def _levels(image: Image.Image) -> NDArray[np.uint8]:
@@ -48,7 +48,7 @@ def _turn_upright(image: Image.Image, name: str | Path) -> None:
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | None]:
-    """Colours in a mode that holds nothing else (L, RGB, CMYK, LAB), and the alpha if there is one."""
+    """Colors in a mode that holds nothing else (L, RGB, CMYK, LAB), and the alpha if there is one."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
         return Image.fromarray(_grey_levels(image)), None
     if image.mode in ("La", "RGBa"):  # multiplied by alpha, as some TIFF files are
@@ -66,7 +66,7 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
 
 
 def _grey_levels(image: Image.Image) -> NDArray[np.uint8]:
-    """``(H, W)`` levels of 16-bit, 32-bit integer or float grey, which Pillow's own `convert` clips to white.
+    """``(H, W)`` levels of 16-bit, 32-bit integer or float gray, which Pillow's own `convert` clips to white.
 
     16 bit: divided by 257. 32-bit files do not say what white is: it is taken to be the smallest of 1 (floats
     only, and they may overshoot it by a half, as sharpening does), 255 and 65535 that no value exceeds. Where
@@ -93,23 +93,23 @@ def _grey_levels(image: Image.Image) -> NDArray[np.uint8]:
     return np.asarray(np.rint(levels), dtype=np.uint8)
 
 
-def _to_srgb(colour: Image.Image, icc: bytes | None, name: str | Path) -> Image.Image:
-    if icc or colour.mode == "LAB":
+def _to_srgb(color: Image.Image, icc: bytes | None, name: str | Path) -> Image.Image:
+    if icc or color.mode == "LAB":
         try:
-            return _through_profile(colour, icc)
+            return _through_profile(color, icc)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-            log_once(f"{name}: its colour profile is ignored ({error})")
-    return _in_mode(colour, "RGB")
+            log_once(f"{name}: its color profile is ignored ({error})")
+    return _in_mode(color, "RGB")
 
 
-def _through_profile(colour: Image.Image, icc: bytes | None) -> Image.Image:
+def _through_profile(color: Image.Image, icc: bytes | None) -> Image.Image:
     profile = ImageCms.ImageCmsProfile(io.BytesIO(icc) if icc else ImageCms.createProfile("LAB"))
     space = profile.profile.xcolor_space.strip()
     mode = {"GRAY": "L", "Lab": "LAB"}.get(space, space)
-    if colour.mode == "L" and mode == "RGB":
-        colour = colour.convert("RGB")
-    if colour.mode != mode:
-        raise ValueError(f"made for {space}, on a picture in {colour.mode}")
+    if color.mode == "L" and mode == "RGB":
+        color = color.convert("RGB")
+    if color.mode != mode:
+        raise ValueError(f"made for {space}, on a picture in {color.mode}")
     transform = ImageCms.buildTransform(
         profile,
         ImageCms.ImageCmsProfile(io.BytesIO(srgb_profile())),
@@ -120,17 +120,17 @@ def _through_profile(colour: Image.Image, icc: bytes | None) -> Image.Image:
     )
     # sRGB by what it does, not by its name: there are linear profiles called "sRGB-…", and "c2" is sRGB.
     if mode == "RGB" and _is_identity(transform):
-        return colour
+        return color
     if mode == "RGB":
-        ImageCms.applyTransform(colour, transform, inPlace=True)
-        return colour
-    converted = ImageCms.applyTransform(colour, transform)
+        ImageCms.applyTransform(color, transform, inPlace=True)
+        return color
+    converted = ImageCms.applyTransform(color, transform)
     assert converted is not None  # only an in-place call returns nothing
     return converted
 
 
 def _is_identity(transform: ImageCms.ImageCmsTransform) -> bool:
-    """Whether a 4 x 4 x 4 cube of colours and a grey ramp come back within one level."""
+    """Whether a 4 x 4 x 4 cube of colors and a gray ramp come back within one level."""
     cube = np.stack(np.meshgrid(*[np.linspace(0, _WHITE, 4)] * 3), axis=-1).reshape(1, -1, 3)
     ramp = np.linspace(0, _WHITE, 52).reshape(1, -1, 1).repeat(3, axis=2)
     probe = np.concatenate([cube, ramp], axis=1).astype(np.uint8)

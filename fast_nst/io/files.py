@@ -23,24 +23,24 @@ if sys.platform != "win32":
     import fcntl
 
 __all__ = [
+    "AtomicFile",
     "LineLog",
-    "WholeFile",
     "refusal",
-    "remove_leftovers",
-    "replace_file",
+    "remove_stale_partials",
     "sync_folder",
+    "write_atomically",
     "write_reason",
 ]
 
 _PARTIAL = re.compile(r"\.[0-9a-f]{32}\.partial")
 
 
-class WholeFile:
+class AtomicFile:
     """A new file open for writing, which takes the place of `path` when the ``with`` block ends well.
 
     Whatever goes wrong in the block, Ctrl-C too, an old file of that name stays and nothing else is left; so
     it is without a block, once nobody holds the object. A process that is killed leaves a hidden file for
-    `remove_leftovers`. A link is replaced; the file it points at stays as it is.
+    `remove_stale_partials`. A link is replaced; the file it points at stays as it is.
 
     Raises:
         OSError, ValueError: the folder cannot be written to, or the name is none.
@@ -77,7 +77,7 @@ class WholeFile:
             self.file.close()
         self._remove()
 
-    def __enter__(self) -> WholeFile:
+    def __enter__(self) -> AtomicFile:
         return self
 
     def __exit__(
@@ -99,7 +99,7 @@ def _remove_own(path: Path, process: int) -> None:
             path.unlink()
 
 
-def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
+def write_atomically(path: Path, data: bytes, *, durable: bool = False) -> None:
     """Write a file; until it is whole, whatever stood there before stays.
 
     Args:
@@ -108,7 +108,7 @@ def replace_file(path: Path, data: bytes, *, durable: bool = False) -> None:
     Raises:
         OSError: it cannot be written; nothing is left behind.
     """
-    with WholeFile(path) as whole:
+    with AtomicFile(path) as whole:
         whole.file.write(data)
         if durable:
             whole.file.flush()
@@ -155,7 +155,7 @@ def write_reason(error: OSError | ValueError, path: Path) -> str:
     return f"cannot be written ({os.strerror(code) if code else error})"
 
 
-def remove_leftovers(folders: Iterable[Path]) -> None:
+def remove_stale_partials(folders: Iterable[Path]) -> None:
     """Remove what killed writers left half-written in these folders; files being written are left alone."""
     for folder in folders:
         try:

@@ -1,7 +1,7 @@
 """The pixel boundary: files and uint8 on the outside, float tensors on the inside.
 
 Outside, a picture is a `Picture`: ``(H, W, 3)`` uint8 sRGB, upright, with its alpha apart. Inside, an image
-tensor is RGB, channels first, float, and nominally in [0, 1]. *Nominally*: a network or an optimiser may
+tensor is RGB, channels first, float, and nominally in [0, 1]. *Nominally*: a network or an optimizer may
 overshoot, and only `to_uint8` clips and rounds. The number 255 appears in this file and in no other.
 
 Torch is imported by `from_uint8` alone, so that programs without it can read and write pictures too.
@@ -20,7 +20,7 @@ from PIL import Image
 
 from fast_nst.errors import InputError
 from fast_nst.io.decoding import srgb_profile
-from fast_nst.io.files import refusal, replace_file, write_reason
+from fast_nst.io.files import refusal, write_atomically, write_reason
 from fast_nst.io.reading import (
     EXTENSIONS,
     FORMATS,
@@ -86,7 +86,7 @@ def to_uint8(image: Tensor) -> NDArray[np.uint8]:
     if not image.is_floating_point():
         raise ValueError(f"expected floats in [0, 1], got {image.dtype}")
     if image.isnan().any():
-        raise ValueError("the image holds NaN, which has no colour: the network or its input is broken")
+        raise ValueError("the image holds NaN, which has no color: the network or its input is broken")
     levels = image.detach().float().clamp(0, 1).mul(MAX_LEVEL).round()
     array: NDArray[np.uint8] = levels.byte().permute(1, 2, 0).contiguous().cpu().numpy()
     return array
@@ -105,7 +105,7 @@ def over_white(picture: Picture) -> NDArray[np.uint8]:
 def fit(picture: Picture, longer_side: int | None = None, *, shorter_side: int | None = None) -> Picture:
     """The picture resized, up or down, until one side has so many pixels; the same object if it has already.
 
-    Antialiased Lanczos, aspect ratio kept, no side under one pixel. Colours are weighted by alpha on the way:
+    Antialiased Lanczos, aspect ratio kept, no side under one pixel. Colors are weighted by alpha on the way:
     what hides under transparent pixels does not bleed into visible ones.
     """
     wanted = longer_side if shorter_side is None else shorter_side
@@ -166,7 +166,7 @@ _WRITERS = {
     ".jpg": _JPEG,
     ".jpeg": _JPEG,
     ".png": _Writer("PNG", alpha=True),
-    # exact: keeps the colours under transparent pixels, as the other formats do.
+    # exact: keeps the colors under transparent pixels, as the other formats do.
     ".webp": _Writer("WEBP", alpha=True, longest=16383, options=(("exact", True),)),
     ".tif": _TIFF,
     ".tiff": _TIFF,
@@ -209,7 +209,7 @@ def write_picture(
 ) -> None:
     """Write a whole file or none: whatever fails, the old file stays and no temporary one is left.
 
-    The format comes from `format` ("png") or else from the ending. JPEG and AVIF keep full colour resolution,
+    The format comes from `format` ("png") or else from the ending. JPEG and AVIF keep full color resolution,
     WebP at quality 100 is lossless. An sRGB profile goes in where the format takes one, and no metadata: the
     place a photograph was taken at does not leave with it. Where there is no alpha, the picture is put on
     white (see `keeps_alpha`). A link is replaced; the file it points at stays as it is.
@@ -222,7 +222,7 @@ def write_picture(
     data = _encode(picture, writer, quality, name)
     try:
         if isinstance(target, str | Path):
-            replace_file(Path(target), data)
+            write_atomically(Path(target), data)
         else:
             target.write(data)
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name, a closed stream

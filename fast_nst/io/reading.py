@@ -109,7 +109,7 @@ def read_picture(source: str | Path | BinaryIO | bytes, *, max_pixels: int = MAX
     """Any picture file as 8-bit sRGB, upright; of an animation or a multi-page file, the first image.
 
     The pixel limit is checked on the header, before anything is decoded. EXIF orientation is applied and ICC
-    profiles are converted; a broken profile or EXIF block is logged and ignored. 16-bit grey is divided by
+    profiles are converted; a broken profile or EXIF block is logged and ignored. 16-bit gray is divided by
     257; for 32-bit integers and floats see `_grey_levels`. All that can go wrong is an `ImageReadError`.
     """
     name = source if isinstance(source, str | Path) else str(getattr(source, "name", "<picture>"))
@@ -132,7 +132,7 @@ class _PillowSettings:
     """Pillow's process-wide switches, set as long as any thread reads here, then put back as they were.
 
     Off: the size limit (ours is exact, and can be raised) and Pillow's warnings. Enforced: truncated files
-    are errors; some libraries ask Pillow to fill them with grey. Counted, because saving and restoring per
+    are errors; some libraries ask Pillow to fill them with gray. Counted, because saving and restoring per
     call would let two threads restore each other's values, and `warnings.catch_warnings` has the same flaw.
     """
 

@@ -22,7 +22,7 @@ from torch import Tensor
 
 from fast_nst.config import NetworkConfig, UpscaleNetConfig
 from fast_nst.errors import first_line
-from fast_nst.io.files import replace_file
+from fast_nst.io.files import write_atomically
 from fast_nst.models.model_files import (
     FORMAT,
     KEY,
@@ -32,9 +32,9 @@ from fast_nst.models.model_files import (
     bundled_styles,
     find_style,
     find_upscaler,
-    network_of,
-    read_about,
-    upscaler_of,
+    network_config,
+    read_metadata,
+    upscaler_config,
 )
 from fast_nst.models.transform_net import TransformNet
 from fast_nst.models.upscale_net import UpscaleNet
@@ -103,7 +103,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     header = {**about, "format": FORMAT, "sha256": digest(flat)}
     data = save(flat, metadata={KEY: json.dumps(header, sort_keys=True)})
-    replace_file(path, data, durable=True)
+    write_atomically(path, data, durable=True)
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -112,7 +112,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         CheckpointError: not there, not ours, of a later format, or damaged.
     """
-    about = read_about(path)
+    about = read_metadata(path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
@@ -150,7 +150,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
             config.
     """
     tensors, about = read_tensors(Path(path))
-    config = network_of(Path(path), about)
+    config = network_config(Path(path), about)
     with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
         network = TransformNet(config)
     _fill(network, tensors, path)
@@ -160,7 +160,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 def load_upscaler(path: str | Path) -> UpscalerCheckpoint:
     """A trained network that enlarges pictures, from its file; as `load_checkpoint`."""
     tensors, about = read_tensors(Path(path))
-    network = UpscaleNet(upscaler_of(Path(path), about))
+    network = UpscaleNet(upscaler_config(Path(path), about))
     _fill(network, tensors, path)
     return UpscalerCheckpoint(network, about)
 

@@ -1,7 +1,7 @@
 """Trained networks of other projects, as networks of ours that paint the same.
 
 The projects below share one architecture, that of Johnson et al. 2016 with instance norm and reflection at
-every convolution, under different names and with different ideas of a pixel. A network is recognised by the
+every convolution, under different names and with different ideas of a pixel. A network is recognized by the
 names and shapes of its tensors; what a project does to pixels outside of its network is multiplied into the
 first and the last convolution. Nothing is approximated: see `_convert`.
 """
@@ -20,7 +20,7 @@ from torch import Tensor
 from fast_nst.config import NetworkConfig
 from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL
-from fast_nst.models.torch_files import read_foreign
+from fast_nst.models.torch_files import read_torch_file
 from fast_nst.models.transform_net import TransformNet
 from fast_nst.models.vgg import STATISTICS
 
@@ -45,7 +45,7 @@ class Family:
     norms: tuple[str, ...]
     """its norms, in the order of `_NORMS`"""
     pixels: Literal["levels", "imagenet"]
-    """0 to 255, or normalised with the ImageNet mean and deviation, on the way in and out"""
+    """0 to 255, or normalized with the ImageNet mean and deviation, on the way in and out"""
     bgr: bool = False
     """blue first, in and out"""
     first_block: int = 1
@@ -145,7 +145,7 @@ def import_network(path: str | Path) -> tuple[TransformNet, dict[str, Any]]:
     it was, as most do when a side is no multiple of 4, ours is cropped to the size it had.
 
     Raises:
-        ImportFault: unreadable, ours already, or not recognised: names the nearest project and what differs.
+        ImportFault: unreadable, ours already, or not recognized: names the nearest project and what differs.
     """
     path = Path(path)
     state = _state_of(path)
@@ -164,7 +164,7 @@ def import_network(path: str | Path) -> tuple[TransformNet, dict[str, Any]]:
 
 def _state_of(path: Path) -> dict[str, Tensor]:
     """The tensors of the network, taken out of whatever dictionary they were saved in."""
-    found: Mapping[str, Any] = read_foreign(path, "a style network", ImportFault)
+    found: Mapping[str, Any] = read_torch_file(path, "a style network", ImportFault)
     inner = {name: value for name, value in found.items() if _is_state(value)}
     if not _is_state(found) and inner:
         if len(inner) > 1:
@@ -179,7 +179,7 @@ def _state_of(path: Path) -> dict[str, Tensor]:
         state = {name.removeprefix("module."): value for name, value in state.items()}
     if tracked := [name for name in state if name.endswith("num_batches_tracked")]:
         raise ImportFault(
-            f"{path} normalises with statistics of its training ({tracked[0]}), not with each picture's own: "
+            f"{path} normalizes with statistics of its training ({tracked[0]}), not with each picture's own: "
             "batch norm, or instance norm with track_running_stats; neither is known here"
         )
     # torch before 0.4 saved running statistics of instance norms, which nothing used.

@@ -1,6 +1,6 @@
 """The perceptual objective of Johnson, Alahi and Fei-Fei 2016: content, style and total variation.
 
-One object, `PerceptualLoss`, is minimised by the trainer over a network's weights and by the optimiser of
+One object, `PerceptualLoss`, is minimized by the trainer over a network's weights and by the optimizer of
 Gatys et al. over pixels. Images are ``(B, 3, H, W)``, RGB, nominally in [0, 1]; every loss is computed in
 fp32 whatever autocast says, for sums over positions and squares of Gram entries overflow 16-bit floats.
 """
@@ -42,7 +42,7 @@ def gram_matrix(features: Tensor) -> Tensor:
     Returns:
         ``(B, C, C)``, symmetric, fp32 (float64 for float64 features).
 
-    Johnson et al. 2016, equation 3. Gatys et al. 2016 leave G unnormalised and divide the loss instead.
+    Johnson et al. 2016, equation 3. Gatys et al. 2016 leave G unnormalized and divide the loss instead.
     """
     b, c, h, w = features.shape
     with torch.autocast(features.device.type, enabled=False):
@@ -136,14 +136,14 @@ def wide(tensor: Tensor) -> Tensor:
 
 
 class LossTerms(NamedTuple):
-    """Weighted terms; their sum is what is minimised."""
+    """Weighted terms; their sum is what is minimized."""
 
     content: Tensor
     style: Tensor
     tv: Tensor
     grid: Tensor
     temporal: Tensor
-    """0 unless a network is trained for films; known to the trainer only, for it takes two pictures"""
+    """0 unless a network is trained for videos; known to the trainer only, for it takes two pictures"""
 
     @property
     def total(self) -> Tensor:
@@ -194,7 +194,7 @@ class PerceptualLoss(nn.Module):
                 self.register_buffer(f"gram_{layer}", gram, persistent=False)
                 if not float(gram.square().sum()) > 0:
                     raise InputError(
-                        f"the style picture has no features at {layer}: is it a single flat colour?"
+                        f"the style picture has no features at {layer}: is it a single flat color?"
                     )
 
     def style_gram(self, layer: str) -> Tensor:
@@ -222,7 +222,7 @@ class PerceptualLoss(nn.Module):
         """The weighted terms.
 
         Args:
-            images: ``(B, 3, H, W)``, stylised.
+            images: ``(B, 3, H, W)``, stylized.
             target: what `content_target` gave for the photographs.
         """
         found = self.features(images, {*self.content_layers, *self.style_layers})

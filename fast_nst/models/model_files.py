@@ -28,9 +28,9 @@ __all__ = [
     "file_digest",
     "find_style",
     "find_upscaler",
-    "network_of",
-    "read_about",
-    "upscaler_of",
+    "network_config",
+    "read_metadata",
+    "upscaler_config",
 ]
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ class CheckpointError(InputError):
     """A file that is no checkpoint of ours, is damaged, or does not fit."""
 
 
-def read_about(path: Path) -> dict[str, Any]:
+def read_metadata(path: Path) -> dict[str, Any]:
     """The metadata of a file of ours; its tensors are not looked at.
 
     Raises:
@@ -68,11 +68,11 @@ def read_about(path: Path) -> dict[str, Any]:
     return about
 
 
-def network_of(path: Path, about: Mapping[str, Any]) -> NetworkConfig:
+def network_config(path: Path, about: Mapping[str, Any]) -> NetworkConfig:
     """The network that a style file of ours is for.
 
     Args:
-        about: its metadata, as `read_about` gives it.
+        about: its metadata, as `read_metadata` gives it.
 
     Raises:
         CheckpointError: a training state, a network that enlarges, or one of a later version.
@@ -82,8 +82,8 @@ def network_of(path: Path, about: Mapping[str, Any]) -> NetworkConfig:
     return _config_of(path, about, STYLE, NetworkConfig)
 
 
-def upscaler_of(path: Path, about: Mapping[str, Any]) -> UpscaleNetConfig:
-    """The network that a file of ours has for enlarging pictures; as `network_of`."""
+def upscaler_config(path: Path, about: Mapping[str, Any]) -> UpscaleNetConfig:
+    """The network that a file of ours has for enlarging pictures; as `network_config`."""
     if STYLE in about and UPSCALER not in about:
         raise CheckpointError(f"{path} is a style, it does not enlarge pictures: stylize.py takes it")
     return _config_of(path, about, UPSCALER, UpscaleNetConfig)
@@ -126,7 +126,7 @@ def _bundled() -> dict[str, Path]:
 def _enlarges(path: Path) -> bool:
     """Damaged files count as styles: whoever asks for one is told what is wrong with it."""
     try:
-        return UPSCALER in read_about(path)
+        return UPSCALER in read_metadata(path)
     except CheckpointError:
         return False
 

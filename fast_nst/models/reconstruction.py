@@ -25,7 +25,7 @@ CELLS = 5  # either way, over which a grid is looked for
 
 
 class ReconstructionTerms(NamedTuple):
-    """Weighted terms; their sum is what is minimised."""
+    """Weighted terms; their sum is what is minimized."""
 
     feature: Tensor
     pixel: Tensor
@@ -54,7 +54,7 @@ def staggered(images: Tensor) -> Tensor:
 
 
 def local_grid_energy(images: Tensor, period: int) -> Tensor:
-    """Energy of what repeats itself from cell to cell, over a few neighbouring cells.
+    """Energy of what repeats itself from cell to cell, over a few neighboring cells.
 
     A pattern that is strong in one part of a picture and turned round in another leaves nothing in the mean
     over all cells, and is seen all the same; so each place is looked at for itself.

@@ -56,7 +56,7 @@ def _walked(places: NDArray[np.int64], weights: NDArray[np.float64], size: int) 
 
 
 def _interpolation(size: int, positions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Values between the pixels, each from its four neighbours."""
+    """Values between the pixels, each from its four neighbors."""
     places = np.floor(positions).astype(np.int64)[:, None] + np.arange(-1, 3)
     return _walked(places, _cubic(positions[:, None] - places), size)
 

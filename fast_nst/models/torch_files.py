@@ -10,10 +10,10 @@ import torch
 
 from fast_nst.errors import InputError, first_line
 
-__all__ = ["read_foreign", "why_not"]
+__all__ = ["read_torch_file", "why_not"]
 
 
-def read_foreign(path: Path, wanted: str, refusal: type[InputError] = InputError) -> Mapping[str, Any]:
+def read_torch_file(path: Path, wanted: str, refusal: type[InputError] = InputError) -> Mapping[str, Any]:
     """What a .safetensors file, or else one of ``torch.save``, holds by name, on the CPU.
 
     Args:

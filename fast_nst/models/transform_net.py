@@ -40,7 +40,7 @@ def reflection_pad(images: Tensor, left: int, right: int, top: int, bottom: int)
 
 
 class InstanceNorm(nn.Module):
-    """Instance normalisation with affine parameters (Ulyanov et al. 2016).
+    """Instance normalization with affine parameters (Ulyanov et al. 2016).
 
     The statistics are biased and taken in fp32 over the positions of each channel of each picture.
     """
@@ -78,10 +78,10 @@ class PaddedConv(nn.Module):
 
 
 def _enlarge(x: Tensor) -> Tensor:
-    """Nearest-neighbour x2 of ``(B, C, H, W)``, by repeating and not by indexing.
+    """Nearest-neighbor x2 of ``(B, C, H, W)``, by repeating and not by indexing.
 
     Compiled for a CPU, the gradient of ``F.interpolate`` scatters and takes half of the network's backward
-    pass; the gradient of a repetition is a sum over four neighbours.
+    pass; the gradient of a repetition is a sum over four neighbors.
     """
     b, c, h, w = x.shape
     last = x.permute(0, 2, 3, 1)  # repeated with channels innermost, so that channels_last stays so
@@ -166,7 +166,7 @@ class Residual(nn.Module):
 
 
 class TransformNet(nn.Module):
-    """The network that paints: photographs in, stylised pictures out.
+    """The network that paints: photographs in, stylized pictures out.
 
     Args:
         config: widths, depth, norm, upsampling, padding and output; see the presets in ``config.py``.

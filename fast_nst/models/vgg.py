@@ -1,6 +1,6 @@
 """Frozen VGG-16 and VGG-19 features by layer name: the loss network.
 
-Takes images in the package convention, RGB in [0, 1], and normalises them itself, with the statistics that
+Takes images in the package convention, RGB in [0, 1], and normalizes them itself, with the statistics that
 belong to the weights in use. The ImageNet mean and standard deviation appear in this file and in no other.
 The weights are Oxford's (Simonyan and Zisserman 2014), CC BY 4.0.
 """
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL
-from fast_nst.models.torch_files import read_foreign, why_not
+from fast_nst.models.torch_files import read_torch_file, why_not
 
 __all__ = ["ARCHITECTURES", "STATISTICS", "VGGFeatures", "WeightsError", "layer_names", "load_vgg"]
 
@@ -112,7 +112,7 @@ class VGGFeatures(nn.Module):
         arch: ``vgg16`` or ``vgg19``.
         layers: names such as ``relu2_2``, ``conv4_2``, ``pool3``.
         pooling: ``max`` as trained, or ``average`` as Gatys et al. 2016 prefer for synthesis.
-        statistics: which weights' normalisation to apply, ``IMAGENET1K_V1`` or ``IMAGENET1K_FEATURES``.
+        statistics: which weights' normalization to apply, ``IMAGENET1K_V1`` or ``IMAGENET1K_FEATURES``.
 
     The parameters are frozen and random until loaded; `load_vgg` is the usual way to get one.
     """
@@ -168,7 +168,7 @@ class VGGFeatures(nn.Module):
 def _read(file: Path) -> Mapping[str, Tensor]:
     if not file.exists():
         raise WeightsError(f"no VGG weights at {file}; give --vgg-weights the path of an existing file")
-    return read_foreign(file, "VGG weights", WeightsError)
+    return read_torch_file(file, "VGG weights", WeightsError)
 
 
 def _key_of(arch: str, layer: str) -> str:
@@ -199,7 +199,7 @@ def _load_strictly(network: VGGFeatures, tensors: Mapping[str, Tensor], source: 
                 )
             if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
                 raise WeightsError(
-                    f"{source}: {name} ({key}) is not made of finite floats; the file is damaged or quantised"
+                    f"{source}: {name} ({key}) is not made of finite floats; the file is damaged or quantized"
                 )
             parameter.data.copy_(tensor)
 
@@ -250,7 +250,7 @@ def load_vgg(
         layers: the layers wanted; only they and what lies before them is read.
         file: .safetensors or .pth with torchvision's key names (``features.0.weight`` …); None downloads.
         weights: ``IMAGENET1K_V1`` (torchvision's) or ``IMAGENET1K_FEATURES`` (the original Caffe weights);
-            decides the normalisation also when ``file`` is given.
+            decides the normalization also when ``file`` is given.
         pooling: ``max`` or ``average``.
 
     Raises:

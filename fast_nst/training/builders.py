@@ -23,7 +23,7 @@ from fast_nst.training.data.coco import find_coco
 from fast_nst.training.data.download import Progress
 from fast_nst.training.data.loader import PhotoBatches
 from fast_nst.training.data.photos import PhotoSource, hold_out, open_photos
-from fast_nst.training.process_group import Ranks
+from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.schedule import stage_at
 
 __all__ = [
@@ -48,7 +48,7 @@ def compiles(config: RunConfig, device: torch.device) -> bool:
 
 
 def choose_photos(
-    config: RunConfig, ranks: Ranks, on_download: Progress | None
+    config: RunConfig, group: ProcessGroup, on_download: Progress | None
 ) -> tuple[PhotoSource, PhotoSource | None]:
     """The photographs to train on, and those to measure with, if any.
 
@@ -56,7 +56,7 @@ def choose_photos(
         InputError: there are none, or several processes are to download them.
     """
     c = config
-    if c.dataset == "coco" and c.download and ranks.size > 1 and find_coco() is None:
+    if c.dataset == "coco" and c.download and group.size > 1 and find_coco() is None:
         raise InputError("--download is for one process: start it once without torchrun, or fetch COCO first")
     photos = open_photos(c.dataset, max_images=c.max_images, download=c.download, progress=on_download)
     if c.validation:
@@ -82,9 +82,9 @@ def build_network(config: RunConfig, device: torch.device) -> Network:
 
 
 def build_objective(
-    config: TrainConfig, painting: Tensor, device: torch.device, ranks: Ranks
+    config: TrainConfig, painting: Tensor, device: torch.device, group: ProcessGroup
 ) -> PerceptualLoss:
-    """What is minimised.
+    """What is minimized.
 
     Args:
         painting: ``(3, H, W)``, RGB in [0, 1].
@@ -93,14 +93,14 @@ def build_objective(
     layers = (*config.loss.content_layers, *config.loss.style_layers_for(config.loss_network))
     features = load_vgg(config.loss_network, layers, file=config.vgg_weights, weights=config.vgg_release)
     features = features.to(device).to(memory_format=torch.channels_last)
-    across = ranks.mean if ranks.size > 1 else None
+    across = group.mean if group.size > 1 else None
     return PerceptualLoss(features, painting.to(device), config.loss, across=across)
 
 
 def build_reconstruction(
-    config: UpscaleTrainConfig, device: torch.device, ranks: Ranks
+    config: UpscaleTrainConfig, device: torch.device, group: ProcessGroup
 ) -> ReconstructionLoss:
-    """What is minimised where pictures are enlarged; to compare pixels, no loss network is loaded.
+    """What is minimized where pictures are enlarged; to compare pixels, no loss network is loaded.
 
     Args:
         ranks: the processes that share each batch.
@@ -110,14 +110,14 @@ def build_reconstruction(
         layers = c.objective.feature_layers
         features = load_vgg(c.loss_network, layers, file=c.vgg_weights, weights=c.vgg_release)
         features = features.to(device).to(memory_format=torch.channels_last)
-    across = ranks.mean if ranks.size > 1 else None
+    across = group.mean if group.size > 1 else None
     return ReconstructionLoss(features, c.objective, factor=c.network.factor, across=across)
 
 
 def build_batches(
     config: RunConfig,
     photos: PhotoSource,
-    ranks: Ranks,
+    group: ProcessGroup,
     step: int,
     bad: Mapping[str, str],
     *,
@@ -140,8 +140,8 @@ def build_batches(
         seed=c.seed,
         start_step=step,
         workers=c.workers,
-        rank=ranks.rank,
-        world_size=ranks.size,
+        rank=group.rank,
+        world_size=group.size,
         max_bad=c.max_bad,
         bad=bad,
     )

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-__all__ = ["LossScale", "LossWatch"]
+__all__ = ["LossMonitor", "LossScale"]
 
 
-class LossWatch:
+class LossMonitor:
     """Tells bad steps: a loss or a gradient that is not finite, or a loss far above the usual.
 
     Attributes:

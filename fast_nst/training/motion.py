@@ -1,7 +1,7 @@
-"""Small motions and disturbances of photographs: what films do from one frame to the next, made from stills.
+"""Small motions and disturbances of photographs: what videos do from one frame to the next, made from stills.
 
 A network trained to paint the same strokes on a photograph and on the same one moved a little does not
-flicker on films, without having seen any: the stability training of Zheng et al. 2016, with motion added.
+flicker on videos, without having seen any: the stability training of Zheng et al. 2016, with motion added.
 Not in the paper.
 """
 
@@ -63,7 +63,7 @@ class Motion(NamedTuple):
             return difference.square().mean() / self.shown.clamp_min(1 / self.inside.numel())
 
 
-def motion_of(seed: int, step: int, images: Tensor, *, rank: int = 0, ranks: int = 1) -> Motion:
+def motion_of(seed: int, step: int, images: Tensor, *, rank: int = 0, group: int = 1) -> Motion:
     """The motion for the photographs of a step: a pure function of the seed and the step.
 
     Args:
@@ -71,7 +71,7 @@ def motion_of(seed: int, step: int, images: Tensor, *, rank: int = 0, ranks: int
         rank, ranks: which equal share of the step's photographs these are, of how many.
     """
     share, _, h, w = images.shape
-    b = share * ranks
+    b = share * group
     generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
 
     def uniform(*shape: int) -> Tensor:

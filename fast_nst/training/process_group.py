@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-__all__ = ["Ranks", "joined", "launched"]
+__all__ = ["ProcessGroup", "joined", "launched"]
 
 # Longer than the first process takes to save or to judge the held-out photographs, shorter than patience.
 TIMEOUT = timedelta(minutes=5)
@@ -38,7 +38,7 @@ def joined() -> Iterator[None]:
         dist.destroy_process_group()
 
 
-class Ranks:
+class ProcessGroup:
     """The group of processes that train one network together.
 
     Attributes:

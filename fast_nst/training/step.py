@@ -1,4 +1,4 @@
-"""One optimiser step: photographs are painted or enlarged, the pictures judged, the network corrected."""
+"""One optimizer step: photographs are painted or enlarged, the pictures judged, the network corrected."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from fast_nst.models.upscale_net import UpscaleNet
 from fast_nst.system.compiling import Compiled
 from fast_nst.system.device import autocast
 from fast_nst.training.gradient_limit import GradientLimit
-from fast_nst.training.loss_monitor import LossScale, LossWatch
+from fast_nst.training.loss_monitor import LossMonitor, LossScale
 from fast_nst.training.motion import Motion, motion_of
-from fast_nst.training.process_group import Ranks
+from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.weight_average import WeightAverage
 
-__all__ = ["Learner", "Terms"]
+__all__ = ["Terms", "TrainingStep"]
 
 Terms = LossTerms | ReconstructionTerms
 
 
-class Learner:
+class TrainingStep:
     """Takes a network one step further, its forward pass compiled where asked. Holds all that a run learns.
 
     Args:
         network: corrected in place.
-        objective: what is minimised.
+        objective: what is minimized.
         averaging: share of the steps over which `average` is taken.
         temporal: weight of what painted pictures differ by when the photographs only move; 0 for none.
         seed: of those motions.
@@ -52,18 +52,18 @@ class Learner:
         device: torch.device,
         precision: str,
         compiled: bool,
-        ranks: Ranks,
+        group: ProcessGroup,
     ) -> None:
-        self.network, self.objective, self.ranks = network, objective, ranks
+        self.network, self.objective, self.group = network, objective, group
         self.device, self.precision = device, precision
         self.temporal, self.seed = temporal, seed
         self.optimizer = torch.optim.Adam(network.parameters(), fused=True)
         self.average = WeightAverage(network, averaging)
         self.limit = GradientLimit(network.parameters())
-        self.watch = LossWatch(device)
+        self.watch = LossMonitor(device)
         self.scale = LossScale(device) if precision == "fp16" else None
         self._statistics = [b for b in network.buffers() if b.is_floating_point()]  # batch norm's
-        self._painter: nn.Module = ranks.wrap(network)
+        self._painter: nn.Module = group.wrap(network)
         self.compile(compiled)
 
     def compile(self, compiled: bool) -> None:
@@ -88,11 +88,11 @@ class Learner:
         terms = self.judge(images if given is None else given, images, motion)
         self.optimizer.zero_grad(set_to_none=True)
         torch.autograd.backward(terms.total if self.scale is None else terms.total * self.scale.scale)
-        found = type(terms)(*self.ranks.mean(torch.stack([term.detach() for term in terms])).unbind())
+        found = type(terms)(*self.group.mean(torch.stack([term.detach() for term in terms])).unbind())
         # A gradient that only the loss's scale makes overflow costs this step, and is no sign of a lost run.
         forgiven = None if self.scale is None else self.scale.scale > self.scale.LEAST
         bad = self.watch(found.total, self._limited(), forgiven)
-        # A fused optimiser that finds this set leaves weights and moments alone, without asking the device.
+        # A fused optimizer that finds this set leaves weights and moments alone, without asking the device.
         self.optimizer.found_inf = bad  # type: ignore[attr-defined]
         self.optimizer.step()
         for buffer, old in zip(self._statistics, before, strict=True):
@@ -111,7 +111,7 @@ class Learner:
         return broken
 
     def _motion(self, images: Tensor, step: int) -> Motion:
-        return motion_of(self.seed, step, images, rank=self.ranks.rank, ranks=self.ranks.size)
+        return motion_of(self.seed, step, images, rank=self.group.rank, group=self.group.size)
 
     def _judge(self, given: Tensor, images: Tensor, motion: Motion | None) -> Terms:
         with autocast(self.device, self.precision):

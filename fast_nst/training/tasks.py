@@ -25,8 +25,8 @@ from fast_nst.models.resampling import enlarged, reduced
 from fast_nst.models.vgg import weights_digest
 from fast_nst.report import StepReport, TaskReport, UpscaleReport
 from fast_nst.training.builders import build_objective, build_reconstruction
-from fast_nst.training.logging.previews import Painter, Sheet, stylised
-from fast_nst.training.process_group import Ranks
+from fast_nst.training.logging.previews import Painter, Sheet, stylized
+from fast_nst.training.process_group import ProcessGroup
 
 __all__ = ["StyleTask", "Task", "UpscaleTask", "open_task"]
 
@@ -37,9 +37,9 @@ class Task(Protocol):
     """What a run learns.
 
     Attributes:
-        objective: what is minimised.
+        objective: what is minimized.
         origin: hashes of what the result depends on besides the photographs and the settings.
-        temporal: weight of the steadiness of films; 0 for none.
+        temporal: weight of the steadiness of videos; 0 for none.
     """
 
     temporal: float
@@ -73,14 +73,14 @@ class StyleTask:
 
     given = None
 
-    def __init__(self, config: TrainConfig, device: torch.device, ranks: Ranks) -> None:
+    def __init__(self, config: TrainConfig, device: torch.device, group: ProcessGroup) -> None:
         painting = load_image(config.style, short_side=config.style_size, max_pixels=config.max_pixels)
         # Now, and not at the end: the painting may have been moved by then.
         self.origin = {"style_sha256": sha256(config.style.read_bytes()).hexdigest()}
-        self.objective = build_objective(config, painting, device, ranks)
+        self.objective = build_objective(config, painting, device, group)
         self.origin["vgg_sha256"] = weights_digest(self.objective.features)
         self.temporal = config.temporal_weight if config.temporal else 0.0
-        self.sheet: Sheet = stylised
+        self.sheet: Sheet = stylized
         self._config = config
 
     def photo_size(self, size: int) -> int:
@@ -113,8 +113,8 @@ class UpscaleTask:
 
     temporal = 0.0
 
-    def __init__(self, config: UpscaleTrainConfig, device: torch.device, ranks: Ranks) -> None:
-        self.objective = build_reconstruction(config, device, ranks)
+    def __init__(self, config: UpscaleTrainConfig, device: torch.device, group: ProcessGroup) -> None:
+        self.objective = build_reconstruction(config, device, group)
         features = self.objective.features
         self.origin = {} if features is None else {"vgg_sha256": weights_digest(features)}
         self.factor, self._photo_size = config.network.factor, config.photo_size
@@ -163,12 +163,12 @@ class UpscaleTask:
         return np.concatenate(rows, axis=1).transpose(1, 2, 0), torch.cat(values)
 
 
-def open_task(config: TaskConfig, device: torch.device, ranks: Ranks) -> Task:
+def open_task(config: TaskConfig, device: torch.device, group: ProcessGroup) -> Task:
     """The task of a run.
 
     Raises:
         InputError: a painting or weights that cannot be read.
     """
     if isinstance(config, UpscaleTrainConfig):
-        return UpscaleTask(config, device, ranks)
-    return StyleTask(config, device, ranks)
+        return UpscaleTask(config, device, group)
+    return StyleTask(config, device, group)

@@ -24,12 +24,12 @@ from fast_nst.training.builders import build_batches, build_network, choose_phot
 from fast_nst.training.data.download import Progress
 from fast_nst.training.data.loader import Batch, as_images
 from fast_nst.training.failures import TrainingError, explained
-from fast_nst.training.logging.run_recorder import Journal
-from fast_nst.training.process_group import Ranks
+from fast_nst.training.logging.run_recorder import RunRecorder
+from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.schedule import learning_rate_at, seconds_left, stage_at
 from fast_nst.training.state.resume import TrainingState, load_state, refuse_changes, save_state
 from fast_nst.training.state.run_folder import RunFolder
-from fast_nst.training.step import Learner
+from fast_nst.training.step import TrainingStep
 from fast_nst.training.tasks import open_task
 from fast_nst.training.validation import Validation
 
@@ -49,7 +49,7 @@ class Trainer:
 
     The run folder gets the state (at the start and every ``save_every`` steps), metrics.jsonl, TensorBoard
     events, previews and loss.png; the checkpoint is written at the end, and by `save` at any moment between
-    two steps. Where torch.distributed is initialised, all processes train one network on shares of each
+    two steps. Where torch.distributed is initialized, all processes train one network on shares of each
     batch; the first one writes.
 
     Raises:
@@ -58,16 +58,16 @@ class Trainer:
     """
 
     def __init__(self, config: TaskConfig, *, on_download: Progress | None = None) -> None:
-        self.config, self.ranks = config, Ranks()
+        self.config, self.group = config, ProcessGroup()
         self.folder = RunFolder(config)
         self.out, self.run = self.folder.out, self.folder.path
         self.folder.check(config)
-        self.device = choose_device(self.ranks.device(config.device))
+        self.device = choose_device(self.group.device(config.device))
         self.precision = choose_precision(config.precision, self.device)
-        self.task = open_task(config, self.device, self.ranks)
-        self.photos, self.held_out = choose_photos(config, self.ranks, on_download)
+        self.task = open_task(config, self.device, self.group)
+        self.photos, self.held_out = choose_photos(config, self.group, on_download)
         self.compiled = compiles(config, self.device)
-        self.learner = Learner(
+        self.training_step = TrainingStep(
             build_network(config, self.device),
             self.task.objective,
             averaging=config.averaging,
@@ -76,7 +76,7 @@ class Trainer:
             device=self.device,
             precision=self.precision,
             compiled=self.compiled,
-            ranks=self.ranks,
+            group=self.group,
         )
         self.validation = self.held_out and Validation(
             self.held_out,
@@ -103,8 +103,8 @@ class Trainer:
 
     @property
     def network(self) -> Network:
-        """The network as it is being trained; what is saved for use is `Learner.average`."""
-        return self.learner.network
+        """The network as it is being trained; what is saved for use is `TrainingStep.average`."""
+        return self.training_step.network
 
     def _resume(self) -> None:
         state = self._load()
@@ -112,12 +112,14 @@ class Trainer:
         self.elapsed = state.elapsed
         if self.config.compile == "auto" and state.compiled != self.compiled:
             self.compiled = state.compiled
-            self.learner.compile(state.compiled)
+            self.training_step.compile(state.compiled)
 
     def _load(self) -> TrainingState:
-        learner = self.learner
-        state = load_state(self.folder.state, learner.network, learner.optimizer, learner.average)
-        learner.remember(state.memory)
+        training_step = self.training_step
+        state = load_state(
+            self.folder.state, training_step.network, training_step.optimizer, training_step.average
+        )
+        training_step.remember(state.memory)
         self.step, self.bad, self.measured = state.step, state.bad, state.measured
         self._slowed, self._setbacks = state.slowed, state.setbacks
         return state
@@ -140,7 +142,7 @@ class Trainer:
         return self.finished or self._stop
 
     def __iter__(self) -> Iterator[TaskReport]:
-        first = self.ranks.first
+        first = self.group.first
         with explained(self.config, self.folder.state), self.folder.held() if first else nullcontext():
             if first:
                 self.folder.begin(self.config)
@@ -156,13 +158,13 @@ class Trainer:
         """The steps to the end of the run, or until it goes back to an earlier state."""
         c = self.config
         watch, marked = Stopwatch(self.elapsed), self.step
-        with closing(self._batches()) as batches, self._journal() as journal:
-            if journal and self.step == 0:
-                journal.preview(self.learner.average.network, 0)
+        with closing(self._batches()) as batches, self._recorder() as recorder:
+            if recorder and self.step == 0:
+                recorder.preview(self.training_step.average.network, 0)
             for batch in batches:
                 rate = self._slowed * learning_rate_at(c, self.step, self.elapsed)
                 given = None if batch.given is None else as_images(batch.given, self.device)
-                terms = self.learner(as_images(batch.images, self.device), rate, self.step + 1, given)
+                terms = self.training_step(as_images(batch.images, self.device), rate, self.step + 1, given)
                 self.step += 1
                 self.compiling = False
                 self._names.append(batch.names)
@@ -170,7 +172,7 @@ class Trainer:
                 measure = self._measures()
                 if self._over or measure or self.step % c.report_every == 0:
                     values = [term.item() for term in terms]  # waits for the device, so only here
-                    bad = int(self.learner.watch.in_a_row)
+                    bad = int(self.training_step.watch.in_a_row)
                     if bad >= LOST:
                         return self._go_back()
                     if measure:
@@ -179,24 +181,24 @@ class Trainer:
                     marked = self.step
                     if not bad:
                         report = self._report(values, rate, speed, measured=measure)
-                        if journal:
-                            journal.write(report)
+                        if recorder:
+                            recorder.write(report)
                         with watch.paused():
                             yield report
                         self._agree(watch.elapsed)
                 if not self._over and self._save_due() and not self._saved():
                     return self._go_back()
-                if journal:
-                    journal.preview(self.learner.average.network, self.step, now=self._over)
+                if recorder:
+                    recorder.preview(self.training_step.average.network, self.step, now=self._over)
                 if self._over:
                     return None
         return None
 
-    def _journal(self) -> AbstractContextManager[Journal | None]:
-        if not self.ranks.first:
+    def _recorder(self) -> AbstractContextManager[RunRecorder | None]:
+        if not self.group.first:
             return nullcontext()
         shown = self.held_out or self.photos
-        return closing(Journal(self.config, self.folder, shown, self.step, self.task.sheet))
+        return closing(RunRecorder(self.config, self.folder, shown, self.step, self.task.sheet))
 
     def _batches(self) -> Generator[Batch]:
         """The photographs of every step still to be taken, stage after stage."""
@@ -204,12 +206,12 @@ class Trainer:
         while not self._over:
             stage = stage_at(c, self.step)
             if self.step == stage.first:
-                self.learner.watch.forget()  # the usual loss of another size is another one
+                self.training_step.watch.forget()  # the usual loss of another size is another one
             self.compiling = self.compiled
             with build_batches(
                 c,
                 self.photos,
-                self.ranks,
+                self.group,
                 self.step,
                 self.bad,
                 photo_size=self.task.photo_size(stage.image_size),
@@ -221,7 +223,7 @@ class Trainer:
     def _agree(self, elapsed: float) -> None:
         """What one process has been asked, all do; the time is the slowest one's."""
         asked = (self._stop_asked, self._save_asked, self.folder.behind)
-        stop, save, behind, self.elapsed = self.ranks.most(*map(float, asked), elapsed)
+        stop, save, behind, self.elapsed = self.group.most(*map(float, asked), elapsed)
         self._stop, self._save_asked, self.folder.behind = stop > 0, save > 0, behind > 0
 
     def _measures(self) -> bool:
@@ -230,8 +232,8 @@ class Trainer:
         return due and not self._stop and self.validation is not None
 
     def _measure(self) -> None:
-        if self.ranks.first and self.validation:
-            self.measured = {**self.validation(self.learner.average.network), "step": self.step}
+        if self.group.first and self.validation:
+            self.measured = {**self.validation(self.training_step.average.network), "step": self.step}
             if not self.config.validation:  # else they are no part of the dataset
                 self.bad.update(self.validation.bad)
 
@@ -254,9 +256,9 @@ class Trainer:
                 f"{self.step}, is in {self.folder.state}: start a new --run with a lower --learning-rate, "
                 "or with --precision fp32"
             )
-        self.learner.watch.forget()
-        self.ranks.meet()  # before the first one replaces what the others read
-        if self.ranks.first:
+        self.training_step.watch.forget()
+        self.group.meet()  # before the first one replaces what the others read
+        if self.group.first:
             back = f"back to step {self.step}, at half the learning rate"
             _log.warning("%s (photographs: %s): %s", lost, names, back)
             self.folder.try_to_save(self.save_state)
@@ -265,7 +267,9 @@ class Trainer:
         c = self.config
         again = self.folder.behind and self.step % c.report_every == 0
         due = self._save_asked or again or self.step % c.save_every == 0 or self.step == c.start_steps
-        if due and self.learner.watch.in_a_row > 0:  # perhaps the run is lost; this is not the state to keep
+        if (
+            due and self.training_step.watch.in_a_row > 0
+        ):  # perhaps the run is lost; this is not the state to keep
             self.folder.behind = True
             return False
         return due
@@ -274,16 +278,16 @@ class Trainer:
         """Save the state, with the checkpoint if asked; False if the state is not fit to be kept."""
         self._share_bad()
         sound, self._setbacks = True, self._setbacks if self.step <= self._lost_at else 0
-        if self.ranks.first:
+        if self.group.first:
             try:
                 self.folder.try_to_save(self.save if self._save_asked else self.save_state)
             except CheckpointError:
                 sound = False
         self._save_asked = False
-        return self.ranks.most(float(not sound)) == [0.0]
+        return self.group.most(float(not sound)) == [0.0]
 
     def _share_bad(self) -> None:
-        for text in self.ranks.gather(json.dumps(self.bad)):
+        for text in self.group.gather(json.dumps(self.bad)):
             self.bad.update(json.loads(text))
 
     def save_state(self) -> None:
@@ -292,21 +296,23 @@ class Trainer:
         Raises:
             OSError, CheckpointError: the disk refuses, or a weight is not finite; the last one is as it was.
         """
-        learner = self.learner
+        training_step = self.training_step
         state = TrainingState(
             self.step,
             self.elapsed,
             to_dict(replace(self.config, resume=False)),
             self.photos.fingerprint,
             bad=self.bad,
-            memory=learner.memory(),
+            memory=training_step.memory(),
             setbacks=self._setbacks,
             slowed=self._slowed,
             measured=self.measured,
             origin=self.task.origin,
             compiled=self.compiled,
         )
-        save_state(self.folder.state, learner.network, learner.optimizer, learner.average, state)
+        save_state(
+            self.folder.state, training_step.network, training_step.optimizer, training_step.average, state
+        )
 
     def save(self) -> None:
         """Write the state, and the checkpoint for use, of the averaged weights."""
@@ -315,4 +321,4 @@ class Trainer:
         about |= {"style": self.out.stem, "steps": self.step, "seconds": round(self.elapsed)}
         about |= {"precision": self.precision, "validation": self.measured}
         about |= {"photographs": len(self.photos.names), "photographs_sha256": self.photos.fingerprint}
-        save_checkpoint(self.out, self.learner.average.network, about)
+        save_checkpoint(self.out, self.training_step.average.network, about)

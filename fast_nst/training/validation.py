@@ -29,7 +29,7 @@ class Validation:
 
     Args:
         photos: in no training set.
-        objective: what the training minimises.
+        objective: what the training minimizes.
         image_size: side of the crops, pixels.
         device, precision: as in training.
         given: makes what the network gets of a ``(3, S, S)`` crop; None: it gets the crop.

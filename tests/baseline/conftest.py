@@ -32,7 +32,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def picture() -> Callable[..., Tensor]:
-    """Smooth colours, different for each seed: ``(3, H, W)`` in [0, 1]."""
+    """Smooth colors, different for each seed: ``(3, H, W)`` in [0, 1]."""
 
     def make(seed: int, height: int = 32, width: int = 32) -> Tensor:
         coarse = torch.rand(1, 3, 5, 5, generator=torch.Generator().manual_seed(seed))

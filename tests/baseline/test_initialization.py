@@ -17,7 +17,7 @@ def test_the_median_filter_is_that_of_every_3_by_3(shape):
     np.testing.assert_array_equal(median_filter(image).numpy(), wanted)
 
 
-def test_resizing_keeps_flat_colours_and_the_range():
+def test_resizing_keeps_flat_colors_and_the_range():
     flat = torch.full((3, 20, 10), 0.25)
     torch.testing.assert_close(resize(flat, 7, 33), torch.full((3, 7, 33), 0.25))
     steps = (torch.arange(20) // 10 % 2).float().expand(3, 20, 20)

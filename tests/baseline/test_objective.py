@@ -164,7 +164,7 @@ def test_a_network_is_asked_for_no_deeper_than_the_layers_of_a_config():
     assert wanted_layers(GatysConfig(style_layers=(), loss_network="vgg16"))[-1] == "relu4_3"
 
 
-def normalised(pooling: str, pictures: list[Tensor]) -> tuple[VGGFeatures, VGGFeatures]:
+def normalized(pooling: str, pictures: list[Tensor]) -> tuple[VGGFeatures, VGGFeatures]:
     def make() -> VGGFeatures:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(3)
@@ -178,7 +178,7 @@ def normalised(pooling: str, pictures: list[Tensor]) -> tuple[VGGFeatures, VGGFe
 @pytest.mark.parametrize("pooling", ["max", "average"])
 def test_normalised_channels_have_a_mean_activation_of_one(pooling):
     pictures = [torch.rand(3, 24, 20, dtype=torch.float64), torch.rand(3, 16, 16, dtype=torch.float64)]
-    one, other = normalised(pooling, pictures)
+    one, other = normalized(pooling, pictures)
     means = torch.stack([other(p[None])["relu2_2"].mean(dim=(0, 2, 3)) for p in pictures]).mean(dim=0)
     fires = torch.stack([one(p[None])["relu2_2"].amax(dim=(0, 2, 3)) for p in pictures]).amax(dim=0) > 0
     assert fires.sum() > 50
@@ -187,7 +187,7 @@ def test_normalised_channels_have_a_mean_activation_of_one(pooling):
 
 def test_normalising_changes_nothing_but_each_channel_s_scale():
     pictures = [torch.rand(3, 24, 20, dtype=torch.float64)]
-    one, other = normalised("max", pictures)
+    one, other = normalized("max", pictures)
     image = torch.rand(1, 3, 12, 12, dtype=torch.float64)
     for layer in ("conv1_2", "relu2_2"):
         before, after = one(image)[layer], other(image)[layer]

@@ -1,4 +1,4 @@
-"""The optimisers: at equal numbers of evaluations against other implementations, and on bounds."""
+"""The optimizers: at equal numbers of evaluations against other implementations, and on bounds."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def quadratic(size: int, condition: float, seed: int = 0) -> Function:
     generator = torch.Generator().manual_seed(seed)
     basis = torch.linalg.qr(torch.randn(size, size, generator=generator, dtype=torch.float64)).Q
     matrix = basis * torch.logspace(0, np.log10(condition), size, dtype=torch.float64) @ basis.T
-    centre = 2 * torch.rand(size, generator=generator, dtype=torch.float64) - 0.5
-    return lambda x: (x - centre) @ matrix @ (x - centre) / 2
+    center = 2 * torch.rand(size, generator=generator, dtype=torch.float64) - 0.5
+    return lambda x: (x - center) @ matrix @ (x - center) / 2
 
 
 def test_lbfgs_finds_the_minimum_of_a_curved_valley():

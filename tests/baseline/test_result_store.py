@@ -4,30 +4,30 @@ from __future__ import annotations
 
 import pytest
 
-from fast_nst.baseline.result_store import Ledger
+from fast_nst.baseline.result_store import ResultStore
 from fast_nst.errors import InputError
 
 
 def test_a_result_is_there_for_the_next_run_of_the_same_settings(tmp_path):
-    Ledger(tmp_path / "runs", {"size": 64}, overwrite=False).put("one", {"loss": [1.0, 0.5]})
-    again = Ledger(tmp_path / "runs", {"size": 64}, overwrite=False)
+    ResultStore(tmp_path / "runs", {"size": 64}, overwrite=False).put("one", {"loss": [1.0, 0.5]})
+    again = ResultStore(tmp_path / "runs", {"size": 64}, overwrite=False)
     assert again.get("one") == {"loss": [1.0, 0.5]}
     assert again.get("two") is None
 
 
 def test_results_of_other_settings_are_refused_by_name_or_dropped_when_asked(tmp_path):
-    Ledger(tmp_path, {"size": 64, "steps": 3}, overwrite=False).put("one", {})
+    ResultStore(tmp_path, {"size": 64, "steps": 3}, overwrite=False).put("one", {})
     with pytest.raises(InputError, match=r"other settings \(size differ\); give --overwrite to drop them"):
-        Ledger(tmp_path, {"size": 32, "steps": 3}, overwrite=False)
-    assert Ledger(tmp_path, {"size": 32, "steps": 3}, overwrite=True).get("one") is None
+        ResultStore(tmp_path, {"size": 32, "steps": 3}, overwrite=False)
+    assert ResultStore(tmp_path, {"size": 32, "steps": 3}, overwrite=True).get("one") is None
 
 
 def test_the_same_settings_are_kept_also_with_overwrite(tmp_path):
-    Ledger(tmp_path, {"size": 64}, overwrite=False).put("one", {"a": 1})
-    assert Ledger(tmp_path, {"size": 64}, overwrite=True).get("one") == {"a": 1}
+    ResultStore(tmp_path, {"size": 64}, overwrite=False).put("one", {"a": 1})
+    assert ResultStore(tmp_path, {"size": 64}, overwrite=True).get("one") == {"a": 1}
 
 
 def test_a_file_cut_short_is_a_piece_not_done(tmp_path):
-    ledger = Ledger(tmp_path, {}, overwrite=False)
+    store = ResultStore(tmp_path, {}, overwrite=False)
     (tmp_path / "one.json").write_text('{"loss": [1.0, ')
-    assert ledger.get("one") is None
+    assert store.get("one") is None

@@ -37,9 +37,9 @@ def test_the_version_is_the_package_s(said):
 
 
 def test_an_unknown_command_gets_the_nearest_name(said):
-    answer = said(main.main, ["stylise"])
+    answer = said(main.main, ["stylize"])
     assert answer.code == 2
-    assert answer.err[0] == "error: unknown command 'stylise'; did you mean 'stylize'?"
+    assert answer.err[0] == "error: unknown command 'stylize'; did you mean 'stylize'?"
     assert "did you mean" not in said(main.main, ["qqq"]).err[0]
 
 

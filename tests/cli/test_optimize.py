@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from fast_nst.baseline.image_optimizer import PictureOptimizer
 from fast_nst.cli import optimize, reconstruct, study
 from fast_nst.models.vgg import VGGFeatures, layer_names
-from fast_nst.report import read_metrics
+from fast_nst.training.logging.run_log import read_metrics
 
 LAYERS = ["--content-layers", "relu1_2", "--style-layers", "relu1_1", "relu1_2"]
 PLACE = ["--vgg-weights", "vgg.safetensors", "--device", "cpu", "--precision", "fp32"]

@@ -558,7 +558,7 @@ def test_a_source_without_pictures_does_not_stop_the_others(stylize, picture, he
     assert [json.loads(line)["output"] for line in answer.out] == [None, None, "a_dots.png"]
     assert len(answer.errors) == 2
     assert answer.errors[0] == "error: no file matches *.webp"
-    assert answer.errors[1].startswith("error: no pictures in the folder empty, nor films; ")
+    assert answer.errors[1].startswith("error: no pictures in the folder empty, nor videos; ")
     assert answer.err[-1] == "2 of 3 pictures failed"
 
 
@@ -594,7 +594,7 @@ def test_a_picture_too_large_for_strips_too_does_not_stop_the_others(
     def nothing_left(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(Stylizer, "in_strips", nothing_left)
+    monkeypatch.setattr(Stylizer, "in_bands", nothing_left)
     picture("a.png", 10, 10)
     picture("b.png", 20, 20)
     answer = stylize("a.png", "b.png", "--backend", "torch")

@@ -25,9 +25,10 @@ from fast_nst.cli.common import Terminated
 from fast_nst.config import TrainConfig
 from fast_nst.errors import InputError
 from fast_nst.models.checkpoint import load_checkpoint
-from fast_nst.report import RunLog, StepReport
+from fast_nst.report import StepReport
+from fast_nst.training.logging.run_log import RunLog
 from fast_nst.training.state.lock import locked
-from fast_nst.training.step import Learner
+from fast_nst.training.step import TrainingStep
 from fast_nst.training.trainer import Trainer
 
 SCRIPT = Path(__file__).parents[2] / "train.py"
@@ -200,13 +201,13 @@ def test_a_signal_while_a_step_compiles_ends_the_run_at_once():
 def test_a_run_compiles_in_the_first_step_of_a_stage_only(config, monkeypatch):
     monkeypatch.setattr(torch, "compile", lambda function, **_: function)
     trainer = Trainer(replace(config, compile="on", start_size=32, start_steps=3, image_size=40))
-    compiling, step = [], Learner.__call__
+    compiling, step = [], TrainingStep.__call__
 
-    def noted(learner: Learner, *arguments: object) -> object:
+    def noted(training_step: TrainingStep, *arguments: object) -> object:
         compiling.append(trainer.compiling)
-        return step(learner, *arguments)
+        return step(training_step, *arguments)
 
-    monkeypatch.setattr(Learner, "__call__", noted)
+    monkeypatch.setattr(TrainingStep, "__call__", noted)
     list(trainer)
     assert [i for i, told in enumerate(compiling) if told] == [0, 3]
 
@@ -241,7 +242,7 @@ def test_a_run_in_a_folder_where_another_one_trains_is_refused(said, here, quick
 
 
 def test_running_out_of_memory_is_one_line_with_the_cure(said, here, quick, monkeypatch):
-    monkeypatch.setattr(Learner, "__call__", lambda *_: torch.empty(2**60, dtype=torch.uint8))
+    monkeypatch.setattr(TrainingStep, "__call__", lambda *_: torch.empty(2**60, dtype=torch.uint8))
     answer = said(train.main, [*quick, "--steps", "2"])
     assert answer.code == 2
     assert answer.errors == [

@@ -54,7 +54,7 @@ def test_folders_are_kept_and_films_in_them_told(enlarge, picture, clip):
     answer = enlarge("in", "--out", "out")
     assert answer.code == 1
     assert sorted(answer.out) == ["out/a.png", "out/deep/b.jpg"]
-    assert "error: in/c.mp4 is a film; fast-nst upscale takes pictures" in answer.errors
+    assert "error: in/c.mp4 is a video; fast-nst upscale takes pictures" in answer.errors
 
 
 def test_alpha_is_kept(enlarge, picture):

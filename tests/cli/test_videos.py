@@ -1,4 +1,4 @@
-"""``stylize.py`` with films: what it writes, what it says, and how it ends, also when it is killed."""
+"""``stylize.py`` with videos: what it writes, what it says, and how it ends, also when it is killed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pytest
 from PIL import Image
 
 from fast_nst.cli import stylize as command
-from fast_nst.config import FilmConfig, LiveConfig, StylizeConfig
+from fast_nst.config import CameraConfig, StylizeConfig, VideoConfig
 from fast_nst.errors import InputError
 from fast_nst.inference.batch.jobs import Job, camera_of, plan
 from fast_nst.inference.stylizer import Stylizer
@@ -29,8 +29,8 @@ def stylize(said, style):
 
 
 def frames(path: Path | str) -> int:
-    with av.open(str(path)) as film:
-        return sum(1 for _ in film.decode(video=0))
+    with av.open(str(path)) as video:
+        return sum(1 for _ in video.decode(video=0))
 
 
 def test_a_film_is_painted_into_the_current_folder(stylize, clip, here, style):
@@ -54,15 +54,15 @@ def test_a_film_is_painted_into_the_current_folder(stylize, clip, here, style):
     ],
 )
 def test_a_film_s_result_is_named_like_a_picture_s(here, name, options, target):
-    assert plan([name], "dots", StylizeConfig(**options)) == [Job(name, target, film=True)]
+    assert plan([name], "dots", StylizeConfig(**options)) == [Job(name, target, video=True)]
 
 
 def test_an_animation_stays_one_unless_a_picture_is_asked_for(here):
     still = Image.new("RGB", (8, 6))
     still.save("a.gif", save_all=True, append_images=[Image.new("RGB", (8, 6), "red")])
     still.save("b.gif")
-    assert plan(["a.gif"], "dots", StylizeConfig()) == [Job("a.gif", "a_dots.gif", film=True)]
-    assert plan(["a.gif"], "dots", StylizeConfig(out="c.mp4")) == [Job("a.gif", "c.mp4", film=True)]
+    assert plan(["a.gif"], "dots", StylizeConfig()) == [Job("a.gif", "a_dots.gif", video=True)]
+    assert plan(["a.gif"], "dots", StylizeConfig(out="c.mp4")) == [Job("a.gif", "c.mp4", video=True)]
     assert plan(["a.gif"], "dots", StylizeConfig(out="c.png")) == [Job("a.gif", "c.png")]
     assert plan(["b.gif"], "dots", StylizeConfig()) == [Job("b.gif", "b_dots.png")]
     assert plan(["b.gif"], "dots", StylizeConfig(format="webp")) == [Job("b.gif", "b_dots.webp")]
@@ -71,9 +71,9 @@ def test_an_animation_stays_one_unless_a_picture_is_asked_for(here):
 @pytest.mark.parametrize(
     ("source", "options", "told"),
     [
-        ("a.mp4", {"out": "b.jpg"}, r"cannot write '\.jpg' of a film; give a name such as out\.mp4"),
-        ("a.mp4", {"format": "png"}, r"cannot write --format png; give \.mp4 .* for a film"),
-        ("a.mp4", {"out": "-"}, r"a\.mp4 is a film, which cannot be sent to stdout"),
+        ("a.mp4", {"out": "b.jpg"}, r"cannot write '\.jpg' of a video; give a name such as out\.mp4"),
+        ("a.mp4", {"format": "png"}, r"cannot write --format png; give \.mp4 .* for a video"),
+        ("a.mp4", {"out": "-"}, r"a\.mp4 is a video, which cannot be sent to stdout"),
         ("a.jpg", {"out": "b.mp4"}, r"cannot write '\.mp4'"),
         ("a.jpg", {"format": "mp4"}, r"cannot write --format mp4; give png, jpg"),
     ],
@@ -87,11 +87,11 @@ def test_a_folder_may_hold_both(stylize, clip, picture, here):
     clip("holiday/sun/clip.mp4", frames=3)
     picture("holiday/a.png", 9, 12)
     answer = stylize("holiday", "--json", "--format", "mp4")
-    still, film = map(json.loads, answer.out)
+    still, video = map(json.loads, answer.out)
     assert answer.code == 0
     assert (still["output"], still["frames"], still["width"]) == ("holiday_dots/a.png", 1, 12)
-    assert (film["output"], film["frames"], film["width"]) == ("holiday_dots/sun/clip.mp4", 3, 64)
-    assert film["ok"] and film["error"] is None
+    assert (video["output"], video["frames"], video["width"]) == ("holiday_dots/sun/clip.mp4", 3, 64)
+    assert video["ok"] and video["error"] is None
     again = stylize("holiday", "--json", "--skip-existing")
     assert [json.loads(line)["skipped"] for line in again.out] == [True, True]
     refused = stylize("holiday")
@@ -109,7 +109,7 @@ def test_one_broken_film_does_not_stop_the_others(stylize, clip, here):
     assert answer.out == ["in_dots/a.mp4", "in_dots/d.mp4"]
     assert len(answer.errors) == 2
     assert "is a playlist" in answer.errors[1]
-    assert answer.err[-1] == "2 of 4 films failed"
+    assert answer.err[-1] == "2 of 4 videos failed"
     assert sorted(path.name for path in Path("in_dots").iterdir()) == ["a.mp4", "d.mp4"]
 
 
@@ -150,7 +150,7 @@ def test_a_number_or_an_address_is_a_camera(here):
     assert camera_of(["0"], StylizeConfig()) == "0"
     assert camera_of(["rtsp://host/live"], StylizeConfig()) == "rtsp://host/live"
     assert camera_of(["a.mp4"], StylizeConfig()) is None
-    assert camera_of(["a.mp4"], StylizeConfig(camera=LiveConfig(live=True))) == "a.mp4"
+    assert camera_of(["a.mp4"], StylizeConfig(camera=CameraConfig(live=True))) == "a.mp4"
     with pytest.raises(InputError, match="0 is a camera, which is a source for itself; give it alone"):
         camera_of(["a.mp4", "0"], StylizeConfig())
     Path("0").touch()
@@ -159,7 +159,7 @@ def test_a_number_or_an_address_is_a_camera(here):
 
 def test_settings_of_films_are_checked_by_the_library_too():
     with pytest.raises(InputError, match="--steadiness"):
-        StylizeConfig(film=FilmConfig(steadiness=1.0))
+        StylizeConfig(video=VideoConfig(steadiness=1.0))
 
 
 def started(here: Path, style: str, *arguments: str) -> subprocess.Popen[str]:
@@ -175,7 +175,7 @@ def started(here: Path, style: str, *arguments: str) -> subprocess.Popen[str]:
 
 
 def wait_for_frames(folder: Path, process: subprocess.Popen[str], seconds: float) -> None:
-    """Until the film has been under way, under its hidden name, for some time."""
+    """Until the video has been under way, under its hidden name, for some time."""
     while process.poll() is None and not list(folder.glob(".*.partial")):
         time.sleep(0.01)
     time.sleep(seconds)
@@ -187,7 +187,7 @@ def long(clip) -> Path:
 
 
 def check_what_is_there(folder: Path, error: str, word: str) -> None:
-    """A film that plays to the frame it says, or none; nothing else."""
+    """A video that plays to the frame it says, or none; nothing else."""
     if not (folder / "b.mp4").exists():
         assert error == f"error: {word}"
     else:

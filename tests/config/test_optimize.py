@@ -1,4 +1,4 @@
-"""The optimiser's settings: published numbers, limits, and their way through JSON and back."""
+"""The optimizer's settings: published numbers, limits, and their way through JSON and back."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_published_numbers_are_as_published():
         ({"learning_rate": 0.0}, "--learning-rate must be a finite number above 0"),
         ({"beta1": 1.0}, "--beta1 must be at least 0 and below 1"),
         ({"minutes": 0.0}, "--minutes must be above 0"),
-        ({"content_weight": 0, "style_weight": 0, "tv_weight": 0}, "all 0: there is nothing to optimise"),
+        ({"content_weight": 0, "style_weight": 0, "tv_weight": 0}, "all 0: there is nothing to optimize"),
         (
             {"objective": "gatys", "style_layer_weights": (1.0,)},
             "--style-layer-weights has 1 numbers for 5 layers: one each",

@@ -129,14 +129,14 @@ def test_an_overflow_is_told_and_not_painted():
     with pytest.raises(InputError, match="--precision fp32"):
         stylize.pictures([Picture(picture(9, 9))])
     with pytest.raises(InputError, match="--precision fp32"):
-        stylize.in_strips(Picture(picture(9, 9)))
+        stylize.in_bands(Picture(picture(9, 9)))
 
 
 @pytest.mark.parametrize("rows", [None, 3])
 def test_a_picture_in_strips_is_the_picture(stylize, rows):
     one = Picture(picture(30, 27), picture(30, 27)[..., 1])
     (whole,) = stylize.pictures([one])
-    strips = stylize.in_strips(one, rows=rows)
+    strips = stylize.in_bands(one, rows=rows)
     assert np.abs(strips.rgb.astype(int) - whole.rgb).max() <= 1
     np.testing.assert_array_equal(strips.alpha, one.alpha)
 
@@ -166,7 +166,7 @@ def test_what_the_engine_keeps_of_one_picture_is_room_for_the_next(monkeypatch):
     monkeypatch.setattr(predictor, "resident_memory", lambda: held[0])
     monkeypatch.setattr(stylizer, "whole_bytes", lambda *_: 8 * 10**8)
     monkeypatch.setattr(stylize.backend, "levels", growing)
-    monkeypatch.setattr(stylize, "in_strips", None)
+    monkeypatch.setattr(stylize, "in_bands", None)
     for seed in range(3):
         assert len(stylize.pictures([Picture(picture(12, 12, seed))])) == 1
 
@@ -211,7 +211,7 @@ def test_a_gpu_paints_in_strips_what_it_paints_whole():
     stylize = Stylizer(Checkpoint(network(), {}), device="cuda", precision="fp32")
     one = Picture(picture(65, 48))
     (whole,) = stylize.pictures([one])
-    assert np.abs(stylize.in_strips(one, rows=7).rgb.astype(int) - whole.rgb).max() <= 1
+    assert np.abs(stylize.in_bands(one, rows=7).rgb.astype(int) - whole.rgb).max() <= 1
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""Enlarged pictures are the network's, whole or in tiles, in the colours of what they were made from."""
+"""Enlarged pictures are the network's, whole or in tiles, in the colors of what they were made from."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from fast_nst.io import files
-from fast_nst.io.files import LineLog, remove_leftovers, replace_file
+from fast_nst.io.files import LineLog, remove_stale_partials, write_atomically
 
 HELD = """
 import os, sys
@@ -23,7 +23,7 @@ def wait(*_):  # in place of the rename
     print("written", flush=True)
     sys.stdin.read()
 files.os.replace = wait
-files.replace_file(Path("a.png"), b"half")
+files.write_atomically(Path("a.png"), b"half")
 """
 
 
@@ -47,28 +47,28 @@ def writer(tmp_path):
 
 def test_a_file_is_replaced_whole(tmp_path):
     path = tmp_path / "a"
-    replace_file(path, b"one")
-    replace_file(path, b"two")
+    write_atomically(path, b"one")
+    write_atomically(path, b"two")
     assert path.read_bytes() == b"two"
     assert os.listdir(tmp_path) == ["a"]
 
 
 def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     path = tmp_path / "a"
-    replace_file(path, b"old")
+    write_atomically(path, b"old")
 
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(os, "replace", full)
     with pytest.raises(OSError, match="No space"):
-        replace_file(path, b"new")
+        write_atomically(path, b"new")
     assert path.read_bytes() == b"old"
     assert os.listdir(tmp_path) == ["a"]
 
 
 def test_what_nobody_finishes_goes_and_what_a_child_process_forgets_stays(tmp_path):
-    whole = files.WholeFile(tmp_path / "a")
+    whole = files.AtomicFile(tmp_path / "a")
     (name,) = os.listdir(tmp_path)
     if not (child := os.fork()):
         del whole
@@ -83,12 +83,12 @@ def test_what_nobody_finishes_goes_and_what_a_child_process_forgets_stays(tmp_pa
 def test_what_a_living_process_is_writing_is_no_leftover_and_what_a_killed_one_wrote_is(writer, tmp_path):
     (tmp_path / ".mine.partial").touch()
     (name,) = (n for n in os.listdir(tmp_path) if n != ".mine.partial")
-    remove_leftovers([tmp_path, tmp_path / "not there"])
+    remove_stale_partials([tmp_path, tmp_path / "not there"])
     assert (tmp_path / name).read_bytes() == b"half"
     writer.send_signal(signal.SIGKILL)
     writer.wait()
     assert (tmp_path / name).exists()
-    remove_leftovers([tmp_path])
+    remove_stale_partials([tmp_path])
     assert os.listdir(tmp_path) == [".mine.partial"]
 
 
@@ -98,11 +98,11 @@ def test_a_file_taken_for_a_leftover_before_it_was_locked_is_written_all_the_sam
     def late(file: int, *, wait: bool = True) -> bool:
         if not seen:  # another process comes between opening and locking
             seen.append(file)
-            remove_leftovers([tmp_path])
+            remove_stale_partials([tmp_path])
         return lock(file, wait=wait)
 
     monkeypatch.setattr(files, "_lock", late)
-    replace_file(tmp_path / "a", b"whole")
+    write_atomically(tmp_path / "a", b"whole")
     assert (tmp_path / "a").read_bytes() == b"whole"
     assert os.listdir(tmp_path) == ["a"]
 

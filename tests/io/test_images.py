@@ -58,13 +58,13 @@ def encoded(image: Image.Image, format: str, **options: object) -> bytes:
     return buffer.getvalue()
 
 
-def png(width: int, height: int, *, depth: int = 8, colour: int = 0, rows: bytes = b"") -> bytes:
+def png(width: int, height: int, *, depth: int = 8, color: int = 0, rows: bytes = b"") -> bytes:
     """A PNG written by hand: a header may claim any size."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
         return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
-    header = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    header = struct.pack(">IIBBBBB", width, height, depth, color, 0, 0, 0)
     body = chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
@@ -104,7 +104,7 @@ def test_values_are_rounded_to_the_nearest_level(value):
     assert abs(level - 255 * value) <= 0.5 + 1e-4
 
 
-def test_colours_keep_their_order_and_places():
+def test_colors_keep_their_order_and_places():
     rgb = noise(5, 7, 3)
     image = from_uint8(rgb)
     assert image.shape == (3, 5, 7) and image.dtype == torch.float32 and image.is_contiguous()
@@ -143,9 +143,9 @@ def test_only_uint8_rgb_becomes_a_tensor(array):
 
 
 @given(st.integers(0, 255), st.integers(0, 255))
-def test_over_white_rounds_to_the_nearest_level(colour, alpha):
-    picture = Picture(np.full((1, 1, 3), colour, np.uint8), np.full((1, 1), alpha, np.uint8))
-    exact = colour * alpha / 255 + 255 - alpha
+def test_over_white_rounds_to_the_nearest_level(color, alpha):
+    picture = Picture(np.full((1, 1, 3), color, np.uint8), np.full((1, 1), alpha, np.uint8))
+    exact = color * alpha / 255 + 255 - alpha
     assert over_white(picture)[0, 0].tolist() == [round(exact)] * 3
 
 
@@ -175,7 +175,7 @@ def test_fit_averages_fine_detail_instead_of_picking_pixels():
     assert_close(fit(Picture(stripes), 16).rgb, np.full((16, 16, 3), 128), levels=3)
 
 
-def test_hidden_colours_do_not_bleed_when_resized():
+def test_hidden_colors_do_not_bleed_when_resized():
     rgb, alpha = np.full((32, 32, 3), 200, np.uint8), np.zeros((32, 32), np.uint8)
     rgb[:, 16:], alpha[:, :16] = 0, 255  # black where nothing shows
     small = fit(Picture(rgb, alpha), 8)
@@ -289,13 +289,13 @@ def test_32_bit_grey_finds_its_white(values, expected):
 
 
 def test_one_bit_and_grey_become_rgb():
-    grey = Image.fromarray(noise(9, 9))
-    np.testing.assert_array_equal(read_picture(encoded(grey, "PNG")).rgb, np.dstack([grey, grey, grey]))
-    bits = read_picture(encoded(grey.convert("1"), "PNG"))
+    gray = Image.fromarray(noise(9, 9))
+    np.testing.assert_array_equal(read_picture(encoded(gray, "PNG")).rgb, np.dstack([gray, gray, gray]))
+    bits = read_picture(encoded(gray.convert("1"), "PNG"))
     assert set(np.unique(bits.rgb)) == {0, 255} and bits.alpha is None
 
 
-def test_palettes_become_colours_with_and_without_transparency():
+def test_palettes_become_colors_with_and_without_transparency():
     image = Image.fromarray(smooth()).quantize(16)
     plain = read_picture(encoded(image, "PNG"))
     assert plain.alpha is None
@@ -358,7 +358,7 @@ def swapped_profile() -> bytes:
 
 
 @pytest.mark.parametrize("alpha", [False, True])
-def test_a_colour_profile_is_converted_to_srgb(alpha):
+def test_a_color_profile_is_converted_to_srgb(alpha):
     rgb = smooth()
     image = Image.fromarray(np.dstack([rgb, noise(40, 60)]) if alpha else rgb)
     picture = read_picture(encoded(image, "PNG", icc_profile=swapped_profile()))
@@ -385,7 +385,7 @@ def test_a_broken_profile_is_ignored_and_logged_once(mode, profile, tmp_path, ca
     assert [str(path) in record.getMessage() for record in caplog.records] == [True]
 
 
-def test_a_profile_for_other_colours_is_ignored():
+def test_a_profile_for_other_colors_is_ignored():
     cmyk = Image.fromarray(smooth()).convert("CMYK")
     data = encoded(cmyk, "TIFF", icc_profile=swapped_profile())
     assert_close(read_picture(data).rgb, np.asarray(cmyk.convert("RGB")), levels=0)
@@ -558,7 +558,7 @@ def test_what_is_written_is_read_back(ending, tmp_path):
 
 
 @pytest.mark.parametrize(("ending", "quality"), [("png", 95), ("tif", 95), ("webp", 100)])
-def test_colours_and_alpha_are_bit_exact_where_nothing_is_lossy(ending, quality, tmp_path):
+def test_colors_and_alpha_are_bit_exact_where_nothing_is_lossy(ending, quality, tmp_path):
     rgb, alpha = noise(30, 50, 3), noise(30, 50, seed=1)
     path = tmp_path / f"out.{ending}"
     save_image(path, rgb, alpha=alpha, quality=quality)
@@ -583,7 +583,7 @@ def test_without_alpha_the_picture_lies_on_white(ending, tmp_path):
     assert read_picture(path).alpha is None
 
 
-def test_jpeg_keeps_full_colour_resolution_at_quality_95(tmp_path):
+def test_jpeg_keeps_full_color_resolution_at_quality_95(tmp_path):
     save_image(tmp_path / "out.jpg", smooth())
     with Image.open(tmp_path / "out.jpg") as image:
         assert all(component[1:3] == (1, 1) for component in image.layer)

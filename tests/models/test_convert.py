@@ -1,4 +1,4 @@
-"""Networks of other projects: recognised, converted without loss, or refused with what differs."""
+"""Networks of other projects: recognized, converted without loss, or refused with what differs."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def style_loss_by_definition(gram: np.ndarray, target: np.ndarray) -> float:
 
 
 def total_variation_by_definition(images: np.ndarray) -> float:
-    """Mahendran and Vedaldi 2015, beta 2; a neighbour outside the picture adds nothing."""
+    """Mahendran and Vedaldi 2015, beta 2; a neighbor outside the picture adds nothing."""
     b, c, h, w = images.shape
     total = 0.0
     for n, k, y, x in itertools.product(range(b), range(c), range(h), range(w)):
@@ -272,7 +272,7 @@ def test_a_picture_without_features_is_wrong_by_exactly_one_in_style_and_content
         if name.endswith("bias"):
             bias.zero_()
     loss = PerceptualLoss(loss.features, picture(3, 12, 10, seed=9).double(), config)
-    blank = loss.features.mean.expand(1, 3, 8, 8)  # zero once it is normalised
+    blank = loss.features.mean.expand(1, 3, 8, 8)  # zero once it is normalized
     terms = loss(blank, loss.content_target(picture(1, 3, 8, 8).double()))
     assert terms.style.item() == pytest.approx(1)
     assert terms.content.item() == pytest.approx(1)
@@ -321,7 +321,7 @@ def test_moving_the_objective_takes_the_painting_along_and_saving_it_leaves_it_o
     assert not any("gram" in name for name in loss.state_dict())
 
 
-def test_a_painting_of_one_flat_colour_gives_finite_losses():
+def test_a_painting_of_one_flat_color_gives_finite_losses():
     loss = objective(painting=torch.full((3, 12, 10), 0.5))
     photo = picture(1, 3, 8, 8).double()
     assert torch.isfinite(torch.stack([*loss(photo, loss.content_target(photo))])).all()
@@ -331,7 +331,7 @@ def test_a_painting_without_features_is_refused_with_the_layer():
     network = loss_network()
     for parameter in network.parameters():
         parameter.zero_()
-    with pytest.raises(InputError, match="no features at relu1_2: is it a single flat colour"):
+    with pytest.raises(InputError, match="no features at relu1_2: is it a single flat color"):
         PerceptualLoss(network, picture(3, 8, 8).double(), CONFIG)
 
 

@@ -41,7 +41,7 @@ def test_enlarging_is_pillows_bicubic_away_from_the_border(factor):
 
 @pytest.mark.parametrize("factor", FACTORS)
 @pytest.mark.parametrize("matrix", [reduction, enlargement])
-def test_flat_colours_stay_what_they_are_up_to_the_border(matrix, factor):
+def test_flat_colors_stay_what_they_are_up_to_the_border(matrix, factor):
     np.testing.assert_allclose(matrix(5 * factor, factor).sum(axis=1), 1, rtol=1e-6)
 
 

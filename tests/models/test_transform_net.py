@@ -203,7 +203,7 @@ def test_a_tied_upsampling_is_one_fractionally_strided_convolution_with_the_tied
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_tied_upsampling_is_nearest_neighbour_reflection_and_a_3x3_convolution(size):
+def test_a_tied_upsampling_is_nearest_neighbor_reflection_and_a_3x3_convolution(size):
     layer = Upsample(4, 3, "tied", bias=False)
     x = picture(1, 4, *size)
     large = np.repeat(np.repeat(x.numpy(), 2, axis=2), 2, axis=3)

@@ -222,7 +222,7 @@ def changed(key: str, value: object) -> dict[str, object]:
         (changed("features.2.bias", torch.zeros(128)), r"conv1_2 \(features.2.bias\) has shape \(128,\)"),
         (changed("features.2.bias", 3), "conv1_2 .* has shape int"),
         (changed("features.5.bias", torch.full((128,), np.nan)), "conv2_1 .* not made of finite floats"),
-        (changed("features.5.bias", torch.zeros(128, dtype=torch.uint8)), "damaged or quantised"),
+        (changed("features.5.bias", torch.zeros(128, dtype=torch.uint8)), "damaged or quantized"),
         ({"state_dict": small_weights()}, "lacks conv1_1"),
         ([1, 2, 3], "holds a list, not a dictionary"),
     ],

@@ -16,33 +16,35 @@ from fast_nst.config import TrainConfig
 from fast_nst.io.images import load_image
 from fast_nst.serialization import from_dict
 from fast_nst.training.builders import build_network, build_objective
-from fast_nst.training.process_group import Ranks, joined
-from fast_nst.training.step import Learner
+from fast_nst.training.process_group import ProcessGroup, joined
+from fast_nst.training.step import TrainingStep
 
 CPU = torch.device("cpu")
 
 
 def step(config: TrainConfig) -> dict[str, torch.Tensor]:
     """Gradients and losses of a first step in float64, on this process's share of four pictures of noise."""
-    ranks = Ranks()
+    group = ProcessGroup()
     everything = torch.rand(4, 3, 32, 32, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
-    share = everything.chunk(ranks.size)[ranks.rank].contiguous(memory_format=torch.channels_last)
+    share = everything.chunk(group.size)[group.rank].contiguous(memory_format=torch.channels_last)
     painting = load_image(config.style, short_side=config.style_size)
-    learner = Learner(
+    training_step = TrainingStep(
         build_network(config, CPU).double(),
-        build_objective(config, painting, CPU, ranks).double(),
+        build_objective(config, painting, CPU, group).double(),
         averaging=config.averaging,
         temporal=config.temporal_weight if config.temporal else 0.0,
         device=CPU,
         precision="fp32",
         compiled=False,
-        ranks=ranks,
+        group=group,
     )
-    learner.limit.mean = learner.limit.mean.double()
-    motion_of = learner._motion
-    learner._motion = lambda *about: type(found := motion_of(*about))(*(part.double() for part in found))
-    terms = learner(share, 1e-3, 1)
-    gradients = {name: parameter.grad for name, parameter in learner.network.named_parameters()}
+    training_step.limit.mean = training_step.limit.mean.double()
+    motion_of = training_step._motion
+    training_step._motion = lambda *about: type(found := motion_of(*about))(
+        *(part.double() for part in found)
+    )
+    terms = training_step(share, 1e-3, 1)
+    gradients = {name: parameter.grad for name, parameter in training_step.network.named_parameters()}
     return gradients | {f"loss/{name}": value for name, value in terms._asdict().items()}
 
 

@@ -55,7 +55,7 @@ def test_a_defect_stays_what_it_is(config):
 
 def test_a_run_that_runs_out_of_memory_keeps_its_last_state(config):
     trainer = Trainer(replace(config, save_every=2))
-    objective = trainer.learner.objective
+    objective = trainer.training_step.objective
     asked = []
 
     def hungry(images: torch.Tensor):

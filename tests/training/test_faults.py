@@ -26,7 +26,7 @@ from torch import nn
 
 from fast_nst.errors import InputError
 from fast_nst.models.checkpoint import load_checkpoint, read_tensors
-from fast_nst.report import read_metrics
+from fast_nst.training.logging.run_log import read_metrics
 from fast_nst.training.state import resume
 from fast_nst.training.trainer import Trainer
 
@@ -200,7 +200,7 @@ def spoil(trainer: Trainer, what: str, step: int) -> None:
         return (images[0].index_fill(3, torch.tensor([7]), value),) if now() else None
 
     if what == "loss":
-        trainer.learner.objective.register_forward_hook(loss)
+        trainer.training_step.objective.register_forward_hook(loss)
     elif what == "gradient":
         first.register_hook(gradient)
     else:

@@ -10,30 +10,30 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fast_nst.training.loss_monitor import LossScale, LossWatch
+from fast_nst.training.loss_monitor import LossMonitor, LossScale
 
 CPU = torch.device("cpu")
 
 
-def tell(watch: LossWatch, *losses: float, broken: float = 0.0, forgiven: bool | None = None) -> list[bool]:
+def tell(watch: LossMonitor, *losses: float, broken: float = 0.0, forgiven: bool | None = None) -> list[bool]:
     """Whether each step is bad."""
     pardon = None if forgiven is None else torch.tensor(forgiven)
     return [bool(watch(torch.tensor(loss), torch.tensor(broken), pardon)) for loss in losses]
 
 
-def settled() -> LossWatch:
-    watch = LossWatch(CPU)
-    tell(watch, *[2.0] * LossWatch.SETTLED)
+def settled() -> LossMonitor:
+    watch = LossMonitor(CPU)
+    tell(watch, *[2.0] * LossMonitor.SETTLED)
     return watch
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_is_bad_from_the_first_step_on(loss):
-    assert tell(LossWatch(CPU), loss, 1.0, loss) == [True, False, True]
+    assert tell(LossMonitor(CPU), loss, 1.0, loss) == [True, False, True]
 
 
 def test_a_gradient_that_is_not_finite_is_bad_whatever_the_loss():
-    assert tell(LossWatch(CPU), 1.0, broken=1.0) == [True]
+    assert tell(LossMonitor(CPU), 1.0, broken=1.0) == [True]
 
 
 @given(st.lists(st.floats(0.5, 2.5), min_size=1, max_size=60))
@@ -44,7 +44,7 @@ def test_a_loss_that_varies_as_those_of_photographs_do_is_good(losses):
 
 
 def test_a_loss_far_above_the_usual_is_bad_once_there_is_a_usual():
-    assert tell(LossWatch(CPU), 1.0, 50.0) == [False, False]
+    assert tell(LossMonitor(CPU), 1.0, 50.0) == [False, False]
     assert tell(settled(), 7.9) == [False]
     assert tell(settled(), 8.1, 1e6) == [True, True]
 
@@ -72,7 +72,7 @@ def test_an_overflow_by_the_loss_scale_is_skipped_but_no_sign_of_a_lost_run():
 
 
 def test_the_first_losses_count_alike_and_old_ones_are_forgotten():
-    watch = LossWatch(CPU)
+    watch = LossMonitor(CPU)
     tell(watch, 1.0, 2.0, 3.0, 4.0)
     assert watch.mean.item() == pytest.approx(2.5)
     tell(watch, *[5.0] * 400)
@@ -116,7 +116,7 @@ def test_the_scale_has_limits(bad, end):
 
 
 def test_judging_never_asks_the_device_for_a_value(monkeypatch):
-    watch, scale = LossWatch(CPU), LossScale(CPU)
+    watch, scale = LossMonitor(CPU), LossScale(CPU)
     for name in ("item", "__bool__", "__float__", "tolist"):
         monkeypatch.setattr(Tensor, name, lambda *_: pytest.fail("waits for the device"))
     scale.update(watch(torch.tensor(1.0), torch.tensor(0.0)))

@@ -56,9 +56,9 @@ def test_what_comes_from_outside_the_picture_does_not_count():
 
 
 def test_disturbed_photographs_differ_by_noise_and_brightness_only():
-    grey = torch.full((4, 3, 64, 64), 0.5)
-    motion = motion_of(0, 1, grey)
-    disturbed = motion.disturbed(grey)
+    gray = torch.full((4, 3, 64, 64), 0.5)
+    motion = motion_of(0, 1, gray)
+    disturbed = motion.disturbed(gray)
     means = disturbed.mean(dim=(1, 2, 3)) / 0.5 - 1
     assert means.abs().max() <= BRIGHTNESS + 0.01
     assert means.std() > 0.005

@@ -17,14 +17,14 @@ import pytest
 import torch
 
 from fast_nst.models.checkpoint import load_checkpoint, read_tensors
-from fast_nst.report import read_metrics
 from fast_nst.serialization import to_dict
-from fast_nst.training.process_group import Ranks, joined, launched
+from fast_nst.training.logging.run_log import read_metrics
+from fast_nst.training.process_group import ProcessGroup, joined, launched
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 
 
-def start(*words: str, ranks: int, cwd: Path) -> list[subprocess.Popen[str]]:
+def start(*words: str, group: int, cwd: Path) -> list[subprocess.Popen[str]]:
     """A command as so many processes that know of each other, as torchrun starts them."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -34,12 +34,12 @@ def start(*words: str, ranks: int, cwd: Path) -> list[subprocess.Popen[str]]:
         subprocess.Popen(
             [sys.executable, *words],
             cwd=cwd,
-            env=os.environ | about | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)},
+            env=os.environ | about | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(group)},
             stdout=pipe,
             stderr=pipe,
             text=True,
         )
-        for rank in range(ranks)
+        for rank in range(group)
     ]
 
 
@@ -57,15 +57,15 @@ def here(material: Path, tmp_path: Path) -> Path:
 
 
 def test_a_process_alone_is_the_first_of_one_and_shares_nothing():
-    ranks = Ranks()
-    assert (ranks.rank, ranks.size, ranks.first) == (0, 1, True)
+    group = ProcessGroup()
+    assert (group.rank, group.size, group.first) == (0, 1, True)
     network, tensor = torch.nn.Linear(1, 1), torch.rand(3)
-    assert ranks.wrap(network) is network
-    assert ranks.mean(tensor) is tensor
-    assert ranks.most(1.0, -2.0) == [1.0, -2.0]
-    assert ranks.gather("Zoë") == ["Zoë"]
-    assert ranks.device("auto") == "auto"
-    ranks.meet()
+    assert group.wrap(network) is network
+    assert group.mean(tensor) is tensor
+    assert group.most(1.0, -2.0) == [1.0, -2.0]
+    assert group.gather("Zoë") == ["Zoë"]
+    assert group.device("auto") == "auto"
+    group.meet()
 
 
 @pytest.mark.parametrize(
@@ -88,11 +88,11 @@ def test_only_a_launcher_of_several_processes_makes_them_join(monkeypatch, varia
 
 @pytest.mark.timeout(600)
 def test_two_processes_have_the_gradients_of_one_to_1e_10(config, tmp_path):
-    """With each term whose batch means the processes share: content, grid, and motion for films."""
+    """With each term whose batch means the processes share: content, grid, and motion for videos."""
     whole = replace(config, batch_size=4, temporal=True)
     (tmp_path / "settings.json").write_text(json.dumps(to_dict(whole)))
-    both = start(str(HERE / "share.py"), "settings.json", ranks=2, cwd=tmp_path)
-    alone = start(str(HERE / "share.py"), "settings.json", ranks=1, cwd=tmp_path)
+    both = start(str(HERE / "share.py"), "settings.json", group=2, cwd=tmp_path)
+    alone = start(str(HERE / "share.py"), "settings.json", group=1, cwd=tmp_path)
     for process, (_, err) in zip([*both, *alone], finish([*both, *alone]), strict=True):
         assert process.returncode == 0, err
     first, second, one = (
@@ -143,7 +143,7 @@ def test_a_killed_process_ends_all_within_a_minute_with_one_line_and_a_state_to_
     here, quick, killed
 ):
     run = [*quick, "--report-every", "1", "--save-every", "2", "--steps", "100000"]
-    processes = start(str(ROOT / "train.py"), *run, ranks=2, cwd=here)
+    processes = start(str(ROOT / "train.py"), *run, group=2, cwd=here)
     wait_until_trained(here, 4)
     processes[killed].send_signal(signal.SIGKILL)
     (survivor,) = [process for i, process in enumerate(processes) if i != killed]
@@ -154,7 +154,7 @@ def test_a_killed_process_ends_all_within_a_minute_with_one_line_and_a_state_to_
     assert line.startswith("error: another process of this run has ended or does not answer")
     saved = read_tensors(here / "runs/the-waves/last.safetensors")[1]["training"]["step"]
     assert saved >= 2
-    resumed = start(str(ROOT / "train.py"), *run, "--resume", "--steps", f"{saved + 3}", ranks=2, cwd=here)
+    resumed = start(str(ROOT / "train.py"), *run, "--resume", "--steps", f"{saved + 3}", group=2, cwd=here)
     (_, err), _ = finish(resumed)
     assert resumed[0].returncode == resumed[1].returncode == 0, err
     assert f"from step {saved} to {saved + 3}" in err

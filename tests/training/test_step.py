@@ -8,18 +8,18 @@ import pytest
 import torch
 
 from fast_nst.training.data.loader import as_images
-from fast_nst.training.step import Learner
+from fast_nst.training.step import TrainingStep
 from fast_nst.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def learner(config):
+def training_step(config):
     """Makes the learner of a run."""
 
-    def make(**changed: object) -> Learner:
-        return Trainer(replace(config, **changed)).learner
+    def make(**changed: object) -> TrainingStep:
+        return Trainer(replace(config, **changed)).training_step
 
     return make
 
@@ -30,43 +30,45 @@ def crops(seed: int = 0, size: int = 32) -> torch.Tensor:
     return as_images((smooth * 255).byte(), CPU)
 
 
-def kept(learner: Learner) -> dict[str, torch.Tensor]:
+def kept(training_step: TrainingStep) -> dict[str, torch.Tensor]:
     """Weights, statistics and moments."""
-    found = {f"network.{name}": t.clone() for name, t in learner.network.state_dict().items()}
-    for i, parameter in enumerate(learner.network.parameters()):
-        found |= {f"adam.{i}.{key}": t.clone() for key, t in learner.optimizer.state[parameter].items()}
+    found = {f"network.{name}": t.clone() for name, t in training_step.network.state_dict().items()}
+    for i, parameter in enumerate(training_step.network.parameters()):
+        found |= {f"adam.{i}.{key}": t.clone() for key, t in training_step.optimizer.state[parameter].items()}
     return {name: t for name, t in found.items() if t.is_floating_point()}
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
-def test_every_precision_learns(learner, precision):
-    learner = learner(precision=precision)
-    losses = [learner(crops(), 3e-3, step).total.item() for step in range(1, 31)]
+def test_every_precision_learns(training_step, precision):
+    training_step = training_step(precision=precision)
+    losses = [training_step(crops(), 3e-3, step).total.item() for step in range(1, 31)]
     assert losses[-1] < 0.7 * losses[0]
-    assert learner.watch.in_a_row == 0
-    assert learner.watch.skipped <= (10 if precision == "fp16" else 0)  # until the scale of the loss is found
+    assert training_step.watch.in_a_row == 0
+    assert training_step.watch.skipped <= (
+        10 if precision == "fp16" else 0
+    )  # until the scale of the loss is found
 
 
-def test_a_loss_scale_that_is_too_large_is_found_without_losing_the_run(learner):
-    learner = learner(precision="fp16")
-    learner.scale.scale.fill_(2.0**40)
-    before = kept(learner)
-    learner(crops(), 1e-3, 1)
-    learner.scale.scale.fill_(2.0**24)
+def test_a_loss_scale_that_is_too_large_is_found_without_losing_the_run(training_step):
+    training_step = training_step(precision="fp16")
+    training_step.scale.scale.fill_(2.0**40)
+    before = kept(training_step)
+    training_step(crops(), 1e-3, 1)
+    training_step.scale.scale.fill_(2.0**24)
     for step in range(2, 6):
-        learner(crops(), 1e-3, step)
-        assert learner.watch.in_a_row == 0
-    assert learner.watch.skipped >= 1
-    learner.scale.scale.fill_(1.0)
-    learner(crops(), 1e-3, 9)
+        training_step(crops(), 1e-3, step)
+        assert training_step.watch.in_a_row == 0
+    assert training_step.watch.skipped >= 1
+    training_step.scale.scale.fill_(1.0)
+    training_step(crops(), 1e-3, 9)
     name = "network.body.conv2.conv.weight"
-    assert not torch.equal(kept(learner)[name], before[name])
+    assert not torch.equal(kept(training_step)[name], before[name])
 
 
-def test_the_loss_scale_changes_no_gradient(learner):
+def test_the_loss_scale_changes_no_gradient(training_step):
     gradients = []
     for scale in (1.0, 8.0):
-        made = learner(precision="fp16")
+        made = training_step(precision="fp16")
         made.scale.scale.fill_(scale)
         made(crops(), 1e-3, 1)
         gradients.append(torch.cat([p.grad.flatten() for p in made.network.parameters()]))
@@ -76,48 +78,52 @@ def test_the_loss_scale_changes_no_gradient(learner):
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
 @pytest.mark.parametrize("fault", ["input", "loss", "gradient"])
-def test_a_bad_step_changes_no_weight_no_moment_and_no_statistic(learner, norm, fault):
-    learner = learner(preset="tiny") if norm == "instance" else learner(preset="paper", image_size=32)
-    learner(crops(), 1e-3, 1)
-    before = kept(learner)
+def test_a_bad_step_changes_no_weight_no_moment_and_no_statistic(training_step, norm, fault):
+    training_step = (
+        training_step(preset="tiny") if norm == "instance" else training_step(preset="paper", image_size=32)
+    )
+    training_step(crops(), 1e-3, 1)
+    before = kept(training_step)
     assert norm == "instance" or any("running_mean" in name for name in before)
     images = crops(1)
     if fault == "input":
         images[0, 0, 3, 3] = torch.nan
     elif fault == "loss":
-        learner.objective.style_gram("relu1_2").fill_(torch.inf)
+        training_step.objective.style_gram("relu1_2").fill_(torch.inf)
     else:
-        next(learner.network.parameters()).register_hook(lambda gradient: gradient * torch.nan)
-    learner(images, 1e-3, 2)
-    assert learner.watch.in_a_row == 1
-    for name, tensor in kept(learner).items():
+        next(training_step.network.parameters()).register_hook(lambda gradient: gradient * torch.nan)
+    training_step(images, 1e-3, 2)
+    assert training_step.watch.in_a_row == 1
+    for name, tensor in kept(training_step).items():
         assert torch.equal(tensor, before[name]), name
 
 
-def test_a_good_step_moves_the_statistics(learner):
-    learner = learner(preset="paper", image_size=32)
-    before = kept(learner)
-    learner(crops(), 1e-3, 1)
-    moved = [not torch.equal(t, before[name]) for name, t in kept(learner).items() if "running_" in name]
+def test_a_good_step_moves_the_statistics(training_step):
+    training_step = training_step(preset="paper", image_size=32)
+    before = kept(training_step)
+    training_step(crops(), 1e-3, 1)
+    moved = [
+        not torch.equal(t, before[name]) for name, t in kept(training_step).items() if "running_" in name
+    ]
     assert moved and all(moved)
 
 
-def test_a_compiler_that_does_not_work_costs_a_warning(learner, monkeypatch, caplog):
-    learner, plain = learner(), learner()
+def test_a_compiler_that_does_not_work_costs_a_warning(training_step, monkeypatch, caplog):
+    training_step, plain = training_step(), training_step()
 
     def broken(*_: object) -> None:
         raise torch._dynamo.exc.TorchDynamoException("no headers\nand more")
 
-    monkeypatch.setattr(learner.judge, "call", broken)
-    assert learner(crops(), 1e-3, 1).total == plain(crops(), 1e-3, 1).total
+    monkeypatch.setattr(training_step.judge, "call", broken)
+    assert training_step(crops(), 1e-3, 1).total == plain(crops(), 1e-3, 1).total
     (record,) = caplog.records
     assert record.getMessage().startswith("torch.compile failed, going on without it: ")
     assert "\n" not in record.getMessage()
-    assert learner.judge.call == learner._judge
+    assert training_step.judge.call == training_step._judge
 
 
-def test_what_is_remembered_of_another_precision_is_no_error(learner):
-    fp16, fp32 = learner(precision="fp16"), learner()
+def test_what_is_remembered_of_another_precision_is_no_error(training_step):
+    fp16, fp32 = training_step(precision="fp16"), training_step()
     fp16.scale.scale.fill_(1.0)
     fp16(crops(), 1e-3, 1)
     fp32.remember(fp16.memory())

@@ -16,9 +16,9 @@ from fast_nst.config import ReconstructionConfig, TrainConfig, UpscaleTrainConfi
 from fast_nst.errors import InputError
 from fast_nst.models.checkpoint import CheckpointError, load_checkpoint, load_upscaler, read_tensors
 from fast_nst.models.resampling import enlarged, reduced
-from fast_nst.report import read_metrics
 from fast_nst.training.data.loader import PhotoBatches
 from fast_nst.training.data.photos import open_photos
+from fast_nst.training.logging.run_log import read_metrics
 from fast_nst.training.trainer import Trainer
 
 

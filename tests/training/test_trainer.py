@@ -11,7 +11,7 @@ import torch
 
 from fast_nst.errors import InputError
 from fast_nst.models.checkpoint import load_checkpoint, read_tensors
-from fast_nst.report import read_metrics
+from fast_nst.training.logging.run_log import read_metrics
 from fast_nst.training.trainer import Trainer
 
 
@@ -179,7 +179,7 @@ def test_a_loss_that_stays_broken_ends_the_run_with_the_photographs_and_keeps_th
     trainer = Trainer(replace(config, save_every=2))
     steps = iter(trainer)
     list(islice(steps, 3))
-    trainer.learner.objective.gram_relu1_2.fill_(float("nan"))
+    trainer.training_step.objective.gram_relu1_2.fill_(float("nan"))
     with pytest.raises(InputError, match=r"not finite.*photographs: \d\.png.* 3 times over.*step 2,"):
         list(steps)
     for tensor in weights(config.run / "last.safetensors").values():

@@ -11,9 +11,9 @@ import torch
 
 from fast_nst.io.images import load_image
 from fast_nst.models.checkpoint import load_checkpoint, read_tensors
-from fast_nst.report import read_metrics
 from fast_nst.training.data.loader import PhotoBatches
 from fast_nst.training.data.photos import open_photos
+from fast_nst.training.logging.run_log import read_metrics
 from fast_nst.training.trainer import Trainer
 
 SETTINGS = {"validate_every": 4, "validation_images": 2, "steps": 6}
@@ -75,7 +75,7 @@ def test_the_checkpoint_holds_the_averaged_weights(many):
     list(trainer)
     last = trainer.network.state_dict()
     for name, tensor in load_checkpoint(many.out).network.state_dict().items():
-        assert torch.equal(tensor, trainer.learner.average.network.state_dict()[name].half().float())
+        assert torch.equal(tensor, trainer.training_step.average.network.state_dict()[name].half().float())
         if tensor.ndim == 4:
             assert not torch.equal(tensor, last[name].half().float())
 

@@ -22,13 +22,13 @@ from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.remote import is_remote
 from fast_nst.models.checkpoint import Checkpoint
 
-__all__ = ["paint_on_cluster"]
+__all__ = ["stylize_on_cluster"]
 
 # Jobs handed over at once: enough to read one picture while another is painted, and few to do again.
 _HANDFUL = 32
 
 
-def paint_on_cluster(
+def stylize_on_cluster(
     jobs: Sequence[Job],
     checkpoint: Checkpoint,
     config: StylizeConfig,
@@ -45,12 +45,12 @@ def paint_on_cluster(
 
     Raises:
         InputError: Ray is not installed, no cluster answers, or a picture comes from stdin or goes to stdout,
-            or there is a film.
+            or there is a video.
     """
     if any(STANDARD in (job.source, job.target) for job in jobs):
         raise InputError("a cluster reads and writes files; stdin and stdout need a run without --cluster")
-    if any(job.film for job in jobs):
-        raise InputError("a cluster paints pictures; films need a run without --cluster")
+    if any(job.video for job in jobs):
+        raise InputError("a cluster paints pictures; videos need a run without --cluster")
     ray = _ray()
     started = not ray.is_initialized()
     if started:

@@ -1,4 +1,4 @@
-"""Which picture or film goes where: sources of ``stylize.py`` as jobs, outputs named and checked."""
+"""Which picture or video goes where: sources of ``stylize.py`` as jobs, outputs named and checked."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from fast_nst.config import PaintConfig, StylizeConfig
+from fast_nst.config import InferenceConfig, StylizeConfig
 from fast_nst.errors import InputError
-from fast_nst.inference.video.codecs import CONTAINERS, FILMS
+from fast_nst.inference.video.codecs import CONTAINERS, VIDEO_ENDINGS
 from fast_nst.io.animations import is_animation
 from fast_nst.io.images import EXTENSIONS, can_write, find_pictures
 from fast_nst.io.remote import is_remote, join, list_pictures, local
@@ -27,14 +27,14 @@ DEMO = "demo"  # a source for a first try: a photograph that comes with a packag
 
 @dataclass(frozen=True)
 class Job:
-    """One picture or film to stylise."""
+    """One picture or video to stylize."""
 
     source: str
     """a file, an address, or ``-`` for stdin"""
     target: str
     """a file, an address, or ``-`` for stdout"""
-    film: bool = False
-    """whether it is a film, or an animation that stays one"""
+    video: bool = False
+    """whether it is a video, or an animation that stays one"""
     fault: str | None = None
     """why there is nothing to do: a pattern that matches nothing, a folder without pictures"""
 
@@ -66,7 +66,7 @@ def camera_of(sources: Sequence[str], config: StylizeConfig) -> str | None:
     return None
 
 
-def plan(sources: Sequence[str], style: str, config: PaintConfig) -> list[Job]:
+def plan(sources: Sequence[str], style: str, config: InferenceConfig) -> list[Job]:
     """The jobs of a command line, in order; a picture named twice is one job.
 
     Args:
@@ -92,12 +92,12 @@ def plan(sources: Sequence[str], style: str, config: PaintConfig) -> list[Job]:
         raise InputError("; ".join(str(job.fault) for job in faults))
     pictures = list(found.values())
     one = len(pictures) == 1 and pictures[0].root is None
-    films = {picture.source for picture in pictures if _is_film(picture.source, config, one=one)}
-    _check_out(config, one=one, count=len(pictures), films=len(films))
+    videos = {picture.source for picture in pictures if _is_video(picture.source, config, one=one)}
+    _check_out(config, one=one, count=len(pictures), videos=len(videos))
     jobs = [
-        Job(picture.source, _target(picture, style, config, one=one, film=film), film)
+        Job(picture.source, _target(picture, style, config, one=one, video=video), video)
         for picture in pictures
-        for film in [picture.source in films]
+        for video in [picture.source in videos]
     ]
     if not config.overwrite:  # else what only looks like a result would be lost
         harvest = _harvest(pictures, jobs)
@@ -138,12 +138,12 @@ def _expand(source: str, style: str, out: str | None) -> Iterator[_Found]:
         yield from _expand_address(source, style, out)
     elif path.is_dir():
         root = out or f"{path.resolve().name}_{style}"
-        pictures = find_pictures(path, endings=EXTENSIONS | FILMS.keys())
+        pictures = find_pictures(path, endings=EXTENSIONS | VIDEO_ENDINGS.keys())
         if not is_remote(root):
             pictures = [picture for picture in pictures if not _is_result(picture, path, Path(root))]
         if not pictures:
             raise _NothingFound(
-                f"no pictures in the folder {source}, nor films; their names end in .jpg, .png, .mp4 …"
+                f"no pictures in the folder {source}, nor videos; their names end in .jpg, .png, .mp4 …"
             )
         for picture in pictures:
             yield _Found(str(picture), root, picture.relative_to(path))
@@ -186,11 +186,11 @@ def _is_result(picture: Path, folder: Path, results: Path) -> bool:
     return folder.resolve() in results.parents and results in picture.resolve().parents
 
 
-def _is_film(source: str, config: PaintConfig, *, one: bool) -> bool:
-    """Whether the result is a film: of a film always, of an animation if it is not to be a single picture."""
+def _is_video(source: str, config: InferenceConfig, *, one: bool) -> bool:
+    """Whether the result is a video: always for a video, for an animation unless a still image is asked for."""
     if source == STANDARD:
         return False
-    if Path(source).suffix.lower() in FILMS:
+    if Path(source).suffix.lower() in VIDEO_ENDINGS:
         return True
     wanted = Path(source).suffix
     if config.format is not None:
@@ -204,13 +204,13 @@ def _dotted(format: str) -> str:
     return f".{format.lower().removeprefix('.')}"
 
 
-def _check_out(config: PaintConfig, *, one: bool, count: int, films: int) -> None:
+def _check_out(config: InferenceConfig, *, one: bool, count: int, videos: int) -> None:
     out = config.out
     if config.format is not None:
         format = _dotted(config.format)
-        if not ((films and format in CONTAINERS) or (films < count and can_write(format))):
+        if not ((videos and format in CONTAINERS) or (videos < count and can_write(format))):
             known = (
-                f"{' '.join(CONTAINERS)} for a film" if films else "png, jpg, webp, tiff, avif, bmp or ppm"
+                f"{' '.join(CONTAINERS)} for a video" if videos else "png, jpg, webp, tiff, avif, bmp or ppm"
             )
             raise InputError(f"cannot write --format {config.format}; give {known}")
     if out is None or out == STANDARD:
@@ -220,14 +220,14 @@ def _check_out(config: PaintConfig, *, one: bool, count: int, films: int) -> Non
     if _is_folder(out):
         return
     ending = Path(out).suffix
-    for_films = ending.lower() in CONTAINERS
-    if one and config.format is None and not (for_films if films else can_write(ending)):
+    for_videos = ending.lower() in CONTAINERS
+    if one and config.format is None and not (for_videos if videos else can_write(ending)):
         found = f"cannot write {ending!r}" if ending else "has no ending"
-        kind, example = (" of a film", "out.mp4") if films else ("", "out.png")
+        kind, example = (" of a video", "out.mp4") if videos else ("", "out.png")
         raise InputError(
             f"--out {out}: {found}{kind}; give a name such as {example}, or a folder with a / at its end"
         )
-    if not one and (for_films or can_write(ending)):
+    if not one and (for_videos or can_write(ending)):
         raise InputError(f"--out {out} names one file, for {count} pictures; give a folder, such as {out}/")
 
 
@@ -237,13 +237,15 @@ def _is_folder(out: str) -> bool:
     return out.endswith(("/", os.sep)) or os.path.isdir(out)
 
 
-def _target(picture: _Found, style: str, config: PaintConfig, *, one: bool, film: bool) -> str:
+def _target(picture: _Found, style: str, config: InferenceConfig, *, one: bool, video: bool) -> str:
     """Where a result goes: see `StylizeConfig.out`."""
     source, out = picture.source, config.out
-    if film and out == STANDARD:
-        raise InputError(f"{source} is a film, which cannot be sent to stdout; give --out FILE")
-    if film and (is_remote(source) or is_remote(picture.root or out or "")):
-        raise InputError(f"{source} is a film: films are read from and written to this machine's disks only")
+    if video and out == STANDARD:
+        raise InputError(f"{source} is a video, which cannot be sent to stdout; give --out FILE")
+    if video and (is_remote(source) or is_remote(picture.root or out or "")):
+        raise InputError(
+            f"{source} is a video: videos are read from and written to this machine's disks only"
+        )
     if out == STANDARD or (out is None and source == STANDARD):
         if not one:
             raise InputError("stdout takes one picture; give --out FOLDER for several")
@@ -251,28 +253,28 @@ def _target(picture: _Found, style: str, config: PaintConfig, *, one: bool, film
     if out is not None and one and not _is_folder(out):
         return out
     if picture.root is not None and picture.below is not None:
-        ending = _ending(picture.below, config.format, film=film)
+        ending = _ending(picture.below, config.format, video=video)
         return join(picture.root, picture.below.with_suffix(ending))
     name = Path(Path(source).name if source != STANDARD else "stdin.png")
-    ending = _ending(name, config.format, film=film)
+    ending = _ending(name, config.format, video=video)
     if out is not None:
         return join(out, name.with_suffix(ending))
     return str(name.with_name(f"{name.stem}_{style}{ending}"))
 
 
-def _ending(name: Path, format: str | None, *, film: bool) -> str:
+def _ending(name: Path, format: str | None, *, video: bool) -> str:
     """The format asked for if it is one for this kind, else the input's ending where that can be written.
 
-    Else PNG, which loses nothing; see `FILMS` for films.
+    Else PNG, which loses nothing; see `VIDEO_ENDINGS` for videos.
     """
-    if format is not None and (_dotted(format) in CONTAINERS if film else can_write(_dotted(format))):
+    if format is not None and (_dotted(format) in CONTAINERS if video else can_write(_dotted(format))):
         return _dotted(format)
-    if name.suffix.lower() in CONTAINERS if film else can_write(name.suffix):
+    if name.suffix.lower() in CONTAINERS if video else can_write(name.suffix):
         return name.suffix
-    return FILMS[name.suffix.lower()] if film else ".png"
+    return VIDEO_ENDINGS[name.suffix.lower()] if video else ".png"
 
 
-def _check_targets(jobs: Sequence[Job], config: PaintConfig) -> None:
+def _check_targets(jobs: Sequence[Job], config: InferenceConfig) -> None:
     """No two results in one file, and none in place of a picture that is read, also through links."""
     inputs = {key: job.source for job in jobs if (key := _identity(job.source)) is not None}
     taken: dict[str, str] = {}

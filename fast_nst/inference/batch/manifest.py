@@ -16,7 +16,7 @@ from fast_nst.errors import InputError, one_line
 from fast_nst.inference.batch.jobs import Job
 from fast_nst.inference.batch.run import Result
 from fast_nst.io.files import LineLog
-from fast_nst.report import read_records
+from fast_nst.io.json_lines import read_records
 
 __all__ = ["Manifest", "record"]
 

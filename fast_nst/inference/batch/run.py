@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fast_nst.config import PaintConfig, StylizeConfig
+from fast_nst.config import InferenceConfig, StylizeConfig
 from fast_nst.errors import InputError, one_line
 from fast_nst.inference.batch.jobs import STANDARD, Job
 from fast_nst.inference.stylizer import Stylizer
@@ -31,9 +31,9 @@ from fast_nst.io.remote import exists, is_remote, read_bytes, write_bytes
 from fast_nst.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:
-    from fast_nst.inference.video.pipeline import FilmReport
+    from fast_nst.inference.video.pipeline import VideoReport
 
-__all__ = ["FilmProgress", "Result", "Strips", "paint"]
+__all__ = ["BandProgress", "Result", "VideoProgress", "paint"]
 
 
 @dataclass
@@ -51,11 +51,11 @@ class Result:
     error: str | None = None
     skipped: bool = False
     ms: dict[str, float] = field(default_factory=dict)
-    """time spent to ``read``, ``run`` (a picture's share of its batch, or a film's all) and ``write``"""
+    """time spent to ``read``, ``run`` (a picture's share of its batch, or a video's all) and ``write``"""
     picture: Picture | None = None
     """what was read; None if it could not or need not be"""
     waiting: bool = False
-    """a film that has a place for its result, and is to be run"""
+    """a video that has a place for its result, and is to be run"""
 
     @contextmanager
     def part(self, name: str) -> Iterator[None]:
@@ -70,25 +70,25 @@ class Result:
         self.ms[name] = round(1e3 * (time.perf_counter() - started), 1)
 
 
-Strips = Callable[[Job, float], None]
+BandProgress = Callable[[Job, float], None]
 """told the share of a job that is done while its picture is painted in strips"""
 
 
 @dataclass(frozen=True)
-class FilmProgress:
-    """A film that is on its way."""
+class VideoProgress:
+    """A video that is on its way."""
 
     job: Job
-    report: FilmReport
+    report: VideoReport
 
 
 def paint(
     jobs: Sequence[Job],
     stylizer: Stylizer | Upscaler,
-    config: PaintConfig,
-    strips: Strips = lambda job, share: None,
-) -> Iterator[Result | FilmProgress]:
-    """Every job's result in order; before a film's, how far it is.
+    config: InferenceConfig,
+    strips: BandProgress = lambda job, share: None,
+) -> Iterator[Result | VideoProgress]:
+    """Every job's result in order; before a video's, how far it is.
 
     Pictures of equal size that follow each other share a batch.
     """
@@ -99,7 +99,7 @@ def paint(
             yield from _finish(batch, stylizer, config, strips)
             batch = []
         if result.waiting:
-            yield from _run_film(result, stylizer, config)
+            yield from _run_video(result, stylizer, config)
         elif result.picture is None:
             yield result
         else:
@@ -112,8 +112,8 @@ def _size(result: Result) -> tuple[int, int] | None:
     return (result.height, result.width) if result.picture is not None else None
 
 
-def _read_ahead(jobs: Sequence[Job], config: PaintConfig) -> Iterator[Result]:
-    """The pictures in order, each read in a thread while the one before it is stylised."""
+def _read_ahead(jobs: Sequence[Job], config: InferenceConfig) -> Iterator[Result]:
+    """The pictures in order, each read in a thread while the one before it is stylized."""
     if len(jobs) == 1 or any(job.source == STANDARD for job in jobs):
         yield from (_read(job, config) for job in jobs)  # a thread that waits for stdin cannot be stopped
         return
@@ -128,7 +128,7 @@ def _read_ahead(jobs: Sequence[Job], config: PaintConfig) -> Iterator[Result]:
             yield coming.result()
 
 
-def _read(job: Job, config: PaintConfig) -> Result:
+def _read(job: Job, config: InferenceConfig) -> Result:
     """The job's picture at the size asked for, if there is a place for its result."""
     result = Result(job)
     with result.part("read"):
@@ -142,7 +142,7 @@ def _read(job: Job, config: PaintConfig) -> Result:
                 raise InputError(f"{job.target} exists; give --overwrite or --skip-existing")
         if not is_remote(job.target):
             _check_folder(Path(job.target))
-        if job.film:
+        if job.video:
             result.waiting = True
             return result
         picture = _picture(job.source, config.max_pixels)
@@ -176,7 +176,7 @@ def _check_folder(target: Path) -> None:
         raise InputError(f"{target}: no permission to write in {folder}; give another --out")
 
 
-def _check_size(job: Job, picture: Picture, config: PaintConfig) -> None:
+def _check_size(job: Job, picture: Picture, config: InferenceConfig) -> None:
     """Hold ``--size`` to the limit of the input: it can ask for as much memory as a large file."""
     if (size := config.longer_side) is None:
         return
@@ -189,21 +189,21 @@ def _check_size(job: Job, picture: Picture, config: PaintConfig) -> None:
         )
 
 
-def _run_film(
-    result: Result, stylizer: Stylizer | Upscaler, config: PaintConfig
-) -> Iterator[Result | FilmProgress]:
-    from fast_nst.inference.video.pipeline import FilmRun  # PyAV takes an eighth of a second to import
+def _run_video(
+    result: Result, stylizer: Stylizer | Upscaler, config: InferenceConfig
+) -> Iterator[Result | VideoProgress]:
+    from fast_nst.inference.video.pipeline import VideoRun  # PyAV takes an eighth of a second to import
 
     job = result.job
     assert isinstance(stylizer, Stylizer)
-    assert isinstance(config, StylizeConfig)  # only styles are given films
+    assert isinstance(config, StylizeConfig)  # only styles are given videos
     with result.part("run"):
         Path(job.target).parent.mkdir(parents=True, exist_ok=True)
-        run = FilmRun(job.source, job.target, stylizer, config)
+        run = VideoRun(job.source, job.target, stylizer, config)
         result.width, result.height = run.heading.width, run.heading.height
         try:
             for report in run.reports():
-                yield FilmProgress(job, report)
+                yield VideoProgress(job, report)
             result.frames = run.keep()
         except Exception as error:
             run.drop()
@@ -221,9 +221,9 @@ def _run_film(
 
 
 def _finish(
-    batch: Sequence[Result], stylizer: Stylizer | Upscaler, config: PaintConfig, strips: Strips
+    batch: Sequence[Result], stylizer: Stylizer | Upscaler, config: InferenceConfig, strips: BandProgress
 ) -> Iterator[Result]:
-    """Stylise and write one batch."""
+    """Stylize and write one batch."""
     painted: list[Picture] = []
     error: str | None = None
     started = time.perf_counter()
@@ -251,9 +251,9 @@ def _pixels(result: Result) -> str:
     return f"{result.width} x {result.height} pixels"
 
 
-def _write(result: Result, picture: Picture, config: PaintConfig) -> None:
+def _write(result: Result, picture: Picture, config: InferenceConfig) -> None:
     target = result.job.target
-    # A format for films may have been asked for, where a folder holds both.
+    # A format for videos may have been asked for, where a folder holds both.
     format = config.format if config.format and can_write(f".{config.format.removeprefix('.')}") else None
     with result.part("write"):
         if target == STANDARD or is_remote(target):

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from fast_nst.config import PaintConfig
+from fast_nst.config import InferenceConfig
 from fast_nst.errors import InputError
 from fast_nst.inference.batch.jobs import STANDARD, Job
 
@@ -38,13 +38,13 @@ class Shard:
     local_rank: int | None = None
     """which of the processes on this machine it is, from 0, where the launcher says that"""
 
-    def takes(self, job: Job, config: PaintConfig) -> bool:
+    def takes(self, job: Job, config: InferenceConfig) -> bool:
         """Whether the job belongs to this shard; it belongs to exactly one."""
         name = os.fsencode(_name(job, config))
         digest = hashlib.blake2b(name, digest_size=8).digest()
         return int.from_bytes(digest) % self.count == self.index
 
-    def part(self, jobs: Sequence[Job], config: PaintConfig) -> list[Job]:
+    def part(self, jobs: Sequence[Job], config: InferenceConfig) -> list[Job]:
         """This shard's jobs, in order.
 
         Raises:
@@ -58,7 +58,7 @@ class Shard:
         return [job for job in jobs if self.takes(job, config)]
 
 
-def _name(job: Job, config: PaintConfig) -> str:
+def _name(job: Job, config: InferenceConfig) -> str:
     """The result's name below the output folder, which no other result has; of what has none, its source."""
     target = PurePath(job.target or job.source)
     below = config.out is not None and target.is_relative_to(config.out)

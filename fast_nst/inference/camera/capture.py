@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_nst.config import LiveConfig
+from fast_nst.config import CameraConfig
 from fast_nst.errors import InputError
 from fast_nst.system.opencv import opencv
 
@@ -87,7 +87,7 @@ class Camera:
     """
 
     def __init__(
-        self, source: str, config: LiveConfig, *, open: Callable[[str], Capture] = open_capture
+        self, source: str, config: CameraConfig, *, open: Callable[[str], Capture] = open_capture
     ) -> None:
         self._source, self._config, self._open = source, config, open
         opencv()  # its absence is to be told here, not in the thread
@@ -193,7 +193,7 @@ class _Reader:
             there, pixels = capture.read()
             if not there or pixels is None:
                 return
-            # A sensor's noise never repeats itself. A film's pictures may.
+            # A sensor's noise never repeats itself. A video's pictures may.
             known = self.last
             self._repeats = not self._is_file and known is not None and np.array_equal(pixels, known)
             self.last = pixels

@@ -1,4 +1,4 @@
-"""The camera through the network, live: the newest picture, stylised, shown, and recorded if wanted.
+"""The camera through the network, live: the newest picture, stylized, shown, and recorded if wanted.
 
 One loop does it all, so that what is shown is never older than one picture of the network and one of the
 camera; encoding alone happens in a thread of its own, which leaves frames out before it holds the loop up.
@@ -23,10 +23,10 @@ from fast_nst.inference.camera.capture import Camera, Gone
 from fast_nst.inference.camera.view import KEYS, Screen, VirtualCamera, write_lines
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.video.codecs import choose_codec, container_of
-from fast_nst.inference.video.queues import Sink
-from fast_nst.inference.video.smoothing import Steadier
+from fast_nst.inference.video.queues import BackgroundWriter
+from fast_nst.inference.video.smoothing import TemporalSmoother
 from fast_nst.inference.video.stream import Frame, Heading
-from fast_nst.inference.video.writing import FilmWriter
+from fast_nst.inference.video.writing import VideoWriter
 from fast_nst.io.images import Picture, write_picture
 from fast_nst.system.opencv import opencv
 
@@ -56,28 +56,30 @@ class LiveReport:
 
 
 class Recorder:
-    """A film of what happens now: every frame at the time it is given."""
+    """A video of what happens now: every frame at the time it is given."""
 
     def __init__(self, path: Path, pixels: NDArray[np.uint8], config: StylizeConfig) -> None:
         height, width = pixels.shape[:2]
         heading = Heading(width, height, time_base=_MS, rate=Fraction(_RATE))
         container = container_of(path, config.format)
-        codec = choose_codec(config.film.codec, container, heading)
+        codec = choose_codec(config.video.codec, container, heading)
         self.path, self._size, self._started = path, (height, width), time.monotonic()
-        self._writer = FilmWriter(
+        self._writer = VideoWriter(
             path, heading, container, codec, quality=config.quality, overwrite=config.overwrite
         )
-        self._sink: Sink[Frame] = Sink(self._writer.write, self._writer.finish, self._writer.abandon, _DEPTH)
+        self._writer_thread: BackgroundWriter[Frame] = BackgroundWriter(
+            self._writer.write, self._writer.finish, self._writer.abandon, _DEPTH
+        )
 
     def add(self, pixels: NDArray[np.uint8]) -> None:
-        """A frame, unless the encoder is too far behind or the size is not the film's."""
+        """A frame, unless the encoder is too far behind or the size is not the video's."""
         if pixels.shape[:2] == self._size:
             now = round((time.monotonic() - self._started) / _MS)
-            self._sink.offer(Frame(Picture(pixels), now, 0))
+            self._writer_thread.offer(Frame(Picture(pixels), now, 0))
 
     def finish(self) -> int:
-        """Finish the film; the number of its frames. Without any, there is no file."""
-        self._sink.close()
+        """Finish the video; the number of its frames. Without any, there is no file."""
+        self._writer_thread.close()
         return self._writer.frames
 
 
@@ -106,8 +108,8 @@ class Live:
         self._figures = screen is not None
         self._recorder: Recorder | None = None
         self._virtual: VirtualCamera | None = None
-        self._steadier: Steadier | None = None
-        self._renew_steadier()
+        self._smoother: TemporalSmoother | None = None
+        self._renew_smoother()
         self._words: list[str] = []
 
     @property
@@ -144,7 +146,7 @@ class Live:
             yield LiveReport(frames, dropped, rate, latency, words + self._words)
             self._words = []
             if not going_on or (
-                self._config.film.duration and ends[-1] - started >= self._config.film.duration
+                self._config.video.duration and ends[-1] - started >= self._config.video.duration
             ):
                 return
 
@@ -164,7 +166,7 @@ class Live:
         """What a key does; False if it ends the show."""
         if key in ("n", "p"):
             self._chosen = (self._chosen + (1 if key == "n" else -1)) % len(self._styles)
-            self._renew_steadier()
+            self._renew_smoother()
         elif key in ("+", "-"):
             step = _STEP if key == "+" else -_STEP
             self.strength = round(min(1.0, max(0.0, self.strength + step)), 3)
@@ -203,8 +205,8 @@ class Live:
             return original
         seen = Picture(original)
         (painted,) = self._stylizer().pictures([seen])
-        if self._steadier is not None:
-            painted = self._steadier(seen, painted)
+        if self._smoother is not None:
+            painted = self._smoother(seen, painted)
         if self.strength == 1:
             return painted.rgb
         mixed: NDArray[np.uint8] = opencv().addWeighted(
@@ -218,15 +220,15 @@ class Live:
             self._loaded[path] = self._load(path)
         return self._loaded[path]
 
-    def _renew_steadier(self) -> None:
-        film = self._config.film
-        self._steadier = Steadier(film.steadiness) if film.steady else None
+    def _renew_smoother(self) -> None:
+        video = self._config.video
+        self._smoother = TemporalSmoother(video.steadiness) if video.steady else None
 
     def _send(self, result: NDArray[np.uint8]) -> None:
-        """To the film and the virtual camera, if there are any."""
+        """To the video and the virtual camera, if there are any."""
         if self._recorder is None and self._config.out is not None:
             self._record(Path(self._config.out), result)
-            # It is for the first film; those that a key begins have names of their own.
+            # It is for the first video; those that a key begins have names of their own.
             self._config = dataclasses.replace(self._config, out=None)
         if self._recorder is not None:
             self._recorder.add(result)
@@ -270,6 +272,6 @@ class Live:
         key = self._screen.show(write_lines(view, lines) if lines else view)
         try:
             return self.press(key, result)
-        except InputError as error:  # a snapshot or film that cannot be written does not end the show
+        except InputError as error:  # a snapshot or video that cannot be written does not end the show
             self._words.append(str(error))
             return True

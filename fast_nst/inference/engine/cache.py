@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from fast_nst.io.files import remove_leftovers, replace_file
+from fast_nst.io.files import remove_stale_partials, write_atomically
 
 __all__ = ["cache_folder", "kept"]
 
@@ -56,8 +56,8 @@ def kept(key: str | None, make: Callable[[], bytes]) -> bytes:
 
 def _keep(folder: Path, name: str, data: bytes) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    remove_leftovers([folder])
-    replace_file(folder / name, hashlib.sha256(data).digest() + data)
+    remove_stale_partials([folder])
+    write_atomically(folder / name, hashlib.sha256(data).digest() + data)
     files = sorted(folder.glob("*.model"), key=lambda path: path.stat().st_mtime)
     for old in files[:-MOST_FILES]:
         old.unlink(missing_ok=True)

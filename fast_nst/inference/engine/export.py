@@ -33,7 +33,7 @@ Format = Literal["onnx", "pt2", "openvino"]
 ENDINGS: dict[str, str] = {"onnx": ".onnx", "pt2": ".pt2", "openvino": ".xml"}
 # Sides that are multiples of the network's stride, that are not, and that are below its least size.
 SHAPES = ((2, 64, 48), (1, 37, 51), (1, 5, 30))
-# Engines add up in their own order. A grey level, where rounding may fall to either side; a quarter of one.
+# Engines add up in their own order. A gray level, where rounding may fall to either side; a quarter of one.
 TOLERANCE: dict[Pixels, float] = {"uint8": 1.0, "float": 1e-3}
 
 Runner = Callable[[NDArray[Any]], NDArray[Any]]
@@ -163,7 +163,7 @@ def _write_openvino(path: Path, net: FoldedNet, about: Mapping[str, Any], pixels
     core = openvino.Core()
     graph = build_graph(net.plan, about, pixels=pixels, norms="apart")
     model = core.read_model(graph.SerializeToString())
-    told = {"fast_nst": json.dumps(dict(about), sort_keys=True), "pixels": pixels, "colours": "RGB"}
+    told = {"fast_nst": json.dumps(dict(about), sort_keys=True), "pixels": pixels, "colors": "RGB"}
     for name, words in told.items():
         model.set_rt_info(words, ["fast_nst", name])
     openvino.save_model(model, path, compress_to_fp16=False)

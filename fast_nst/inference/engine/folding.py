@@ -171,13 +171,13 @@ def _enlarging(config: UpscaleNetConfig, tensors: Mapping[str, NDArray[np.generi
 
 
 def _base(config: UpscaleNetConfig) -> Layer | None:
-    """Bicubic enlargement: of each colour a cell of factor x factor values, from 5 x 5 around its place."""
+    """Bicubic enlargement: of each color a cell of factor x factor values, from 5 x 5 around its place."""
     if config.base == "none":
         return None
     cell = bicubic_kernel(config.factor)
     weight = np.zeros((3, len(cell), 3, 5, 5), np.float32)
-    for colour in range(3):
-        weight[colour, :, colour] = cell
+    for color in range(3):
+        weight[color, :, color] = cell
     return Layer("base", weight.reshape(-1, 3, 5, 5), None, "repeat", (2, 2), shuffle=config.factor)
 
 

@@ -89,7 +89,7 @@ class _Graph:
         return self.add("Gather", self.add("Shape", INPUT), self.constant([axis]), axis=0)
 
     def _walk(self, size: str, margin: int, stride: int) -> str:
-        """`fast_nst.models.padding.mirrored` from ``margin`` before the first position to the end of the frame."""
+        """`padding.mirrored` from ``margin`` before the first position to the end of the frame."""
         one, two, side = self.constant([1]), self.constant([2]), self.constant([stride])
         up = self.add("Div", self.add("Add", size, self.constant([stride - 1])), side)
         end = self.add("Max", self.add("Mul", up, side), self.constant([MIN_SIZE]))
@@ -176,7 +176,7 @@ class _Graph:
         )
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="fast-nst")
-        told = {"fast_nst": json.dumps(dict(about), sort_keys=True), "pixels": pixels, "colours": "RGB"}
+        told = {"fast_nst": json.dumps(dict(about), sort_keys=True), "pixels": pixels, "colors": "RGB"}
         helper.set_model_props(model, told)
         onnx.checker.check_model(model)
         return model

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-__all__ = ["Moments", "in_pieces", "statistics"]
+__all__ = ["RunningStatistics", "in_pieces", "statistics"]
 
 PIECE = 1 << 18  # values; 1 MiB in fp32
 
@@ -24,7 +24,7 @@ def in_pieces(x: Tensor) -> Iterator[Tensor]:
     yield from torch.split(x, max(1, PIECE // (b * c * w)), 2)
 
 
-class Moments:
+class RunningStatistics:
     """Mean and biased variance of each channel of each picture, from strips.
 
     Added up as in Chan, Golub and LeVeque 1979, in fp64, so that nothing cancels however many there are.
@@ -74,6 +74,6 @@ def statistics(x: Tensor) -> tuple[Tensor, Tensor]:
     if x.device.type != "cpu" or torch.compiler.is_compiling():
         var, mean = torch.var_mean(x.float(), dim=(2, 3), correction=0, keepdim=True)
         return mean, var
-    moments = Moments()
+    moments = RunningStatistics()
     moments.add(x)
     return moments.on(x.device)

@@ -22,7 +22,7 @@ from torch import Tensor
 from fast_nst.errors import InputError
 from fast_nst.serialization import show_bytes
 
-__all__ = ["Map", "Spill"]
+__all__ = ["FeatureStore", "Map"]
 
 
 _HUGE = 1 << 22  # bytes from which on it is worth it
@@ -81,7 +81,7 @@ class Map:
         return self.channels * self.width * self._dtype.itemsize
 
 
-class Spill:
+class FeatureStore:
     """Where the maps of one picture are kept; a context at whose end they are gone.
 
     Args:
@@ -105,7 +105,7 @@ class Spill:
             self._left = None if self._left is None else self._left - size
             spare = (self._spare or {}).get(size)
             return self._kept(Map(shape, dtype, spare.pop() if spare else _memory(size), None))
-        folder = spill_folder()
+        folder = feature_store_folder()
         if (free := shutil.disk_usage(folder).free) < size:
             raise _no_room(folder, f"{show_bytes(size)} more are needed, {show_bytes(free)} are free")
         return self._kept(Map(shape, dtype, None, _File(folder)))
@@ -132,7 +132,7 @@ class Spill:
             self._spare.setdefault(done.size, []).append(done.held)
         done.close()
 
-    def __enter__(self) -> Spill:
+    def __enter__(self) -> FeatureStore:
         return self
 
     def __exit__(
@@ -146,7 +146,7 @@ class Spill:
             self._spare.clear()
 
 
-def spill_folder() -> Path:
+def feature_store_folder() -> Path:
     """$TMPDIR, else /var/tmp: /tmp is memory on many systems, which is what there is too little of."""
     large = Path("/var/tmp")
     if not os.environ.get("TMPDIR") and os.access(large, os.W_OK | os.X_OK):

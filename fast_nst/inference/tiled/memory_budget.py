@@ -8,7 +8,7 @@ from fast_nst.config import NetworkConfig
 from fast_nst.errors import InputError
 from fast_nst.serialization import show_bytes
 
-__all__ = ["StripPlan", "plan_strips", "whole_bytes"]
+__all__ = ["BandPlan", "plan_bands", "whole_bytes"]
 
 BYTES = 4  # of a value
 # What walking in strips holds besides its maps, as `benchmarks/peak.py` measures it: in rows of strips and of
@@ -16,13 +16,13 @@ BYTES = 4  # of a value
 # network without instance norms is walked in a single pass, with a strip at every layer.
 STRIP = {"instance": 14.0, "batch": 26.0}
 FIXED = 60_000_000
-# Strips of this many pixels are the quickest: smaller ones are many, larger ones leave the caches.
+# BandProgress of this many pixels are the quickest: smaller ones are many, larger ones leave the caches.
 STRIP_PIXELS = 1 << 16
 LEAST_ROWS = 8  # so that the rows above them, held for the kernels, are not most of the work
 
 
 @dataclass(frozen=True)
-class StripPlan:
+class BandPlan:
     """How a picture is streamed within a limit."""
 
     rows: int
@@ -40,7 +40,7 @@ def whole_bytes(config: NetworkConfig, height: int, width: int, maps: float) -> 
     return int(height * width * BYTES * (maps * config.widths[0] + 6))
 
 
-def plan_strips(config: NetworkConfig, height: int, width: int, memory: int | None) -> StripPlan:
+def plan_bands(config: NetworkConfig, height: int, width: int, memory: int | None) -> BandPlan:
     """The strips and the maps that fit into `memory` bytes, the picture and the result not counted.
 
     Raises:
@@ -48,7 +48,7 @@ def plan_strips(config: NetworkConfig, height: int, width: int, memory: int | No
     """
     rows = max(LEAST_ROWS, STRIP_PIXELS // width)
     if memory is None:
-        return StripPlan(rows, None)
+        return BandPlan(rows, None)
     a_row = STRIP[config.norm] * BYTES * width * max(config.widths[0], config.widths[1] / 2)
     reach = 8  # rows that the last convolution holds besides those of its strip
     rows = min(rows, int((memory - FIXED) / a_row) - reach)
@@ -58,4 +58,4 @@ def plan_strips(config: NetworkConfig, height: int, width: int, memory: int | No
             f"{width} x {height} pixels do not fit into the memory allowed: the smallest strips need "
             f"{needed} more; give more --memory or a smaller --size"
         )
-    return StripPlan(rows, max(0, int(memory - FIXED - (rows + reach) * a_row)))
+    return BandPlan(rows, max(0, int(memory - FIXED - (rows + reach) * a_row)))

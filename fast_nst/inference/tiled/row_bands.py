@@ -11,18 +11,18 @@ from torch import Tensor
 
 from fast_nst.errors import InputError
 from fast_nst.inference.engine.folded_net import FoldedNet
-from fast_nst.inference.tiled.feature_store import Spill
-from fast_nst.inference.tiled.memory_budget import StripPlan
+from fast_nst.inference.tiled.feature_store import FeatureStore
+from fast_nst.inference.tiled.memory_budget import BandPlan
 from fast_nst.inference.tiled.streaming import stream
 from fast_nst.io.images import from_uint8, to_uint8
 
-__all__ = ["paint_in_strips"]
+__all__ = ["stylize_in_bands"]
 
 
-def paint_in_strips(
+def stylize_in_bands(
     network: FoldedNet,
     rgb: NDArray[np.uint8],
-    planned: StripPlan,
+    planned: BandPlan,
     *,
     progress: Callable[[float], None] = lambda share: None,
     spare: dict[int, list[Tensor]] | None = None,
@@ -31,7 +31,7 @@ def paint_in_strips(
 
     Args:
         progress: told the share that is done, from 0 to 1.
-        spare: see `Spill`.
+        spare: see `FeatureStore`.
 
     Raises:
         InputError: the arithmetic overflowed, as fp16 can; or there is no room on the disk.
@@ -40,13 +40,13 @@ def paint_in_strips(
         torch.get_device_module(network.device).empty_cache()
     painted = np.empty_like(rgb)
     top = 0
-    with Spill(planned.maps, spare) as spill:
+    with FeatureStore(planned.maps, spare) as store:
         for strip in stream(
             network,
             lambda first, last: from_uint8(rgb[first:last]),
             (rgb.shape[0], rgb.shape[1]),
             rows=planned.rows,
-            spill=spill,
+            store=store,
             progress=progress,
         ):
             if strip.isnan().any():

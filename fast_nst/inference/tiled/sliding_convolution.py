@@ -15,7 +15,7 @@ from torch import Tensor
 from fast_nst.inference.engine.folded_net import FoldedLayer
 from fast_nst.inference.engine.folding import Layer
 
-__all__ = ["Rows", "Strip", "slide", "walked_size"]
+__all__ = ["Rows", "Strip", "output_size", "slide_convolution"]
 
 
 class Strip(NamedTuple):
@@ -47,7 +47,7 @@ def _window(layer: Layer) -> _Window:
     return _Window(margin, layer.weight.shape[2], layer.stride, 1)
 
 
-def walked_size(layer: Layer, height: int, width: int) -> tuple[int, int]:
+def output_size(layer: Layer, height: int, width: int) -> tuple[int, int]:
     """Of the layer's result over a map of this size."""
     if layer.fractional:
         return 2 * height, 2 * width
@@ -55,14 +55,14 @@ def walked_size(layer: Layer, height: int, width: int) -> tuple[int, int]:
     return (height + 2 * rows - kh) // layer.stride + 1, (width + 2 * columns - kw) // layer.stride + 1
 
 
-def slide(strips: Iterator[Strip], height: int, layer: FoldedLayer) -> Rows:
+def slide_convolution(strips: Iterator[Strip], height: int, layer: FoldedLayer) -> Rows:
     """The layer's convolution over a map of `height` rows; only the rows it still reaches are held.
 
     Returns:
         raw results in the layer's dtype, before norm and ReLU, in strips about as large as those that come.
     """
     above, reach, stride, each = _window(layer.layer)
-    results = walked_size(layer.layer, height, 1 << 20)[0] // each
+    results = output_size(layer.layer, height, 1 << 20)[0] // each
     done = there = 0  # results given out, rows that have come
     held: Tensor | None = None  # the last rows of those, with their borders
     for strip in _started(strips, above + 1, layer):

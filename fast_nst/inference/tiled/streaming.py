@@ -4,7 +4,7 @@ Instance norm asks for the statistics of a whole map before its first pixel can 
 is walked in passes from norm to norm, each from the top of the picture to the bottom, a few rows at a time.
 What a pass ends in is a map of raw convolution results, and its moments.
 
-Maps at half and quarter size are kept, in memory or in a file (see `spill`), as the convolutions gave them,
+Maps at half and quarter size are kept, in memory or in a file (see `store`), as the convolutions gave them,
 so that keeping them changes nothing. Those at full size, the largest for the fewest multiplications a value,
 are computed again where the memory has no room for them: to write the first one to a file and to read it
 takes longer than its 9x9 convolution. Rows are overwritten once they have been read: the residual blocks need
@@ -22,9 +22,9 @@ from torch import Tensor
 
 from fast_nst.inference.engine.folded_net import FoldedLayer, FoldedNet
 from fast_nst.inference.engine.folding import Layer
-from fast_nst.inference.engine.running_statistics import Moments
-from fast_nst.inference.tiled.feature_store import Map, Spill
-from fast_nst.inference.tiled.sliding_convolution import Rows, Strip, slide, walked_size
+from fast_nst.inference.engine.running_statistics import RunningStatistics
+from fast_nst.inference.tiled.feature_store import FeatureStore, Map
+from fast_nst.inference.tiled.sliding_convolution import Rows, Strip, output_size, slide_convolution
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.padding import mirrored
 
@@ -44,17 +44,17 @@ class _Walk:
         size: tuple[int, int],
         *,
         rows: int,
-        spill: Spill,
+        store: FeatureStore,
         progress: Callable[[float], None],
     ) -> None:
         self._network, self._source, self._size = network, source, size
-        self._rows, self._spill, self._progress = rows, spill, progress
+        self._rows, self._spill, self._progress = rows, store, progress
         self._device = network.device
         self._frame = frame = network.plan.frame(*size)
         framed = size[0] + frame.top + frame.bottom, size[1] + frame.left + frame.right
         self._sizes = [framed]  # of each layer's input, and of the last one's result
         for layer in network.plan.layers:
-            self._sizes.append(walked_size(layer, *self._sizes[-1]))
+            self._sizes.append(output_size(layer, *self._sizes[-1]))
         self._again = [self._is_made_again(i) for i in range(len(network.plan.layers))]
         self._done = 0.0
         self._todo = sum(
@@ -121,13 +121,17 @@ class _Walk:
     def _convolved(self, index: int, layer: FoldedLayer, made: Callable[[], Iterator[Strip]]) -> Rows:
         """The raw results of a layer's convolution."""
         cost = _cost(layer.layer)
-        for out in slide(made(), self._sizes[index][0], layer):
+        for out in slide_convolution(made(), self._sizes[index][0], layer):
             self._done += cost * out.shape[2] * out.shape[3]
             self._progress(min(1.0, self._done / self._todo))
             yield out
 
     def _finished(
-        self, layer: FoldedLayer, raw: Callable[[], Rows], moments: Moments | None, residual: Map | None
+        self,
+        layer: FoldedLayer,
+        raw: Callable[[], Rows],
+        moments: RunningStatistics | None,
+        residual: Map | None,
     ) -> Iterator[Strip]:
         """What becomes of raw results: norm, ReLU and residual are still to come."""
         known = None if moments is None else moments.on(self._device)
@@ -175,7 +179,7 @@ def _copy(rows: Tensor, out: Tensor) -> None:
 
 
 def _into(target: Map, made: Callable[[], Iterator[Strip]]) -> Iterator[Strip]:
-    """Strips of which a copy is kept as they are made."""
+    """BandProgress of which a copy is kept as they are made."""
     top = 0
     for strip in made():
 
@@ -196,8 +200,8 @@ def _kept(target: Map, rows: Rows) -> Rows:
         yield strip
 
 
-def _moments(strips: Rows) -> Moments:
-    moments = Moments()
+def _moments(strips: Rows) -> RunningStatistics:
+    moments = RunningStatistics()
     for strip in strips:
         moments.add(strip)
     return moments
@@ -209,7 +213,7 @@ def stream(
     size: tuple[int, int],
     *,
     rows: int,
-    spill: Spill,
+    store: FeatureStore,
     progress: Callable[[float], None] = lambda share: None,
 ) -> Rows:
     """What the network makes of a picture, in strips from top to bottom.
@@ -229,5 +233,5 @@ def stream(
     Raises:
         InputError: no room on the disk.
     """
-    walk = _Walk(network, source, size, rows=rows, spill=spill, progress=progress)
+    walk = _Walk(network, source, size, rows=rows, store=store, progress=progress)
     return walk.painted()

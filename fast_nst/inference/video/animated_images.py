@@ -1,4 +1,4 @@
-"""An animated GIF or WebP as a film."""
+"""An animated GIF or WebP as a video."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MS = Fraction(1, 1000)
 
 
 class AnimatedFile:
-    """A `Film` from `start` seconds, for `duration` seconds (0: to the end).
+    """A `Video` from `start` seconds, for `duration` seconds (0: to the end).
 
     Raises:
         ImageReadError: it cannot be read.
@@ -48,7 +48,7 @@ class AnimatedFile:
         self.heading = dataclasses.replace(self.heading, width=width, height=height)
 
     def chunks(self, frames: int) -> Iterator[Chunk]:
-        """The film in order, up to so many frames at a time."""
+        """The video in order, up to so many frames at a time."""
         assert self._first is not None
         chunk = Chunk([self._resized(self._first)])
         try:

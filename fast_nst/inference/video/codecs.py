@@ -1,4 +1,4 @@
-"""What films can be written as: containers by their ending, the codecs in them, and what each can hold."""
+"""What videos can be written as: containers by their ending, the codecs in them, and what each can hold."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 from fast_nst.errors import InputError
 from fast_nst.inference.video.stream import Heading
 
-__all__ = ["CODECS", "CONTAINERS", "FILMS", "Codec", "Container", "choose_codec", "container_of"]
+__all__ = ["CODECS", "CONTAINERS", "VIDEO_ENDINGS", "Codec", "Container", "choose_codec", "container_of"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Codec:
     alpha_options: Mapping[str, str] = field(default_factory=dict)
 
     def layout(self, heading: Heading) -> str:
-        """The layout of samples that loses nothing of this film's size and, if possible, of its alpha."""
+        """The layout of samples that loses nothing of this video's size and, if possible, of its alpha."""
         if heading.alpha and self.alpha:
             return self.alpha
         if self.odd and (heading.width % 2 or heading.height % 2):
@@ -56,7 +56,7 @@ CODECS: dict[str, Codec] = {
         "yuv420p",
         "yuv444p",
         crf=(51, 20, 0),
-        # With B-frames a film of two frames gets time stamps from memory that x265 never set.
+        # With B-frames a video of two frames gets time stamps from memory that x265 never set.
         options={"preset": "veryfast", "x265-params": "log-level=none:bframes=0"},
     ),
     "vp9": Codec(
@@ -84,14 +84,14 @@ CODECS: dict[str, Codec] = {
 
 @dataclass(frozen=True)
 class Container:
-    """A file format for films."""
+    """A file format for videos."""
 
     format: str
     """FFmpeg's name of it"""
     codecs: tuple[str, ...]
     """the first is the usual one"""
     alpha: str | None = None
-    """the codec for films with transparency"""
+    """the codec for videos with transparency"""
     ticks: int | None = None
     """times are whole multiples of one second over this; None if any unit will do"""
     least: int = 1
@@ -112,9 +112,9 @@ CONTAINERS: dict[str, Container] = {
     ".webp": Container("webp", ("webp",), alpha="webp", ticks=1000, companions=False),
 }
 
-# What is taken for a film, by its ending, and the ending of its result: its own where that can be written,
+# What is taken for a video, by its ending, and the ending of its result: its own where that can be written,
 # else .mp4, or .mkv for those whose usual sound does not go into .mp4.
-FILMS: dict[str, str] = {
+VIDEO_ENDINGS: dict[str, str] = {
     **{ending: ending for ending in (".mp4", ".m4v", ".mov", ".mkv", ".webm")},
     **dict.fromkeys((".avi", ".flv", ".mpg", ".mpeg", ".ts", ".mts", ".m2ts", ".3gp", ".qt", ".f4v"), ".mp4"),
     **dict.fromkeys((".wmv", ".asf", ".ogv", ".mxf", ".nut", ".vob", ".rm", ".dv", ".apng"), ".mkv"),
@@ -122,7 +122,7 @@ FILMS: dict[str, str] = {
 
 
 def container_of(target: str | Path, format: str | None = None) -> Container:
-    """The container of a format such as ``mp4`` if that is one for films, else of a file name.
+    """The container of a format such as ``mp4`` if that is one for videos, else of a file name.
 
     Raises:
         InputError: none of ours.
@@ -132,13 +132,13 @@ def container_of(target: str | Path, format: str | None = None) -> Container:
         wanted = Path(target).suffix
     if (container := CONTAINERS.get(wanted.lower())) is None:
         raise InputError(
-            f"{target}: a film cannot be written as {wanted!r}; give one of {' '.join(CONTAINERS)}"
+            f"{target}: a video cannot be written as {wanted!r}; give one of {' '.join(CONTAINERS)}"
         )
     return container
 
 
 def choose_codec(wanted: str, container: Container, heading: Heading) -> Codec:
-    """The codec asked for; for ``auto`` the container's usual one, or the one that keeps this film's alpha.
+    """The codec asked for; for ``auto`` the container's usual one, or the one that keeps this video's alpha.
 
     Raises:
         InputError: the container cannot hold it.

@@ -1,7 +1,7 @@
-"""Opening films safely: only files of this machine, only formats that hold their own data, nothing too large.
+"""Open videos safely: local files only, only formats that hold their own data, nothing too large.
 
 A file is opened by us and handed over as a stream of bytes: a playlist could point at any file of this
-machine or its network. Whatever a file holds, the result is a stream to decode or one `FilmReadError`.
+machine or its network. Whatever a file holds, the result is a stream to decode or one `VideoReadError`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from fast_nst.io.reading import FileFault, check_size
 
 __all__ = [
     "FAULTS",
-    "FilmReadError",
+    "VideoReadError",
     "best_video",
     "make_decoder",
     "open_container",
@@ -40,8 +40,8 @@ _HDR = {16: "PQ", 18: "HLG"}  # transfer functions of ITU-T H.273
 FAULTS = (av.FFmpegError, OSError, ValueError, IndexError, MemoryError, EOFError, OverflowError)
 
 
-class FilmReadError(FileFault):
-    """A film that cannot be read: the only error of reading one, whatever the file holds."""
+class VideoReadError(FileFault):
+    """A video that cannot be read: the only error of reading one, whatever the file holds."""
 
 
 def open_file(path: str) -> BinaryIO:
@@ -49,9 +49,9 @@ def open_file(path: str) -> BinaryIO:
     try:
         mode = os.stat(path).st_mode  # before opening: a named pipe would wait for a writer, perhaps for ever
         if stat.S_ISDIR(mode):
-            raise FilmReadError(path, "is a folder, not a film")
+            raise VideoReadError(path, "is a folder, not a video")
         if not stat.S_ISREG(mode):
-            raise FilmReadError(path, "is a pipe, a socket or a device, not a file")
+            raise VideoReadError(path, "is a pipe, a socket or a device, not a file")
         return open(path, "rb")
     except (OSError, ValueError) as error:
         if isinstance(error, FileFault):
@@ -61,7 +61,7 @@ def open_file(path: str) -> BinaryIO:
             if isinstance(error, FileNotFoundError)
             else f"cannot be read ({first_line(error)})"
         )
-        raise FilmReadError(path, why) from error
+        raise VideoReadError(path, why) from error
 
 
 def open_container(path: str, file: BinaryIO) -> InputContainer:
@@ -70,27 +70,27 @@ def open_container(path: str, file: BinaryIO) -> InputContainer:
     file.seek(0)
     start = head.lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     if not head:
-        raise FilmReadError(path, "the file is empty")
+        raise VideoReadError(path, "the file is empty")
     if start.startswith(_PLAYLISTS):
-        raise FilmReadError(path, "is a playlist, which names other files; give the film itself")
+        raise VideoReadError(path, "is a playlist, which names other files; give the video itself")
     if head.isascii() and b"\0" not in head:
-        raise FilmReadError(path, "not a film: the file holds text")
+        raise VideoReadError(path, "not a video: the file holds text")
     # No nested file may be opened by any protocol, whatever the demuxers make of the contents.
     limits = {"format_whitelist": _FORMATS, "protocol_whitelist": "none"}
     return av.open(file, "r", options=limits, metadata_errors="replace", buffer_size=1 << 18)
 
 
 def best_video(path: str, container: InputContainer, max_pixels: int) -> VideoStream:
-    """The film among the streams: not a cover picture, the default one, the largest."""
+    """The video among the streams: not a cover picture, the default one, the largest."""
     streams = container.streams
     found = [s for s in streams.video if not s.disposition & s.disposition.attached_pic]
     if not found:
         others = sorted({stream.type for stream in streams})
         rest = f", only {' and '.join(others)}" if others else ""
-        raise FilmReadError(path, f"holds no moving pictures{rest}")
+        raise VideoReadError(path, f"holds no moving pictures{rest}")
     video = max(found, key=lambda s: (s.disposition & s.disposition.default, s.width * s.height))
     if not video.width or not video.height:
-        raise FilmReadError(path, "the size of its frames cannot be found; it is damaged")
+        raise VideoReadError(path, "the size of its frames cannot be found; it is damaged")
     check_size(path, (video.width, video.height), max_pixels)
     refuse_hdr(path, video.color_trc)
     return video
@@ -111,11 +111,11 @@ def make_decoder(video: VideoStream, max_pixels: int) -> Any:
 
 
 def refuse_hdr(path: str, transfer: int) -> None:
-    """Refuse the transfer functions of HDR: read as if they were those of SDR, they give grey mud."""
+    """Refuse the transfer functions of HDR: read as if they were those of SDR, they give gray mud."""
     if transfer in _HDR:
-        raise FilmReadError(
+        raise VideoReadError(
             path,
-            f"is HDR ({_HDR[transfer]}), whose colours a style was never trained on; "
+            f"is HDR ({_HDR[transfer]}), whose colors a style was never trained on; "
             "convert it to SDR (BT.709) first",
         )
 
@@ -124,4 +124,4 @@ def read_fault(error: BaseException) -> str:
     """What a person can act on, from whatever PyAV raised."""
     if isinstance(error, MemoryError):
         return "not enough memory to read it"
-    return f"not a film, or one that is damaged or cut off ({first_line(error)})"
+    return f"not a video, or one that is damaged or cut off ({first_line(error)})"

@@ -1,4 +1,4 @@
-"""A frame in at most 256 colours of its own, for GIF."""
+"""A frame in at most 256 colors of its own, for GIF."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["Palette"]
 
 
 class Palette:
-    """FFmpeg's palette filters, one frame at a time: a palette for all would hold a film in memory."""
+    """FFmpeg's palette filters, one frame at a time: a palette for all would hold a video in memory."""
 
     def __init__(self) -> None:
         self._graph: Graph | None = None
@@ -38,13 +38,13 @@ def _graph(width: int, height: int) -> Graph:
     source = graph.add_buffer(
         width=width, height=height, format=av.VideoFormat("rgba"), time_base=Fraction(1, 100)
     )
-    split, sink = graph.add("split"), graph.add("buffersink")
+    split, writer = graph.add("split"), graph.add("buffersink")
     palette = graph.add("palettegen", "stats_mode=single:reserve_transparent=1")
     use = graph.add("paletteuse", "new=1:dither=sierra2_4a:alpha_threshold=128")
     source.link_to(split)
     split.link_to(palette, 0, 0)
     split.link_to(use, 1, 0)
     palette.link_to(use, 0, 1)
-    use.link_to(sink)
+    use.link_to(writer)
     graph.configure()
     return graph

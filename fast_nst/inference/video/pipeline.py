@@ -1,4 +1,4 @@
-"""A film through the network: decoding, painting and encoding at once, in constant memory."""
+"""A video through the network: decoding, painting and encoding at once, in constant memory."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
 from fast_nst.inference.video.animated_images import AnimatedFile
 from fast_nst.inference.video.codecs import choose_codec, container_of
-from fast_nst.inference.video.queues import Sink, ahead
+from fast_nst.inference.video.queues import BackgroundWriter, prefetch
 from fast_nst.inference.video.reading import VideoFile
-from fast_nst.inference.video.smoothing import Steadier
-from fast_nst.inference.video.stream import Chunk, Film, Heading
-from fast_nst.inference.video.writing import FilmWriter
+from fast_nst.inference.video.smoothing import TemporalSmoother
+from fast_nst.inference.video.stream import Chunk, Heading, Video
+from fast_nst.inference.video.writing import VideoWriter
 from fast_nst.io.animations import ANIMATIONS
 from fast_nst.io.images import Picture
 
 if TYPE_CHECKING:
     from fast_nst.inference.stylizer import Stylizer
 
-__all__ = ["FilmReport", "FilmRun", "open_film"]
+__all__ = ["VideoReport", "VideoRun", "open_video"]
 
 _DEPTH = 2  # chunks that may wait on either side of the network
 _GPU_BATCH = 4  # frames that a GPU takes at once, so that it does not wait for the interpreter between them
 
 
 @dataclass(frozen=True)
-class FilmReport:
-    """How far a film is."""
+class VideoReport:
+    """How far a video is."""
 
     frames: int
     """handed to the encoder"""
@@ -58,45 +58,47 @@ class _Painted:
     pictures: list[Picture]
 
 
-def open_film(path: str, config: StylizeConfig) -> Film:
-    """A film or an animation, for the part asked for.
+def open_video(path: str, config: StylizeConfig) -> Video:
+    """A video or an animation, for the part asked for.
 
     Raises:
-        FilmReadError, ImageReadError: it cannot be read.
+        VideoReadError, ImageReadError: it cannot be read.
     """
     kind = AnimatedFile if Path(path).suffix.lower() in ANIMATIONS else VideoFile
-    return kind(path, start=config.film.start, duration=config.film.duration, max_pixels=config.max_pixels)
+    return kind(path, start=config.video.start, duration=config.video.duration, max_pixels=config.max_pixels)
 
 
-class FilmRun:
-    """One film on its way from file to file: take the `reports`, then `keep` the result, or `drop` it.
+class VideoRun:
+    """One video on its way from file to file: take the `reports`, then `keep` the result, or `drop` it.
 
     Raises:
-        InputError: the film cannot be read, or the result not be written; nothing is left on the disk.
+        InputError: the video cannot be read, or the result not be written; nothing is left on the disk.
     """
 
     def __init__(self, source: str, target: str | Path, stylizer: Stylizer, config: StylizeConfig) -> None:
-        self._stylizer, self._config, self._film = stylizer, config, open_film(source, config)
+        self._stylizer, self._config, self._video = stylizer, config, open_video(source, config)
         try:
             container = container_of(target, config.format)
-            codec = choose_codec(config.film.codec, container, self._film.heading)
+            codec = choose_codec(config.video.codec, container, self._video.heading)
             if config.size is not None:
-                self._film.resize(*_fitted(self._film.heading, config, even=codec.odd is not None))
-            self._steadier = Steadier(config.film.steadiness) if config.film.steady else None
-            self._writer = FilmWriter(
+                self._video.resize(*_fitted(self._video.heading, config, even=codec.odd is not None))
+            self._smoother = TemporalSmoother(config.video.steadiness) if config.video.steady else None
+            self._writer = VideoWriter(
                 target,
-                self._film.heading,
+                self._video.heading,
                 container,
                 codec,
                 quality=config.quality,
                 overwrite=config.overwrite,
             )
         except BaseException:
-            self._film.close()
+            self._video.close()
             raise
         writer = self._writer
-        self._chunks: Generator[Chunk] = ahead(iter(()), _DEPTH)
-        self._sink: Sink[_Painted] = Sink(self._write, writer.finish, writer.abandon, _DEPTH)
+        self._chunks: Generator[Chunk] = prefetch(iter(()), _DEPTH)
+        self._writer_thread: BackgroundWriter[_Painted] = BackgroundWriter(
+            self._write, writer.finish, writer.abandon, _DEPTH
+        )
 
     @property
     def heading(self) -> Heading:
@@ -111,7 +113,7 @@ class FilmRun:
     @property
     def words(self) -> list[str]:
         """What a person should know; complete at the end."""
-        words, writer = [*self._film.words, *self._writer.words], self._writer
+        words, writer = [*self._video.words, *self._writer.words], self._writer
         if self.heading.alpha and not writer.keeps_alpha:
             words.append("transparency laid on white, which this format cannot hold")
         if writer.left_out:
@@ -120,41 +122,41 @@ class FilmRun:
             )
         return words
 
-    def reports(self) -> Iterator[FilmReport]:
-        """Stylise; a report for every batch of frames."""
+    def reports(self) -> Iterator[VideoReport]:
+        """Stylize; a report for every batch of frames."""
         started, done, total = time.perf_counter(), 0, self.heading.frames
         batch = self._config.batch_size
         if self._stylizer.device.startswith("cuda"):
             batch = max(batch, _GPU_BATCH)
-        self._chunks = ahead(self._film.chunks(batch), _DEPTH)
+        self._chunks = prefetch(self._video.chunks(batch), _DEPTH)
         for chunk in self._chunks:
             pictures = self._stylizer.pictures([f.picture for f in chunk.frames]) if chunk.frames else []
-            self._sink.put(_Painted(chunk, pictures))
+            self._writer_thread.put(_Painted(chunk, pictures))
             done += len(chunk.frames)
-            yield FilmReport(done, max(total, done) if total else 0, time.perf_counter() - started)
+            yield VideoReport(done, max(total, done) if total else 0, time.perf_counter() - started)
 
     def keep(self) -> int:
         """Finish the file with what has been done; the number of its frames. With none there is no file."""
         self._chunks.close()
         try:
-            self._sink.close()
+            self._writer_thread.close()
         finally:
-            self._film.close()  # last: the packets on their way to the sink belong to it
+            self._video.close()  # last: the packets on their way to the sink belong to it
         return self._writer.frames
 
     def drop(self) -> None:
         """Leave nothing."""
         self._chunks.close()
-        self._sink.cancel()
-        self._film.close()
+        self._writer_thread.cancel()
+        self._video.close()
 
     def _write(self, painted: _Painted) -> None:
         """In the sink's thread."""
         for packet in painted.chunk.packets:
             self._writer.copy(packet)
         for frame, picture in zip(painted.chunk.frames, painted.pictures, strict=True):
-            if self._steadier is not None:
-                picture = self._steadier(frame.picture, picture)
+            if self._smoother is not None:
+                picture = self._smoother(frame.picture, picture)
             self._writer.write(dataclasses.replace(frame, picture=picture))
 
 

@@ -11,13 +11,13 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Generic, TypeVar
 
-__all__ = ["Belt", "Sink", "ahead"]
+__all__ = ["BackgroundWriter", "BoundedQueue", "prefetch"]
 
 T = TypeVar("T")
 _GLANCE = 0.1  # seconds between looks at whether the other side has gone
 
 
-class Belt(Generic[T]):
+class BoundedQueue(Generic[T]):
     """A queue of so many places, whose ends a signal may interrupt at any moment.
 
     `queue.Queue` is not that: a Ctrl-C just after it took its lock leaves it locked for ever, and both sides
@@ -53,31 +53,31 @@ class Belt(Generic[T]):
         return self._items.qsize()
 
 
-def ahead(items: Iterator[T], depth: int) -> Generator[T]:
+def prefetch(items: Iterator[T], depth: int) -> Generator[T]:
     """The same items in the same order, each worked out in a thread up to `depth` ahead of being asked for.
 
     What the items raise is raised here. When the consumer leaves, the thread ends after the item in work.
     """
-    belt: Belt[tuple[list[T], BaseException | None]] = Belt(depth)
+    queue: BoundedQueue[tuple[list[T], BaseException | None]] = BoundedQueue(depth)
     gone: list[bool] = []
 
     def work() -> None:
         try:
             for item in items:
-                while not belt.put(([item], None), timeout=_GLANCE):
+                while not queue.put(([item], None), timeout=_GLANCE):
                     if gone:
                         return
                 if gone:
                     return
-            belt.append(([], None))
+            queue.append(([], None))
         except BaseException as error:  # it belongs to the consumer, whatever it is
-            belt.append(([], error))
+            queue.append(([], error))
 
     thread = Thread(target=work, name="fast-nst ahead", daemon=True)
     thread.start()
     try:
         while True:
-            item, error = belt.get()
+            item, error = queue.get()
             if error is not None:
                 raise error
             if not item:
@@ -88,7 +88,7 @@ def ahead(items: Iterator[T], depth: int) -> Generator[T]:
         thread.join()
 
 
-class Sink(Generic[T]):
+class BackgroundWriter(Generic[T]):
     """A thread that takes what is put, in order, up to `depth` behind.
 
     Args:
@@ -101,7 +101,7 @@ class Sink(Generic[T]):
         self, take: Callable[[T], None], done: Callable[[], None], drop: Callable[[], None], depth: int
     ) -> None:
         self._take, self._done, self._drop = take, done, drop
-        self._belt: Belt[list[T]] = Belt(depth)
+        self._queue: BoundedQueue[list[T]] = BoundedQueue(depth)
         self._cancelled, self._error = False, list[BaseException]()
         # Signals reach the main thread alone: here, no Ctrl-C can cut a file's writing in two.
         self._thread = Thread(target=self._work, name="fast-nst sink", daemon=True)
@@ -110,7 +110,7 @@ class Sink(Generic[T]):
     @property
     def waiting(self) -> int:
         """Items that were put and not yet taken."""
-        return len(self._belt)
+        return len(self._queue)
 
     def put(self, item: T) -> None:
         """Hand an item over; waits for a place. Raises what `take` raised of an earlier one."""
@@ -120,18 +120,18 @@ class Sink(Generic[T]):
     def offer(self, item: T, timeout: float = 0.0) -> bool:
         """As `put`, but an item for which there is no place in time is left out, and False returned."""
         self._raise()
-        return self._belt.put([item], timeout)
+        return self._queue.put([item], timeout)
 
     def close(self) -> None:
         """Wait until everything is taken and done. Raises what went wrong."""
-        self._belt.append([])
+        self._queue.append([])
         self._thread.join()
         self._raise()
 
     def cancel(self) -> None:
         """Take no more, and drop what was taken."""
         self._cancelled = True
-        self._belt.append([])
+        self._queue.append([])
         self._thread.join()
 
     def _raise(self) -> None:
@@ -140,7 +140,7 @@ class Sink(Generic[T]):
 
     def _work(self) -> None:
         try:
-            while item := self._belt.get():
+            while item := self._queue.get():
                 if not self._cancelled:
                     self._take(item[0])
             (self._drop if self._cancelled else self._done)()

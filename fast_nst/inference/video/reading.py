@@ -1,4 +1,4 @@
-"""Films, read with PyAV: upright RGB frames at exact times, and packets of sound and subtitles among them."""
+"""Read videos with PyAV: upright RGB frames at exact times, with packets of sound and subtitles."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from fast_nst.errors import first_line
 from fast_nst.inference.video.opening import (
     FAULTS,
-    FilmReadError,
+    VideoReadError,
     best_video,
     make_decoder,
     open_container,
@@ -25,7 +25,7 @@ from fast_nst.inference.video.opening import (
     read_fault,
     refuse_hdr,
 )
-from fast_nst.inference.video.stream import SWSCALE, Chunk, Colour, Frame, Heading
+from fast_nst.inference.video.stream import SWSCALE, Chunk, Color, Frame, Heading
 from fast_nst.io.images import MAX_PIXELS, Picture
 from fast_nst.io.reading import FileFault, check_size
 
@@ -33,7 +33,7 @@ __all__ = ["VideoFile"]
 
 _CLOCKS_FROM_ANYWHERE = ("mpegts", "mpeg")  # broadcasts: their first time stamp is no beginning
 _UNKNOWN = 2  # H.273 for "not said"
-# FFmpeg's quick conversion rounds down, which darkens a film by half a level, and 10-bit ones by two.
+# FFmpeg's quick conversion rounds down, which darkens a video by half a level, and 10-bit ones by two.
 _EXACT = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 _KEPT = ("audio", "subtitle")
 _MOST_PACKETS = 256  # of sound and subtitles in a chunk without frames
@@ -42,10 +42,10 @@ _FASTEST = 1000  # frames a second; more is a damaged header
 
 
 class VideoFile:
-    """A `Film` in a file of its own, from `start` seconds, for `duration` seconds (0: to the end).
+    """A `Video` in a file of its own, from `start` seconds, for `duration` seconds (0: to the end).
 
     Raises:
-        FilmReadError: no such file, no film, HDR, more pixels than allowed, nothing that can be decoded.
+        VideoReadError: no such file, no video, HDR, more pixels than allowed, nothing that can be decoded.
     """
 
     def __init__(
@@ -62,7 +62,7 @@ class VideoFile:
             self._origin = self._begin_at(start)
             self._end = self._origin + Fraction(duration) if duration else None
             self._decoding = self._decode()
-            # The first frame says what the header may not: how it is turned, its colours, its transparency.
+            # The first frame says what the header may not: how it is turned, its colors, its transparency.
             self._waiting, first = self._read_to_first_frame()
             self._turn = _quarter_turns(first)
             self.heading = self._make_heading(first)
@@ -70,7 +70,7 @@ class VideoFile:
             self.close()
             if isinstance(error, FileFault) or not isinstance(error, FAULTS):
                 raise
-            raise FilmReadError(path, read_fault(error)) from error
+            raise VideoReadError(path, read_fault(error)) from error
 
     def close(self) -> None:
         """Let go of the file."""
@@ -83,7 +83,7 @@ class VideoFile:
         self.heading = dataclasses.replace(self.heading, width=width, height=height)
 
     def chunks(self, frames: int) -> Iterator[Chunk]:
-        """The film in order, up to so many frames at a time."""
+        """The video in order, up to so many frames at a time."""
         chunk, last = Chunk(), -1
         for event in self._events():
             if isinstance(event, Packet):
@@ -124,8 +124,8 @@ class VideoFile:
                 refuse_hdr(self.path, event.color_trc)
                 return events, event
         if self._start:
-            raise FilmReadError(self.path, f"there is no frame after --start {self._start:g} seconds")
-        raise FilmReadError(self.path, "not one frame can be decoded; it is damaged or cut off")
+            raise VideoReadError(self.path, f"there is no frame after --start {self._start:g} seconds")
+        raise VideoReadError(self.path, "not one frame can be decoded; it is damaged or cut off")
 
     def _make_heading(self, first: VideoFrame) -> Heading:
         video, sideways = self._video, self._turn % 2
@@ -144,7 +144,7 @@ class VideoFile:
             frames=self._count(rate),
             alpha=any(part.is_alpha for part in first.format.components),
             aspect=None if not aspect or aspect == 1 else aspect,
-            colour=_colour(first),
+            color=_color(first),
             chapters=self._chapters(),
             companions=[s for s in self._container.streams if s.type in _KEPT and s.codec_context],
         )
@@ -234,7 +234,7 @@ class VideoFile:
         moment = packet.pts if packet.pts is not None else packet.dts
         assert moment is not None and packet.dts is not None
         time = moment * base
-        # What lies before the beginning of a whole film, such as the priming of AAC, belongs to it.
+        # What lies before the beginning of a whole video, such as the priming of AAC, belongs to it.
         cut = self._origin > 0 and time < self._origin
         if cut or (self._end is not None and time >= self._end):
             return None
@@ -264,7 +264,7 @@ class VideoFile:
         width, height = heading.width, heading.height
         if self._turn % 2:
             width, height = height, width
-        matrix = None if raw.format.is_rgb else heading.colour.swscale
+        matrix = None if raw.format.is_rgb else heading.color.swscale
         turned = self._reformatter.reformat(
             raw,
             width,
@@ -284,11 +284,11 @@ def _quarter_turns(first: VideoFrame) -> int:
     return round(first.rotation / 90) % 4
 
 
-def _colour(first: VideoFrame) -> Colour:
+def _color(first: VideoFrame) -> Color:
     """The frame's own, with what it does not say filled in as players do: BT.709 from 720 lines upwards."""
     if first.format.is_rgb:
-        return Colour()
+        return Color()
     guess = 1 if min(first.width, first.height) >= 720 else 6
     matrix = first.colorspace if first.colorspace in SWSCALE else guess
     said = (first.color_primaries, first.color_trc)
-    return Colour(matrix, *(guess if number in (0, 3, _UNKNOWN) else number for number in said))
+    return Color(matrix, *(guess if number in (0, 3, _UNKNOWN) else number for number in said))

@@ -1,4 +1,4 @@
-"""Against flicker: each result blended with the one before it, moved along with what moves in the film.
+"""Against flicker: each result blended with the one before it, moved along with what moves in the video.
 
 The motion is dense optical flow (DIS: Kroeger, Timofte, Dai and Van Gool 2016) between the *inputs*, which do
 not flicker. Where the moved input does not look like the new one (something was uncovered, the light changed)
@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from fast_nst.io.images import MAX_LEVEL, Picture
 from fast_nst.system.opencv import opencv
 
-__all__ = ["Steadier"]
+__all__ = ["TemporalSmoother"]
 
-# How much the moved input may differ from the new one, in grey levels after smoothing over _AROUND pixels:
+# How much the moved input may differ from the new one, in gray levels after smoothing over _AROUND pixels:
 # at this difference the previous result counts e^-1 of what it counts where there is none. Camera noise of 5
 # levels leaves 1 to 2 after the smoothing.
 _DOUBT = 8.0
@@ -25,8 +25,8 @@ _CUT = 0.4
 _SMALLEST = 16  # pixels a side; the flow's patches are 8 wide, on a picture at half size
 
 
-class Steadier:
-    """Blends the results of a film, one after the other.
+class TemporalSmoother:
+    """Blends the results of a video, one after the other.
 
     Args:
         steadiness: share of the previous result where the motion is certain, from 0 to below 1. Independent
@@ -44,27 +44,27 @@ class Steadier:
 
     def __call__(self, seen: Picture, painted: Picture) -> Picture:
         """The result for a frame: what the network painted of what was seen, blended with the last result."""
-        grey = self._cv.cvtColor(seen.rgb, self._cv.COLOR_RGB2GRAY)
+        gray = self._cv.cvtColor(seen.rgb, self._cv.COLOR_RGB2GRAY)
         fresh = painted.rgb.astype(np.float32)
         blended = fresh
-        if self._seen is not None and self._result is not None and self._seen.shape == grey.shape:
-            blended = self._blend(grey, self._seen, fresh, self._result)
-        self._seen, self._result = grey, blended
+        if self._seen is not None and self._result is not None and self._seen.shape == gray.shape:
+            blended = self._blend(gray, self._seen, fresh, self._result)
+        self._seen, self._result = gray, blended
         # The state is not rounded: a blend that moves by less than half a level a frame would stand still.
         levels = np.rint(blended).clip(0, MAX_LEVEL).astype(np.uint8)
         return Picture(levels, painted.alpha)
 
     def _blend(
         self,
-        grey: NDArray[np.uint8],
+        gray: NDArray[np.uint8],
         before: NDArray[np.uint8],
         fresh: NDArray[np.float32],
         last: NDArray[np.float32],
     ) -> NDArray[np.float32]:
         """``(H, W, 3)``: the new picture, with the last result where the last input, moved, looks like it."""
-        cv, where = self._cv, self._from(grey, before)
+        cv, where = self._cv, self._from(gray, before)
         moved = cv.remap(before, where, None, cv.INTER_LINEAR, borderMode=cv.BORDER_REPLICATE)
-        difference = cv.blur(cv.absdiff(moved, grey).astype(np.float32), (_AROUND, _AROUND))
+        difference = cv.blur(cv.absdiff(moved, gray).astype(np.float32), (_AROUND, _AROUND))
         trust = np.exp(-np.square(difference / _DOUBT)) * _inside(where)
         if trust.mean() < _CUT:
             self.cuts += 1
@@ -74,14 +74,14 @@ class Steadier:
         blended: NDArray[np.float32] = fresh + (self._steadiness * trust)[..., None] * (carried - fresh)
         return blended
 
-    def _from(self, grey: NDArray[np.uint8], before: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _from(self, gray: NDArray[np.uint8], before: NDArray[np.uint8]) -> NDArray[np.float32]:
         """``(H, W, 2)``: where each pixel of the new picture was in the last one, x and y."""
-        height, width = grey.shape
-        if self._grid is None or self._grid.shape[:2] != grey.shape:
+        height, width = gray.shape
+        if self._grid is None or self._grid.shape[:2] != gray.shape:
             self._grid = np.dstack(np.meshgrid(np.arange(width), np.arange(height))).astype(np.float32)
         if min(height, width) < _SMALLEST:
             return self._grid
-        flow: NDArray[np.float32] = self._flow.calc(grey, before, None)
+        flow: NDArray[np.float32] = self._flow.calc(gray, before, None)
         return np.add(self._grid, flow)
 
 

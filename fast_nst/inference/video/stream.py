@@ -1,4 +1,4 @@
-"""What a film is to the rest of the package: a heading, and its frames and sound in the order of the file."""
+"""A video as the rest of the package sees it: a heading, then frames and sound in file order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
 
-__all__ = ["SWSCALE", "Chunk", "Colour", "Film", "Frame", "Heading"]
+__all__ = ["SWSCALE", "Chunk", "Color", "Frame", "Heading", "Video"]
 
 
 # FFmpeg's scaler has numbers of its own for the matrices of H.273; the others it does not know.
@@ -21,7 +21,7 @@ SWSCALE = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 
 
 @dataclass(frozen=True)
-class Colour:
+class Color:
     """How RGB became what the file holds, by the numbers of ITU-T H.273, which every format uses."""
 
     matrix: int = 1
@@ -36,7 +36,7 @@ class Colour:
 
 @dataclass(frozen=True)
 class Heading:
-    """What must be known of a film before its result can be begun."""
+    """What must be known of a video before its result can be begun."""
 
     width: int
     """of a frame as it is shown, upright, pixels"""
@@ -50,7 +50,7 @@ class Heading:
     alpha: bool = False
     aspect: Fraction | None = None
     """of a pixel, width over height, where they are not square"""
-    colour: Colour = field(default_factory=Colour)
+    color: Color = field(default_factory=Color)
     loops: int = 0
     """how often an animation is played, 0 is for ever"""
     chapters: Sequence[Any] = ()
@@ -61,7 +61,7 @@ class Heading:
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture of a film."""
+    """One picture of a video."""
 
     picture: Picture
     time: int
@@ -72,14 +72,14 @@ class Frame:
 
 @dataclass
 class Chunk:
-    """A piece of a film: frames of equal size, and the packets of its companions that lie among them."""
+    """A piece of a video: frames of equal size, and the packets of its companions that lie among them."""
 
     frames: list[Frame] = field(default_factory=list)
     packets: list[Packet[Any]] = field(default_factory=list)
 
 
-class Film(Protocol):
-    """A film open for reading."""
+class Video(Protocol):
+    """A video open for reading."""
 
     path: str
     heading: Heading
@@ -90,7 +90,7 @@ class Film(Protocol):
         """Give frames of this size from now on; to be called before the first."""
 
     def chunks(self, frames: int) -> Iterator[Chunk]:
-        """The film in order, up to so many frames at a time."""
+        """The video in order, up to so many frames at a time."""
 
     def close(self) -> None:
         """Let go of the file."""

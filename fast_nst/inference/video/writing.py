@@ -1,4 +1,4 @@
-"""Films, written with PyAV: every frame at its time, sound and subtitles as they were, whole or not at all.
+"""Videos, written with PyAV: every frame at its time, sound and subtitles as they were, whole or not at all.
 
 The file has a hidden name until it is finished (see `fast_nst.io.files`). A writer belongs to one thread.
 """
@@ -23,30 +23,30 @@ from fast_nst.errors import first_line
 from fast_nst.inference.video.codecs import Codec, Container
 from fast_nst.inference.video.palette import Palette
 from fast_nst.inference.video.stream import Frame, Heading
-from fast_nst.io.files import WholeFile, refusal, write_reason
+from fast_nst.io.files import AtomicFile, refusal, write_reason
 from fast_nst.io.images import MAX_LEVEL, Picture, over_white
 from fast_nst.io.reading import FileFault
 
-__all__ = ["FilmWriteError", "FilmWriter"]
+__all__ = ["VideoWriteError", "VideoWriter"]
 
 _FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: the last frame lasts as long as it did
 _FAULTS = (av.FFmpegError, OSError, ValueError, MemoryError, OverflowError)
 
 
-class FilmWriteError(FileFault):
-    """A film that cannot be written; nothing was changed on the disk."""
+class VideoWriteError(FileFault):
+    """A video that cannot be written; nothing was changed on the disk."""
 
 
-class FilmWriter:
-    """A film being written: frames and packets in, one file out.
+class VideoWriter:
+    """A video being written: frames and packets in, one file out.
 
     Args:
         path: the file. It is there when `finish` returns, and not before.
-        heading: of the film, as it is to be.
+        heading: of the video, as it is to be.
         quality: 1 to 100.
 
     Raises:
-        FilmWriteError: by every method; then nothing is left but to `abandon`.
+        VideoWriteError: by every method; then nothing is left but to `abandon`.
     """
 
     def __init__(
@@ -68,11 +68,11 @@ class FilmWriter:
         self._companions: dict[int, Stream] = {}
         self._held: VideoFrame | None = None
         if why := refusal(self.path, overwrite=overwrite):
-            raise FilmWriteError(path, why)
+            raise VideoWriteError(path, why)
         try:
-            self._whole = WholeFile(self.path)
+            self._whole = AtomicFile(self.path)
         except (OSError, ValueError) as error:
-            raise FilmWriteError(path, write_reason(error, self.path)) from error
+            raise VideoWriteError(path, write_reason(error, self.path)) from error
         try:
             self._container = self._open()
             self._video = self._add_video(quality)
@@ -166,15 +166,15 @@ class FilmWriter:
         if heading.aspect:
             context.sample_aspect_ratio = heading.aspect
         if not self._layout.startswith(("bgr", "pal")):
-            colour = heading.colour
-            context.colorspace, context.color_range = colour.matrix, int(ColorRange.MPEG)
-            context.color_primaries, context.color_trc = colour.primaries, colour.transfer
+            color = heading.color
+            context.colorspace, context.color_range = color.matrix, int(ColorRange.MPEG)
+            context.color_primaries, context.color_trc = color.primaries, color.transfer
         if self.keeps_alpha and codec.encoder == "libvpx-vp9":
             video.metadata["alpha_mode"] = "1"
         return video
 
     def _add_companions(self) -> None:
-        """A stream for each of the film's companions that this container can hold."""
+        """A stream for each of the video's companions that this container can hold."""
         lost = []
         for source in self.heading.companions:
             try:
@@ -208,13 +208,13 @@ class FilmWriter:
         return self._reformatter.reformat(
             raw,
             format=self._layout,
-            dst_colorspace=self.heading.colour.swscale,
+            dst_colorspace=self.heading.color.swscale,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,
             interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
         )
 
-    def _fault(self, error: BaseException) -> FilmWriteError:
+    def _fault(self, error: BaseException) -> VideoWriteError:
         size = f"{self.heading.width} x {self.heading.height}"
         if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):
             why = write_reason(error, self.path)
@@ -222,7 +222,7 @@ class FilmWriter:
             why = f"{self.codec.encoder} cannot write {size} pixels; give another --codec or --size"
         else:
             why = f"cannot be written ({first_line(error)})"
-        return FilmWriteError(self.path, why)
+        return VideoWriteError(self.path, why)
 
 
 def _with_alpha(picture: Picture) -> np.ndarray[Any, np.dtype[np.uint8]]:

@@ -26,7 +26,7 @@ from fast_nst.io.images import MAX_LEVEL, ImageReadError
 from fast_nst.system.memory import free_memory
 from fast_nst.training.data.photos import DatasetError, PhotoSource, cut, load_photo
 from fast_nst.training.data.sampling import Sample, batch_indices, crop_of
-from fast_nst.training.data.worker_pool import THREAD_NAME, Crew, Task
+from fast_nst.training.data.worker_pool import THREAD_NAME, Task, WorkerPool
 
 __all__ = ["THREAD_NAME", "Batch", "PhotoBatches", "as_images"]
 
@@ -166,7 +166,7 @@ class PhotoBatches(Iterator[Batch]):
         max_bad: float = 0.01,
         bad: Mapping[str, str] | None = None,
         timeout: float = 120,
-        ahead: int = 4,
+        prefetch: int = 4,
         given: Callable[[Array], Array] | None = None,
     ) -> None:
         if batch_size % world_size:
@@ -178,14 +178,14 @@ class PhotoBatches(Iterator[Batch]):
         known = {i: bad[name] for i, name in enumerate(source.names) if name in bad} if bad else {}
         self.source, self.step = source, start_step
         self.bad = dict(bad or {})
-        self._batch_size, self._seed, self._timeout, self._ahead = batch_size, seed, timeout, ahead
+        self._batch_size, self._seed, self._timeout, self._ahead = batch_size, seed, timeout, prefetch
         self._share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
         # Rounded up, so that one bad file in a small folder does not end the run; 0 tolerates none.
         self._limit = math.ceil(round(max_bad * count, 6))
         budget = free_memory() // 4 // world_size if cache_bytes == "auto" else cache_bytes
         self._reader = _Reader(source, image_size, photo_size, seed, self._limit, budget, given, known)
         self._pending: deque[list[Task[_Shot]]] = deque()
-        self._crew = Crew(workers) if workers else None
+        self._crew = WorkerPool(workers) if workers else None
         self._closer = weakref.finalize(self, self._crew.close) if self._crew else None
         self._closed = False
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
-__all__ = ["THREAD_NAME", "Crew", "Task"]
+__all__ = ["THREAD_NAME", "Task", "WorkerPool"]
 
 T = TypeVar("T")
 
@@ -29,7 +29,7 @@ class Task(Generic[T]):
 THREAD_NAME = "fast-nst photos"
 
 
-class Crew:
+class WorkerPool:
     """Threads that run tasks in order. An executor of the library could not give up a thread that hangs."""
 
     def __init__(self, size: int) -> None:

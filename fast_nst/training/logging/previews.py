@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fast_nst.io.images import from_uint8, save_image, to_uint8
 from fast_nst.training.data.photos import PhotoSource, center_crops
 
-__all__ = ["Painter", "Previews", "Sheet", "stylised"]
+__all__ = ["Painter", "Previews", "Sheet", "stylized"]
 
 COUNT = 4
 
@@ -24,8 +24,8 @@ Sheet = Callable[[Painter, Tensor], tuple[NDArray[np.uint8], Tensor]]
 does, and a sample of the network's values, unclamped, flat"""
 
 
-def stylised(network: Painter, crops: Tensor) -> tuple[NDArray[np.uint8], Tensor]:
-    """Photographs above, stylised below; see `Sheet`."""
+def stylized(network: Painter, crops: Tensor) -> tuple[NDArray[np.uint8], Tensor]:
+    """Photographs above, stylized below; see `Sheet`."""
     photos = [np.ascontiguousarray(crop.permute(1, 2, 0).numpy()) for crop in crops]
     painted = [network(from_uint8(photo)[None])[0] for photo in photos]
     results = [to_uint8(picture) for picture in painted]
@@ -46,7 +46,7 @@ class Previews:
     EARLY = (50, 100, 200)  # most of what can go wrong shows in the first minutes
 
     def __init__(
-        self, folder: Path, photos: PhotoSource, side: int, *, anew: bool, sheet: Sheet = stylised
+        self, folder: Path, photos: PhotoSource, side: int, *, anew: bool, sheet: Sheet = stylized
     ) -> None:
         self.folder, self._sheet = folder, sheet
         folder.mkdir(exist_ok=True)

@@ -8,17 +8,18 @@ from torch import nn
 
 from fast_nst.config import RunConfig
 from fast_nst.errors import InputError, first_line
-from fast_nst.report import RunLog, TaskReport
+from fast_nst.report import TaskReport
 from fast_nst.training.data.photos import PhotoSource
-from fast_nst.training.logging.previews import Previews, Sheet, stylised
+from fast_nst.training.logging.previews import Previews, Sheet, stylized
+from fast_nst.training.logging.run_log import RunLog
 from fast_nst.training.state.run_folder import RunFolder
 
-__all__ = ["Journal"]
+__all__ = ["RunRecorder"]
 
 _log = logging.getLogger("fast_nst")
 
 
-class Journal:
+class RunRecorder:
     """Keeps the log and the previews of one run; only one process of a run has one.
 
     Args:
@@ -34,7 +35,7 @@ class Journal:
         folder: RunFolder,
         photos: PhotoSource,
         step: int,
-        sheet: Sheet = stylised,
+        sheet: Sheet = stylized,
     ) -> None:
         self.config = config
         side = max(256, config.image_size)
@@ -55,7 +56,7 @@ class Journal:
         except (OSError, InputError) as error:  # a full disk
             _log.warning("no preview of step %d: %s", step, first_line(error))
             return
-        except ValueError:  # NaN has no colour; the run is about to go back from there
+        except ValueError:  # NaN has no color; the run is about to go back from there
             return
         self._log.picture("preview", sheet, step)
         self._log.histogram("painted values", values, step)

@@ -40,7 +40,7 @@ class TrainingState:
     bad: dict[str, str] = field(default_factory=dict)
     """photographs that could not be read, with the reason"""
     memory: dict[str, float] = field(default_factory=dict)
-    """running means and counters of the `Learner`"""
+    """running means and counters of the `TrainingStep`"""
     setbacks: int = 0
     """how often the run went back to an earlier state since it last saved a new one"""
     slowed: float = 1.0
@@ -83,7 +83,7 @@ def save_state(
 
 
 def _moments(network: nn.Module, optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimiser's tensors under their parameters' names."""
+    """The optimizer's tensors under their parameters' names."""
     found: dict[str, Tensor] = {}
     for name, parameter in network.named_parameters():
         for key, value in optimizer.state.get(parameter, {}).items():

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from fast_nst.config import RunConfig
 from fast_nst.errors import InputError
-from fast_nst.io.files import remove_leftovers, replace_file
+from fast_nst.io.files import remove_stale_partials, write_atomically
 from fast_nst.serialization import to_toml
 from fast_nst.training.state.lock import locked
 from fast_nst.training.state.resume import forget_state, places
@@ -72,10 +72,10 @@ class RunFolder:
 
         What a killed run left half written is removed. The folder is to be held.
         """
-        remove_leftovers([self.path, self.out.parent])
+        remove_stale_partials([self.path, self.out.parent])
         settings = to_toml(replace(config, resume=False, overwrite=False))
         try:
-            replace_file(self.path / "config.toml", settings.encode())
+            write_atomically(self.path / "config.toml", settings.encode())
         except OSError as error:
             if not config.resume:
                 raise

@@ -14,7 +14,7 @@ import pytest
 
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
-from fast_nst.inference.batch.cluster import paint_on_cluster
+from fast_nst.inference.batch.cluster import stylize_on_cluster
 from fast_nst.inference.batch.jobs import STANDARD, Job
 from fast_nst.io.images import save_image
 from fast_nst.models.checkpoint import load_checkpoint
@@ -31,14 +31,14 @@ def checkpoint():
 def test_without_ray_the_cure_is_told(monkeypatch, checkpoint):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError) as error:
-        next(paint_on_cluster([Job("a.png", "b.png")], checkpoint, StylizeConfig()))
+        next(stylize_on_cluster([Job("a.png", "b.png")], checkpoint, StylizeConfig()))
     assert str(error.value) == "--cluster needs Ray: pip install 'fast-nst[cluster]'"
 
 
 def test_a_cluster_has_no_stdin_and_no_stdout(checkpoint):
     for job in (Job(STANDARD, "b.png"), Job("a.png", STANDARD)):
         with pytest.raises(InputError, match="stdin and stdout need a run without --cluster"):
-            next(paint_on_cluster([job], checkpoint, StylizeConfig()))
+            next(stylize_on_cluster([job], checkpoint, StylizeConfig()))
 
 
 @pytest.mark.slow

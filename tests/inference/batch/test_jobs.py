@@ -138,11 +138,11 @@ def test_a_source_that_yields_nothing_stops_no_other(folder):
     Path("empty").mkdir()
     dead, empty, good = planned("*.webp", "empty", "a.png")
     assert dead == Job("*.webp", "", fault="no file matches *.webp")
-    assert empty.fault == "no pictures in the folder empty, nor films; their names end in .jpg, .png, .mp4 …"
+    assert empty.fault == "no pictures in the folder empty, nor videos; their names end in .jpg, .png, .mp4 …"
     assert good == Job("a.png", "a_dots.png")
     assert planned("*.webp", "a.png", out="b.png")[1] == Job("a.png", "b.png")
     with pytest.raises(
-        InputError, match=r"^no file matches \*\.webp; no pictures in the folder empty, nor films; "
+        InputError, match=r"^no file matches \*\.webp; no pictures in the folder empty, nor videos; "
     ):
         planned("*.webp", "empty")
 

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from fast_nst.config import FilmConfig, LiveConfig, NetworkConfig, StylizeConfig
+from fast_nst.config import CameraConfig, NetworkConfig, StylizeConfig, VideoConfig
 from fast_nst.errors import InputError
 from fast_nst.inference.camera.capture import Camera, CameraLost, Gone, Shot
 from fast_nst.inference.camera.live import Live
@@ -27,7 +27,7 @@ from fast_nst.models.checkpoint import Checkpoint, save_checkpoint
 from fast_nst.models.transform_net import TransformNet
 
 SCRIPT = Path(__file__).parents[3] / "stylize.py"
-QUICK = LiveConfig(patience=0.3, tries=2)
+QUICK = CameraConfig(patience=0.3, tries=2)
 
 
 class Plug:
@@ -70,7 +70,7 @@ class Plug:
 
 def test_the_picture_is_always_the_newest_and_seen_once():
     plug = Plug()
-    camera = Camera("0", LiveConfig(), open=plug.open)
+    camera = Camera("0", CameraConfig(), open=plug.open)
     shots = camera.shots()
     numbers = []
     for _ in range(5):
@@ -85,12 +85,12 @@ def test_the_picture_is_always_the_newest_and_seen_once():
     assert numbers[-1] - numbers[0] > 2 * len(numbers)
 
 
-def test_colours_are_red_green_blue():
+def test_colors_are_red_green_blue():
     plug = Plug()
     plug._picture = lambda: np.dstack(
         [plug.noise.integers(a, a + 9, (8, 8), np.uint8) for a in (10, 90, 200)]
     )
-    camera = Camera("0", LiveConfig(), open=plug.open)
+    camera = Camera("0", CameraConfig(), open=plug.open)
     shot = next(s for s in camera.shots() if s.number > 2)
     camera.close()
     assert [round(x, -1) for x in shot.pixels.mean(axis=(0, 1))] == [200, 90, 10]
@@ -134,16 +134,16 @@ def test_a_camera_that_is_not_there_is_told_at_once():
     plug = Plug()
     plug.fault = "cannot be opened"
     with pytest.raises(CameraLost, match=r"camera 3 cannot be opened; is it plugged in"):
-        next(Camera("3", LiveConfig(), open=plug.open).shots())
+        next(Camera("3", CameraConfig(), open=plug.open).shots())
     assert plug.opened == 1
     with pytest.raises(CameraLost, match=r"gone\.mp4 cannot be opened; check the address"):
-        next(Camera("gone.mp4", LiveConfig()).shots())
+        next(Camera("gone.mp4", CameraConfig()).shots())
 
 
 def test_a_file_stands_for_a_camera_at_its_own_speed_and_ends(clip):
     path = clip("a.mp4", frames=10)
     started = time.monotonic()
-    shots = list(Camera(str(path), LiveConfig()).shots())
+    shots = list(Camera(str(path), CameraConfig()).shots())
     assert time.monotonic() - started > 9 / 25
     assert all(isinstance(shot, Shot) for shot in shots)
     assert shots[-1].number == 10
@@ -187,7 +187,7 @@ def live(tmp_path: Path, monkeypatch) -> Callable[..., tuple[Live, Script, list[
         screen = Script(keys)
         styles = [(name, Path(name)) for name in ("dots", "lines", "waves")]
         config = StylizeConfig(**options)
-        camera = Camera("0", LiveConfig(), open=Plug().open)
+        camera = Camera("0", CameraConfig(), open=Plug().open)
         show = Live(camera, styles, config, screen=screen, load=lambda path: stylizer(len(str(path))))
         words = [word for report in show.reports() for word in report.words]
         return show, screen, words + show.close()
@@ -245,8 +245,8 @@ def test_a_snapshot_is_a_whole_picture_without_figures(live, tmp_path):
 def test_a_recording_begins_and_ends_with_a_key(live, tmp_path):
     _, _, words = live("r" + " " * 12 + "r ")
     (path,) = tmp_path.glob("live_dots_*.mp4")
-    with av.open(str(path)) as film:
-        times = [frame.time for frame in film.decode(video=0)]
+    with av.open(str(path)) as video:
+        times = [frame.time for frame in video.decode(video=0)]
     assert 5 <= len(times) <= 13
     assert all(b > a for a, b in itertools.pairwise(times))
     assert words == [f"recording {path.name}", f"{path.name} written, {len(times)} frames"]
@@ -254,8 +254,8 @@ def test_a_recording_begins_and_ends_with_a_key(live, tmp_path):
 
 def test_out_records_from_the_beginning_to_the_end(live, tmp_path):
     _, _, words = live(" " * 10, out="live.mp4", size=48)
-    with av.open("live.mp4") as film:
-        shapes = {(frame.height, frame.width) for frame in film.decode(video=0)}
+    with av.open("live.mp4") as video:
+        shapes = {(frame.height, frame.width) for frame in video.decode(video=0)}
     assert shapes == {(36, 48)}
     assert words[0] == "recording live.mp4"
     assert words[-1].startswith("live.mp4 written, ")
@@ -263,16 +263,16 @@ def test_out_records_from_the_beginning_to_the_end(live, tmp_path):
 
 def test_mirror_swaps_left_and_right(live):
     plain, mirrored = (
-        live("-" * 10 + "f  ", camera=LiveConfig(mirror=mirror))[1].shown[0] for mirror in (False, True)
+        live("-" * 10 + "f  ", camera=CameraConfig(mirror=mirror))[1].shown[0] for mirror in (False, True)
     )
     assert plain.shape == mirrored.shape
-    show = live("", camera=LiveConfig(mirror=True))[0]
+    show = live("", camera=CameraConfig(mirror=True))[0]
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
     np.testing.assert_array_equal(show._prepared(pixels), pixels[:, ::-1])
 
 
 def test_the_show_ends_by_time(live):
-    _, screen, _ = live(" " * 10_000, film=FilmConfig(duration=0.4))
+    _, screen, _ = live(" " * 10_000, video=VideoConfig(duration=0.4))
     assert 0 < len(screen.shown) < 10_000
 
 
@@ -285,7 +285,7 @@ def test_a_slow_network_sees_the_newest_and_says_what_was_left_out(monkeypatch):
         return forward(given)
 
     monkeypatch.setattr(slow, "pictures", pictures)
-    camera = Camera("0", LiveConfig(), open=Plug(rate=60).open)
+    camera = Camera("0", CameraConfig(), open=Plug(rate=60).open)
     show = Live(
         camera, [("dots", Path("dots"))], StylizeConfig(), screen=Script(" " * 6), load=lambda _: slow
     )

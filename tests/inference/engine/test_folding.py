@@ -1,4 +1,4 @@
-"""Folded networks paint what the networks they were made from paint, to the grey level and to 110 dB."""
+"""Folded networks paint what the networks they were made from paint, to the gray level and to 110 dB."""
 
 from __future__ import annotations
 

@@ -8,14 +8,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fast_nst.inference.engine import running_statistics as module
-from fast_nst.inference.engine.running_statistics import Moments, in_pieces, statistics
+from fast_nst.inference.engine.running_statistics import RunningStatistics, in_pieces, statistics
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e3])
 def test_moments_of_strips_are_those_of_the_map(shift):
     spread = torch.tensor([0.1, 1, 5, 30]).view(1, 4, 1, 1)
     x = torch.randn(2, 4, 33, 17, dtype=torch.float64) * spread + shift
-    moments = Moments()
+    moments = RunningStatistics()
     for strip in x.split([1, 5, 2, 25], 2):
         moments.add(strip)
     torch.testing.assert_close(moments.mean, x.mean((2, 3)))

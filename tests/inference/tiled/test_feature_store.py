@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fast_nst.errors import InputError
-from fast_nst.inference.tiled.feature_store import Spill, spill_folder
+from fast_nst.inference.tiled.feature_store import FeatureStore, feature_store_folder
 
 
 @pytest.mark.parametrize("memory", [None, 0])
@@ -22,8 +22,8 @@ from fast_nst.inference.tiled.feature_store import Spill, spill_folder
 @settings(max_examples=30, deadline=None, derandomize=True)
 def test_what_is_written_in_strips_is_read_in_any_strips(memory, channels, width, cuts):
     wanted = torch.rand(1, channels, sum(cuts), width)
-    with Spill(memory) as spill:
-        kept = spill.map(channels, sum(cuts), width)
+    with FeatureStore(memory) as store:
+        kept = store.map(channels, sum(cuts), width)
         assert kept.on_disk == (memory == 0)
         top = 0
         for strip in wanted.split(cuts, 2):
@@ -39,8 +39,8 @@ def test_what_is_written_in_strips_is_read_in_any_strips(memory, channels, width
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
 def test_values_come_back_as_they_were_and_take_their_own_size(memory, dtype):
     wanted = torch.randn(1, 3, 5, 4).to(dtype)
-    with Spill(memory) as spill:
-        kept = spill.map(3, 5, 4, dtype)
+    with FeatureStore(memory) as store:
+        kept = store.map(3, 5, 4, dtype)
         assert kept.size == 3 * 5 * 4 * dtype.itemsize
         for top in (0, 2, 4):
             kept.write(top, wanted[:, :, top : top + 2])
@@ -49,15 +49,15 @@ def test_values_come_back_as_they_were_and_take_their_own_size(memory, dtype):
 
 def test_a_strip_that_is_the_whole_map_is_not_copied():
     whole = torch.rand(1, 3, 5, 4)
-    with Spill() as spill:
-        kept = spill.map(3, 5, 4)
+    with FeatureStore() as store:
+        kept = store.map(3, 5, 4)
         kept.write(0, whole)
         assert kept.read(0, 5).data_ptr() == whole.data_ptr()
 
 
 def test_large_maps_are_zero_pages_of_their_own_and_work_like_small_ones():
-    with Spill() as spill:
-        kept = spill.map(8, 512, 512)  # 8 MiB
+    with FeatureStore() as store:
+        kept = store.map(8, 512, 512)  # 8 MiB
         kept.write(100, torch.full((1, 8, 3, 512), 7.0))
         assert kept.read(100, 103).unique().tolist() == [7]
         assert kept.read(0, 100).count_nonzero() == 0
@@ -65,81 +65,81 @@ def test_large_maps_are_zero_pages_of_their_own_and_work_like_small_ones():
 
 def test_spare_memory_is_taken_by_the_next_map_of_that_size_and_by_no_other():
     spare: dict[int, list[torch.Tensor]] = {}
-    with Spill(None, spare) as spill:
-        first = spill.map(2, 6, 6)
+    with FeatureStore(None, spare) as store:
+        first = store.map(2, 6, 6)
         place = first.held.data_ptr()
-        spill.free(first)
-        other, same, third = spill.map(1, 6, 6), spill.map(6, 6, 2), spill.map(2, 6, 6)
+        store.free(first)
+        other, same, third = store.map(1, 6, 6), store.map(6, 6, 2), store.map(2, 6, 6)
         assert same.held.data_ptr() == place
         assert place not in (other.held.data_ptr(), third.held.data_ptr())
     assert sorted(size for size, blocks in spare.items() for _ in blocks) == [144, 288, 288]
     places = {block.data_ptr() for block in spare[288]}
-    with Spill(None, spare) as spill:
-        assert spill.map(2, 6, 6).held.data_ptr() in places
+    with FeatureStore(None, spare) as store:
+        assert store.map(2, 6, 6).held.data_ptr() in places
 
 
 def test_spare_memory_is_given_back_when_something_goes_wrong():
     spare: dict[int, list[torch.Tensor]] = {}
-    with Spill(None, spare) as spill:
-        spill.free(spill.map(2, 6, 6))
+    with FeatureStore(None, spare) as store:
+        store.free(store.map(2, 6, 6))
         assert spare
-        with pytest.raises(RuntimeError), spill:
-            spill.map(1, 3, 1).write(2, torch.ones(1, 1, 2, 1))
+        with pytest.raises(RuntimeError), store:
+            store.map(1, 3, 1).write(2, torch.ones(1, 1, 2, 1))
         assert not spare
 
 
 def test_only_the_maps_that_are_wanted_are_kept():
-    with Spill(400) as spill:
-        first, second = spill.map(1, 10, 10), spill.map(1, 10, 10)
+    with FeatureStore(400) as store:
+        first, second = store.map(1, 10, 10), store.map(1, 10, 10)
         assert second.on_disk
-        spill.keep_only(second, None)
-        assert spill.fits(400)
-        assert not spill.fits(401)
+        store.keep_only(second, None)
+        assert store.fits(400)
+        assert not store.fits(401)
         second.write(0, torch.ones(1, 1, 10, 10))
         assert second.read(0, 10).min() == 1
     assert first.held is None
 
 
 def test_maps_stay_in_memory_as_long_as_they_fit_and_make_room_again():
-    with Spill(1000) as spill:
-        first, second, third = (spill.map(1, 10, 10) for _ in range(3))
+    with FeatureStore(1000) as store:
+        first, second, third = (store.map(1, 10, 10) for _ in range(3))
         assert [kept.on_disk for kept in (first, second, third)] == [False, False, True]
-        spill.free(third)
-        assert spill.map(1, 10, 10).on_disk
-        spill.free(first)
-        assert not spill.map(1, 10, 10).on_disk
+        store.free(third)
+        assert store.map(1, 10, 10).on_disk
+        store.free(first)
+        assert not store.map(1, 10, 10).on_disk
 
 
 def test_the_file_lies_where_TMPDIR_says_and_has_no_name(tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
-    assert spill_folder() == tmp_path
-    with Spill(0) as spill:
-        spill.map(1, 4, 4).write(0, torch.ones(1, 1, 4, 4))
+    assert feature_store_folder() == tmp_path
+    with FeatureStore(0) as store:
+        store.map(1, 4, 4).write(0, torch.ones(1, 1, 4, 4))
         assert list(tmp_path.iterdir()) == []
 
 
 def test_without_TMPDIR_it_lies_on_a_disk(monkeypatch):
     monkeypatch.delenv("TMPDIR", raising=False)
-    assert spill_folder() == Path("/var/tmp")
+    assert feature_store_folder() == Path("/var/tmp")
 
 
 def test_a_disk_without_room_is_told_before_the_work(monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**9, 10**9 - 5, 5))
     with (
-        Spill(0) as spill,
+        FeatureStore(0) as store,
         pytest.raises(InputError, match=r"12\.8 GB more are needed, .* are free; set TMPDIR"),
     ):
-        spill.map(128, 5000, 5000)
+        store.map(128, 5000, 5000)
 
 
 def test_a_disk_that_fills_up_is_told_in_one_line():
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
-        with Spill(0) as spill:
-            kept = spill.map(1, 100, 1000)
+        with FeatureStore(0) as store:
+            kept = store.map(1, 100, 1000)
             resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
             with pytest.raises(InputError, match="the disk is full; set TMPDIR") as caught:
                 kept.write(0, torch.ones(1, 1, 100, 1000))

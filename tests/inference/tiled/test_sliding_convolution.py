@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fast_nst.config import NetworkConfig
 from fast_nst.inference.engine.folded_net import FoldedLayer, FoldedNet, plan_of
-from fast_nst.inference.tiled.sliding_convolution import Strip, slide, walked_size
+from fast_nst.inference.tiled.sliding_convolution import Strip, output_size, slide_convolution
 from fast_nst.models.transform_net import TransformNet
 
 
@@ -45,10 +45,10 @@ def test_a_walking_convolution_is_the_convolution_of_the_whole_map(name, height,
     layer = LAYERS[name]
     channels = layer.layer.weight.shape[0 if layer.layer.fractional else 1]
     x = torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(height))
-    walked = torch.cat(list(slide(iter(strips_of(x, cut(strips, height))), height, layer)), 2)
+    walked = torch.cat(list(slide_convolution(iter(strips_of(x, cut(strips, height))), height, layer)), 2)
     whole = layer.convolve(layer.border(x))
     torch.testing.assert_close(walked, whole, rtol=0, atol=1e-5)
-    assert walked.shape[2:] == walked_size(layer.layer, height, width)
+    assert walked.shape[2:] == output_size(layer.layer, height, width)
 
 
 def cut(strips: list[int], height: int) -> list[int]:
@@ -64,7 +64,7 @@ def test_a_walking_convolution_holds_only_what_its_kernel_reaches(monkeypatch):
     seen: list[int] = []
     convolve = FoldedLayer.convolve
     monkeypatch.setattr(FoldedLayer, "convolve", lambda self, x: seen.append(x.shape[2]) or convolve(self, x))
-    list(slide(iter(strips_of(torch.rand(1, 3, 100, 9), [2] * 50)), 100, layer))
+    list(slide_convolution(iter(strips_of(torch.rand(1, 3, 100, 9), [2] * 50)), 100, layer))
     assert max(seen) <= 4 + 4 + 2 + 4  # held, come, and those beyond the map at its end
 
 
@@ -76,11 +76,11 @@ def test_a_strip_is_made_before_the_next_one_is_asked_for():
             order.append(f"asked {i}")
             yield Strip((1, 3, 2, 9), lambda out, i=i: order.append(f"made {i}") or out.zero_())
 
-    list(slide(strips(), 12, LAYERS["conv1 tied reflect"]))
+    list(slide_convolution(strips(), 12, LAYERS["conv1 tied reflect"]))
     assert order == [f"{word} {i}" for i in range(6) for word in ("asked", "made")]
 
 
 def test_what_enlarges_gives_no_larger_strips_than_come():
     layer = LAYERS["up1 tied reflect"]
-    made = slide(iter(strips_of(torch.rand(1, 4, 40, 9), [8] * 5)), 40, layer)
+    made = slide_convolution(iter(strips_of(torch.rand(1, 4, 40, 9), [8] * 5)), 40, layer)
     assert max(strip.shape[2] for strip in made) <= 10

@@ -14,8 +14,8 @@ from torch import Tensor
 from fast_nst.config import PRESETS, NetworkConfig
 from fast_nst.errors import InputError
 from fast_nst.inference.engine.folded_net import DTYPES, FoldedLayer, FoldedNet, plan_of
-from fast_nst.inference.tiled.feature_store import Map, Spill
-from fast_nst.inference.tiled.memory_budget import plan_strips, whole_bytes
+from fast_nst.inference.tiled.feature_store import FeatureStore, Map
+from fast_nst.inference.tiled.memory_budget import plan_bands, whole_bytes
 from fast_nst.inference.tiled.streaming import stream
 from fast_nst.models.checkpoint import bundled_styles, load_checkpoint
 from fast_nst.models.transform_net import TransformNet
@@ -56,9 +56,9 @@ def streamed(
     **options: object,
 ) -> Tensor:
     folded = FoldedNet(plan_of(net), DTYPES[dtype])
-    with Spill(memory) as spill:
+    with FeatureStore(memory) as store:
         size = image.shape[-2], image.shape[-1]
-        strips = stream(folded, lambda a, b: image[:, a:b], size, rows=rows, spill=spill, **options)
+        strips = stream(folded, lambda a, b: image[:, a:b], size, rows=rows, store=store, **options)
         return torch.cat(list(strips), 2)
 
 
@@ -127,7 +127,7 @@ def test_maps_at_full_size_are_computed_again_where_there_is_no_room_for_them(mo
 def test_no_more_maps_are_held_than_the_residual_blocks_need():
     held: list[int] = []
 
-    class Watched(Spill):
+    class Watched(FeatureStore):
         def map(self, *shape: object) -> Map:
             made = super().map(*shape)
             held.append(sum(one.size for one in self._maps))
@@ -135,8 +135,8 @@ def test_no_more_maps_are_held_than_the_residual_blocks_need():
 
     image, net = torch.rand(3, 64, 64), NETS["default"]
     folded = FoldedNet(plan_of(net))
-    with Watched(0) as spill:
-        for _ in stream(folded, lambda a, b: image[:, a:b], (64, 64), rows=8, spill=spill):
+    with Watched(0) as store:
+        for _ in stream(folded, lambda a, b: image[:, a:b], (64, 64), rows=8, store=store):
             pass
     half, quarter = 3 * 32 * 32 * 4, 4 * 16 * 16 * 4
     assert max(held) <= half + quarter + max(half, quarter)
@@ -146,13 +146,12 @@ def test_no_more_maps_are_held_than_the_residual_blocks_need():
 def test_a_plan_uses_the_memory_it_is_given_and_no_more():
     net = network(PRESETS["tiny"])
     plans = [
-        plan_strips(net.config, 10_000, 10_000, memory)
-        for memory in (120_000_000, 400_000_000, 4_000_000_000)
+        plan_bands(net.config, 10_000, 10_000, memory) for memory in (120_000_000, 400_000_000, 4_000_000_000)
     ]
     assert [p.rows for p in plans] == sorted(p.rows for p in plans)
     assert 1 <= plans[0].rows < plans[-1].rows
     assert [p.maps for p in plans] == sorted(p.maps or 0 for p in plans)
-    assert plan_strips(net.config, 10_000, 10_000, None).maps is None
+    assert plan_bands(net.config, 10_000, 10_000, None).maps is None
     assert whole_bytes(net.config, 10_000, 10_000, 2) > 10 * 200_000_000
 
 
@@ -160,7 +159,7 @@ def test_too_little_memory_is_told_with_how_much_is_missing():
     with pytest.raises(
         InputError, match=r"10000 x 500 pixels do not fit .* need \d+ MB more; give more --memory"
     ):
-        plan_strips(PRESETS["tiny"], 500, 10_000, 10_000_000)
+        plan_bands(PRESETS["tiny"], 500, 10_000, 10_000_000)
 
 
 @pytest.mark.slow

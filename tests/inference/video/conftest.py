@@ -1,4 +1,4 @@
-"""A network that paints films in milliseconds, and films as lists of what they hold."""
+"""A network that paints videos in milliseconds, and videos as lists of what they hold."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 
-from fast_nst.config import FilmConfig, NetworkConfig, StylizeConfig
+from fast_nst.config import NetworkConfig, StylizeConfig, VideoConfig
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.inference.video.pipeline import FilmRun
+from fast_nst.inference.video.pipeline import VideoRun
 from fast_nst.models.checkpoint import Checkpoint
 from fast_nst.models.transform_net import TransformNet
 
@@ -28,38 +28,38 @@ def stylizer() -> Stylizer:
 
 
 @pytest.fixture
-def paint(stylizer: Stylizer) -> Callable[..., FilmRun]:
-    """Stylises a film from file to file; options are those of films, or of pictures."""
+def paint(stylizer: Stylizer) -> Callable[..., VideoRun]:
+    """Stylizes a video from file to file; options are those of videos, or of pictures."""
 
-    def run(source: Path, target: Path, **options: object) -> FilmRun:
-        of_films = {k: options.pop(k) for k in list(options) if k in FilmConfig.__dataclass_fields__}
-        config = StylizeConfig(film=FilmConfig(**of_films), **options)
-        film = FilmRun(str(source), target, stylizer, config)
+    def run(source: Path, target: Path, **options: object) -> VideoRun:
+        of_films = {k: options.pop(k) for k in list(options) if k in VideoConfig.__dataclass_fields__}
+        config = StylizeConfig(video=VideoConfig(**of_films), **options)
+        video = VideoRun(str(source), target, stylizer, config)
         try:
-            for _ in film.reports():
+            for _ in video.reports():
                 pass
         except BaseException:
-            film.drop()
+            video.drop()
             raise
-        film.keep()
-        return film
+        video.keep()
+        return video
 
     return run
 
 
 @pytest.fixture
 def seen() -> Callable[[Path], SimpleNamespace]:
-    """What a film holds: times in seconds, pictures, packets of sound and subtitles, chapters."""
+    """What a video holds: times in seconds, pictures, packets of sound and subtitles, chapters."""
 
     def look(path: Path) -> SimpleNamespace:
-        with av.open(str(path)) as film:
-            video = film.streams.video[0]
-            frames = list(film.decode(video))
+        with av.open(str(path)) as video:
+            video = video.streams.video[0]
+            frames = list(video.decode(video))
             base = video.time_base
-            film.seek(0)
-            others = [s for s in film.streams if s.type in ("audio", "subtitle")]
+            video.seek(0)
+            others = [s for s in video.streams if s.type in ("audio", "subtitle")]
             packets: dict[int, list[tuple[Fraction, bytes]]] = {s.index: [] for s in others}
-            for packet in film.demux(others) if others else []:
+            for packet in video.demux(others) if others else []:
                 if packet.size:
                     packets[packet.stream.index].append((packet.pts * packet.time_base, bytes(packet)))
             return SimpleNamespace(
@@ -73,7 +73,7 @@ def seen() -> Callable[[Path], SimpleNamespace]:
                 languages=[s.language for s in others],
                 chapters=[
                     (c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"].get("title"))
-                    for c in film.chapters()
+                    for c in video.chapters()
                 ],
             )
 
@@ -81,6 +81,6 @@ def seen() -> Callable[[Path], SimpleNamespace]:
 
 
 @pytest.fixture(scope="session")
-def grey() -> Callable[[int], np.ndarray]:
-    """Frame ``i`` as a flat grey of its own, to be told apart after the encoder."""
+def gray() -> Callable[[int], np.ndarray]:
+    """Frame ``i`` as a flat gray of its own, to be told apart after the encoder."""
     return lambda i: np.full((48, 64, 3), 20 + 20 * i, np.uint8)

@@ -1,4 +1,4 @@
-"""From film to film: times, sound, sizes, colours, transparency; and what is no film."""
+"""From video to video: times, sound, sizes, colors, transparency; and what is no video."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from PIL import Image
 
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
-from fast_nst.inference.video.opening import FilmReadError
-from fast_nst.inference.video.pipeline import FilmRun
-from fast_nst.inference.video.writing import FilmWriteError
+from fast_nst.inference.video.opening import VideoReadError
+from fast_nst.inference.video.pipeline import VideoRun
+from fast_nst.inference.video.writing import VideoWriteError
 from fast_nst.io.images import ImageReadError, Picture
 
 VARIABLE = [0, 3003, 6006, 12012, 13000, 20000, 21000, 30000, 31000, 50000]
@@ -109,10 +109,10 @@ def test_a_turned_film_comes_out_upright(clip, seen, tmp_path, identity, rotatio
 
 @pytest.fixture
 def identity(monkeypatch, paint):
-    """A film through everything but a network."""
+    """A video through everything but a network."""
     from fast_nst.inference.stylizer import Stylizer
 
-    def run(source: Path, target: Path, **options: object) -> FilmRun:
+    def run(source: Path, target: Path, **options: object) -> VideoRun:
         with monkeypatch.context() as patch:
             patch.setattr(Stylizer, "pictures", lambda _, pictures: list(pictures))
             return paint(source, target, **options)
@@ -131,29 +131,29 @@ def identity(monkeypatch, paint):
         (".mp4", "av1"),
     ],
 )
-def test_colours_survive_every_codec(clip, identity, seen, tmp_path, ending, codec):
-    colours = np.array(
+def test_colors_survive_every_codec(clip, identity, seen, tmp_path, ending, codec):
+    colors = np.array(
         [(0, 0, 0), (255, 255, 255), (200, 30, 60), (10, 220, 40), (20, 40, 230), (128, 128, 128)]
     )
 
     def bars(_: int) -> np.ndarray:
-        return np.repeat(colours.repeat(16, axis=0)[None], 64, axis=0).astype(np.uint8)
+        return np.repeat(colors.repeat(16, axis=0)[None], 64, axis=0).astype(np.uint8)
 
     source = clip("a.mkv", size=(96, 64), codec="ffv1", pixels="bgr0", frames=2, picture=bars)
     identity(source, tmp_path / f"b{ending}", codec=codec)
     for picture in seen(tmp_path / f"b{ending}").pictures:
         found = picture[32, 8::16].astype(int)
-        assert np.abs(found - colours).max() <= 6
+        assert np.abs(found - colors).max() <= 6
 
 
-def test_frames_come_in_order_and_are_those_of_the_film(clip, identity, seen, tmp_path, grey):
-    identity(clip("a.mp4", picture=grey), tmp_path / "b.mp4")
+def test_frames_come_in_order_and_are_those_of_the_film(clip, identity, seen, tmp_path, gray):
+    identity(clip("a.mp4", picture=gray), tmp_path / "b.mp4")
     levels = [picture.mean() for picture in seen(tmp_path / "b.mp4").pictures]
     np.testing.assert_allclose(levels, [20 + 20 * i for i in range(10)], atol=2)
 
 
-def test_ten_bit_films_are_read(clip, identity, seen, tmp_path, grey):
-    identity(clip("a.mp4", pixels="yuv420p10le", picture=grey), tmp_path / "b.mp4")
+def test_ten_bit_films_are_read(clip, identity, seen, tmp_path, gray):
+    identity(clip("a.mp4", pixels="yuv420p10le", picture=gray), tmp_path / "b.mp4")
     levels = [picture.mean() for picture in seen(tmp_path / "b.mp4").pictures]
     np.testing.assert_allclose(levels, [20 + 20 * i for i in range(10)], atol=2)
 
@@ -197,8 +197,8 @@ def test_transparency_is_kept_where_the_format_can(
     clip, paint, tmp_path, source, codec, pixels, ending, kept
 ):
     options = {"auto-alt-ref": "0"} if codec == "libvpx-vp9" else {}
-    film = clip(source, codec=codec, pixels=pixels, picture=ghost, frames=3, options=options)
-    run = paint(film, tmp_path / f"b{ending}")
+    video = clip(source, codec=codec, pixels=pixels, picture=ghost, frames=3, options=options)
+    run = paint(video, tmp_path / f"b{ending}")
     words = "transparency laid on white, which this format cannot hold"
     assert run.heading.alpha
     assert (words in run.words) == (ending == ".mp4")
@@ -213,7 +213,7 @@ def test_transparency_is_kept_where_the_format_can(
 
 
 def animation(path: Path, durations: list[int], **options: object) -> Path:
-    """Flat colours, which GIF's palettes hold exactly."""
+    """Flat colors, which GIF's palettes hold exactly."""
     pictures = [Image.new("RGB", (24, 18), (40 * i, 200 - 20 * i, 90)) for i in range(len(durations))]
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0, **options)
     return path
@@ -252,8 +252,8 @@ def test_a_gif_is_not_asked_for_more_frames_than_it_can_show(clip, paint, tmp_pa
     assert "5 frames left out: they follow each other too fast for this format" in run.words
 
 
-def test_a_part_begins_at_its_start_and_keeps_sound_in_step(clip, paint, seen, tmp_path, grey, identity):
-    source = clip("a.mkv", picture=grey, sound=["aac"], chapters=[(0, 200, "one"), (200, 400, "two")])
+def test_a_part_begins_at_its_start_and_keeps_sound_in_step(clip, paint, seen, tmp_path, gray, identity):
+    source = clip("a.mkv", picture=gray, sound=["aac"], chapters=[(0, 200, "one"), (200, 400, "two")])
     whole = seen(source)
     identity(source, tmp_path / "b.mkv", start=0.12, duration=0.16)
     part = seen(tmp_path / "b.mkv")
@@ -267,7 +267,7 @@ def test_a_part_begins_at_its_start_and_keeps_sound_in_step(clip, paint, seen, t
 
 
 def test_a_start_after_the_end_is_told(clip, paint, tmp_path):
-    with pytest.raises(FilmReadError, match="there is no frame after --start 9 seconds"):
+    with pytest.raises(VideoReadError, match="there is no frame after --start 9 seconds"):
         paint(clip("a.mp4"), tmp_path / "b.mp4", start=9)
     assert not (tmp_path / "b.mp4").exists()
 
@@ -292,7 +292,7 @@ def test_higher_quality_is_nearer(clip, identity, seen, tmp_path):
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
 def test_hdr_is_refused_with_a_word(clip, paint, tmp_path, transfer, name):
     source = clip("a.mp4", pixels="yuv420p10le", transfer=transfer)
-    with pytest.raises(FilmReadError, match=rf"is HDR \({name}\).*convert it to SDR"):
+    with pytest.raises(VideoReadError, match=rf"is HDR \({name}\).*convert it to SDR"):
         paint(source, tmp_path / "b.mp4")
 
 
@@ -303,7 +303,7 @@ def test_a_codec_that_does_not_fit_the_container_is_refused_with_those_that_do(c
         paint(clip("a.mp4"), tmp_path / "b.avi")
 
 
-# What is no film, or not all of one. Each is a result or one line, and never a wait.
+# What is no video, or not all of one. Each is a result or one line, and never a wait.
 
 
 def broken(kind: str, path: Path, whole: bytes) -> None:
@@ -323,20 +323,20 @@ def broken(kind: str, path: Path, whole: bytes) -> None:
 @pytest.mark.parametrize(
     ("kind", "told"),
     [
-        ("text", "not a film: the file holds text"),
+        ("text", "not a video: the file holds text"),
         ("playlist", "is a playlist, which names other files"),
         ("concat", "is a playlist, which names other files"),
         ("empty", "the file is empty"),
-        ("noise", "not a film, or one that is damaged or cut off"),
-        ("head only", "not a film, or one that is damaged or cut off"),
-        ("no index", "not a film, or one that is damaged or cut off"),
+        ("noise", "not a video, or one that is damaged or cut off"),
+        ("head only", "not a video, or one that is damaged or cut off"),
+        ("no index", "not a video, or one that is damaged or cut off"),
     ],
 )
 def test_what_is_no_film_is_one_line_and_leaves_nothing(clip, paint, tmp_path, kind, told):
     bad = tmp_path / "bad.mp4"
     broken(kind, bad, clip("a.mp4", frames=30).read_bytes())
     before = set(tmp_path.iterdir())
-    with pytest.raises(FilmReadError, match=told) as error:
+    with pytest.raises(VideoReadError, match=told) as error:
         paint(bad, tmp_path / "b.mp4")
     assert "\n" not in str(error.value)
     assert set(tmp_path.iterdir()) == before
@@ -345,19 +345,19 @@ def test_what_is_no_film_is_one_line_and_leaves_nothing(clip, paint, tmp_path, k
 def test_other_things_than_files_are_not_waited_for(paint, tmp_path):
     os.mkfifo(tmp_path / "pipe.mp4")
     for name, told in (("pipe.mp4", "is a pipe"), ("gone.mp4", "no such file"), (".", "is a folder")):
-        with pytest.raises(FilmReadError, match=told):
+        with pytest.raises(VideoReadError, match=told):
             paint(tmp_path / name, tmp_path / "b.mp4")
 
 
 def test_sound_alone_is_no_film(paint, tmp_path):
     import av
 
-    with av.open(str(tmp_path / "a.mp4"), "w") as film:
-        track = film.add_stream("aac", rate=44100)
+    with av.open(str(tmp_path / "a.mp4"), "w") as video:
+        track = video.add_stream("aac", rate=44100)
         for heard in av.open("sine=duration=0.2", format="lavfi").decode(audio=0):
-            film.mux(track.encode(heard))
-        film.mux(track.encode(None))
-    with pytest.raises(FilmReadError, match="holds no moving pictures, only audio"):
+            video.mux(track.encode(heard))
+        video.mux(track.encode(None))
+    with pytest.raises(VideoReadError, match="holds no moving pictures, only audio"):
         paint(tmp_path / "a.mp4", tmp_path / "b.mp4")
 
 
@@ -409,7 +409,7 @@ def test_a_damaged_animation_ends_where_it_is_damaged(paint, tmp_path):
 
 def test_an_existing_file_stays_unless_told_otherwise(clip, paint, tmp_path):
     (tmp_path / "b.mp4").write_text("precious")
-    with pytest.raises(FilmWriteError, match="exists already; --overwrite"):
+    with pytest.raises(VideoWriteError, match="exists already; --overwrite"):
         paint(clip("a.mp4"), tmp_path / "b.mp4")
     assert (tmp_path / "b.mp4").read_text() == "precious"
     paint(clip("a.mp4"), tmp_path / "b.mp4", overwrite=True)
@@ -420,7 +420,7 @@ def test_what_is_done_can_be_kept_at_any_moment(clip, seen, stylizer, tmp_path):
     source = clip("a.mkv", frames=60, sound=["aac"])
     for moment in (0, 1, 7, 30):
         target = tmp_path / f"{moment}.mp4"
-        run = FilmRun(str(source), target, stylizer, StylizeConfig())
+        run = VideoRun(str(source), target, stylizer, StylizeConfig())
         reports = run.reports()
         for _ in range(moment):
             next(reports)
@@ -454,10 +454,10 @@ def test_memory_does_not_grow_with_the_film(clip, stylizer, tmp_path):
     """Frames waiting between the threads are counted, which is what memory depends on."""
     from fast_nst.inference.video import pipeline
 
-    run = FilmRun(str(clip("a.mp4", frames=40)), tmp_path / "b.mp4", stylizer, StylizeConfig())
+    run = VideoRun(str(clip("a.mp4", frames=40)), tmp_path / "b.mp4", stylizer, StylizeConfig())
     alive: list[int] = []
     for _ in run.reports():
-        alive.append(run._sink.waiting)
+        alive.append(run._writer_thread.waiting)
     run.keep()
     assert max(alive) <= pipeline._DEPTH
 

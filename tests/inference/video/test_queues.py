@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fast_nst.inference.video.queues import Sink, ahead
+from fast_nst.inference.video.queues import BackgroundWriter, prefetch
 
 
 def ours() -> int:
@@ -21,12 +21,12 @@ def ours() -> int:
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(), max_size=20), st.integers(1, 4))
 def test_what_is_read_ahead_is_the_same_in_the_same_order(items, depth):
-    assert list(ahead(iter(items), depth)) == items
+    assert list(prefetch(iter(items), depth)) == items
     taken: list[int] = []
-    sink = Sink(taken.append, lambda: taken.append(-1), lambda: taken.append(-2), depth)
+    writer = BackgroundWriter(taken.append, lambda: taken.append(-1), lambda: taken.append(-2), depth)
     for item in items:
-        sink.put(item)
-    sink.close()
+        writer.put(item)
+    writer.close()
     assert taken == [*items, -1]
 
 
@@ -38,7 +38,7 @@ def test_no_more_is_read_ahead_than_asked_for():
             begun.append(i)
             yield i
 
-    items = ahead(source(), 2)
+    items = prefetch(source(), 2)
     next(items)
     time.sleep(0.3)
     assert len(begun) <= 1 + 2 + 1  # taken, waiting, in work
@@ -51,7 +51,7 @@ def test_an_error_of_the_source_comes_after_what_it_gave():
         yield 1
         raise OSError("cut off")
 
-    items = ahead(source(), 3)
+    items = prefetch(source(), 3)
     assert next(items) == 1
     with pytest.raises(OSError, match="cut off"):
         next(items)
@@ -64,10 +64,10 @@ def test_an_error_of_the_sink_reaches_the_producer_and_drops_what_was_done():
     def take(item: int) -> None:
         raise OSError("the disk is full")
 
-    sink = Sink(take, lambda: ends.append("done"), lambda: ends.append("dropped"), 1)
+    writer = BackgroundWriter(take, lambda: ends.append("done"), lambda: ends.append("dropped"), 1)
     with pytest.raises(OSError, match="the disk is full"):
-        deque(map(sink.put, range(100)), 0)  # nor does it wait for ever at the full queue
-    sink.cancel()
+        deque(map(writer.put, range(100)), 0)  # nor does it wait for ever at the full queue
+    writer.cancel()
     assert ends == ["dropped"]
     assert ours() == 0
 
@@ -79,19 +79,19 @@ def test_a_cancelled_sink_takes_no_more():
         go.wait(10)
         taken.append(item)
 
-    sink = Sink(take, lambda: ends.append("done"), lambda: ends.append("dropped"), 5)
+    writer = BackgroundWriter(take, lambda: ends.append("done"), lambda: ends.append("dropped"), 5)
     for i in range(4):
-        sink.put(i)
+        writer.put(i)
     threading.Timer(0.2, go.set).start()
-    sink.cancel()
+    writer.cancel()
     assert taken in ([], [0])
     assert ends == ["dropped"]
 
 
 def test_what_a_full_sink_is_offered_is_left_out():
     go = threading.Event()
-    sink = Sink(lambda _: go.wait(10), lambda: None, lambda: None, 2)
-    accepted = [sink.offer(i) for i in range(10)]
+    writer = BackgroundWriter(lambda _: go.wait(10), lambda: None, lambda: None, 2)
+    accepted = [writer.offer(i) for i in range(10)]
     assert accepted.count(True) in (2, 3)
     go.set()
-    sink.close()
+    writer.close()

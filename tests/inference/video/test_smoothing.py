@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from fast_nst.inference.video.smoothing import Steadier
+from fast_nst.inference.video.smoothing import TemporalSmoother
 from fast_nst.io.images import Picture
 
 
@@ -31,11 +31,11 @@ def flicker(rng: np.random.Generator, pixels: np.ndarray) -> Picture:
 
 def differences(scene: np.ndarray, steadiness: float, speed: float) -> float:
     """Mean squared difference of each result to the one before, moved exactly."""
-    rng, steadier = np.random.default_rng(1), Steadier(steadiness)
+    rng, smoother = np.random.default_rng(1), TemporalSmoother(steadiness)
     results = []
     for i in range(12):
         seen = view(scene, speed * i, speed * i / 2)
-        results.append(steadier(Picture(seen), flicker(rng, seen)).rgb.astype(np.float32))
+        results.append(smoother(Picture(seen), flicker(rng, seen)).rgb.astype(np.float32))
     errors = []
     for before, after in itertools.pairwise(results[4:]):
         moved = cv2.warpAffine(before, np.float32([[1, 0, -speed], [0, 1, -speed / 2]]), (128, 96))
@@ -49,18 +49,18 @@ def test_flicker_falls_at_least_fourfold(scene, speed):
 
 
 def test_without_steadiness_nothing_is_changed(scene):
-    rng, steadier = np.random.default_rng(0), Steadier(0.0)
+    rng, smoother = np.random.default_rng(0), TemporalSmoother(0.0)
     for i in range(3):
         seen = view(scene, i)
         painted = flicker(rng, seen)
-        np.testing.assert_array_equal(steadier(Picture(seen), painted).rgb, painted.rgb)
+        np.testing.assert_array_equal(smoother(Picture(seen), painted).rgb, painted.rgb)
 
 
 def test_a_still_film_settles_on_its_mean(scene):
     seen = view(scene, 0)
-    steadier, rng = Steadier(0.9), np.random.default_rng(0)
+    smoother, rng = TemporalSmoother(0.9), np.random.default_rng(0)
     for _ in range(40):
-        result = steadier(Picture(seen), flicker(rng, seen)).rgb
+        result = smoother(Picture(seen), flicker(rng, seen)).rgb
     assert (
         np.abs(result.astype(int) - seen).mean()
         < 4
@@ -69,40 +69,40 @@ def test_a_still_film_settles_on_its_mean(scene):
 
 
 def test_after_a_cut_nothing_of_the_old_scene_is_left(scene):
-    steadier = Steadier(0.7)
+    smoother = TemporalSmoother(0.7)
     first = view(scene, 0)
-    steadier(Picture(first), Picture(first))
+    smoother(Picture(first), Picture(first))
     second = np.random.default_rng(5).integers(0, 256, first.shape, dtype=np.uint8)
     painted = flicker(np.random.default_rng(0), first)
-    np.testing.assert_array_equal(steadier(Picture(second), painted).rgb, painted.rgb)
-    assert steadier.cuts == 1
+    np.testing.assert_array_equal(smoother(Picture(second), painted).rgb, painted.rgb)
+    assert smoother.cuts == 1
 
 
 def test_what_was_uncovered_is_not_blended(scene):
     """A dark square jumps away: nothing of its old result stays in its old place."""
-    steadier = Steadier(0.8)
+    smoother = TemporalSmoother(0.8)
     before = view(scene, 0)
     before[30:60, 30:60] = 0
     after = view(scene, 0)
     after[30:60, 90:120] = 0
-    steadier(Picture(before), Picture(before))
-    result = steadier(Picture(after), Picture(after)).rgb
+    smoother(Picture(before), Picture(before))
+    result = smoother(Picture(after), Picture(after)).rgb
     assert np.abs(result[36:54, 36:54].astype(int) - after[36:54, 36:54]).mean() < 12
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (16, 16), (15, 64)])
 def test_small_pictures_are_no_trouble(size):
-    steadier = Steadier(0.7)
+    smoother = TemporalSmoother(0.7)
     for i in range(3):
         pixels = np.full((*size, 3), 10 * i, np.uint8)
         alpha = np.full(size, 7, np.uint8)
-        result = steadier(Picture(pixels), Picture(pixels, alpha))
+        result = smoother(Picture(pixels), Picture(pixels, alpha))
         assert result.rgb.shape == pixels.shape
         np.testing.assert_array_equal(result.alpha, alpha)
 
 
 def test_a_change_of_size_starts_afresh():
-    steadier = Steadier(0.7)
+    smoother = TemporalSmoother(0.7)
     for size in ((40, 50), (50, 40)):
         pixels = np.full((*size, 3), 90, np.uint8)
-        np.testing.assert_array_equal(steadier(Picture(pixels), Picture(pixels)).rgb, pixels)
+        np.testing.assert_array_equal(smoother(Picture(pixels), Picture(pixels)).rgb, pixels)

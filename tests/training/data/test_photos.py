@@ -138,8 +138,8 @@ def test_a_run_from_step_k_is_the_rest_of_the_whole_run(folder, start):
 
 def test_ranks_together_see_what_one_alone_sees(folder):
     whole = take(folder, 8)
-    ranks = [take(folder, 8, rank=rank, world_size=2) for rank in range(2)]
-    for one, first, second in zip(whole, *ranks, strict=True):
+    group = [take(folder, 8, rank=rank, world_size=2) for rank in range(2)]
+    for one, first, second in zip(whole, *group, strict=True):
         assert torch.equal(one.images, torch.cat([first.images, second.images]))
         assert one.names == first.names + second.names
 
@@ -156,14 +156,14 @@ def test_a_batch_larger_than_the_folder_goes_on_into_the_next_epoch(folder):
 
 
 def test_a_batch_is_pixels_of_its_photographs_in_rgb(tmp_path):
-    colours = {"a.png": (200, 10, 30), "b.png": (0, 90, 250)}
-    for name, colour in colours.items():
-        Image.new("RGB", (50, 40), colour).save(tmp_path / name)
+    colors = {"a.png": (200, 10, 30), "b.png": (0, 90, 250)}
+    for name, color in colors.items():
+        Image.new("RGB", (50, 40), color).save(tmp_path / name)
     (batch,) = take(tmp_path, 1)
     assert batch.images.dtype == torch.uint8
     assert batch.images.is_contiguous()
     for image, name in zip(batch.images, batch.names, strict=True):
-        assert image.flatten(1).unique(dim=1).tolist() == [[value] for value in colours[name]]
+        assert image.flatten(1).unique(dim=1).tolist() == [[value] for value in colors[name]]
 
 
 def test_a_crop_is_a_piece_of_the_photograph_possibly_mirrored(folder):
@@ -242,7 +242,7 @@ def test_no_thread_outlives_batches_that_nobody_holds(folder):
 def test_no_more_is_prepared_than_asked_for(folder, monkeypatch):
     decoded = []
     monkeypatch.setattr(batching, "load_photo", lambda *args: decoded.append(args[1]) or load_photo(*args))
-    with PhotoBatches(open_photos(folder), batch_size=4, image_size=SIZE, seed=1, ahead=2) as batches:
+    with PhotoBatches(open_photos(folder), batch_size=4, image_size=SIZE, seed=1, prefetch=2) as batches:
         next(batches)
         time.sleep(0.1)
         assert len(decoded) <= 2 * 4
@@ -393,7 +393,7 @@ def test_the_list_of_bad_files_depends_on_the_steps_taken_only(folder):
 
     some = bad_after(3, workers=0)
     assert 0 < len(some) < 5
-    assert bad_after(3, workers=3, ahead=9) == some
+    assert bad_after(3, workers=3, prefetch=9) == some
     resumed = bad_after(7, workers=2, start_step=3, bad=some)
     assert resumed == bad_after(10)
     assert len(resumed) == 5
@@ -555,7 +555,7 @@ def test_the_word_coco_finds_it(folder, tmp_path, monkeypatch):
     assert open_photos("coco").where == str(tmp_path / "coco" / "val2017")
 
 
-# ----------------------------------------------------------------------------------------------- centre crops
+# ----------------------------------------------------------------------------------------------- center crops
 
 
 def test_centre_crops_are_the_middles_of_evenly_spread_photographs(folder):

@@ -16,7 +16,7 @@ from fast_nst.io.images import ImageWriteError
 from fast_nst.models.transform_net import TransformNet
 from fast_nst.training.data.photos import open_photos
 from fast_nst.training.logging import previews
-from fast_nst.training.logging.run_recorder import Journal
+from fast_nst.training.logging.run_recorder import RunRecorder
 from fast_nst.training.state.run_folder import RunFolder
 
 
@@ -33,8 +33,8 @@ def folder(config) -> RunFolder:
     return folder
 
 
-def begun(config, folder: RunFolder, step: int = 0) -> Journal:
-    return Journal(config, folder, open_photos(config.dataset), step)
+def begun(config, folder: RunFolder, step: int = 0) -> RunRecorder:
+    return RunRecorder(config, folder, open_photos(config.dataset), step)
 
 
 def shown(folder: RunFolder) -> list[int]:
@@ -42,20 +42,20 @@ def shown(folder: RunFolder) -> list[int]:
 
 
 def test_previews_are_made_early_when_due_and_when_asked_for(config, folder, network):
-    journal = begun(replace(config, preview_every=300), folder)
+    recorder = begun(replace(config, preview_every=300), folder)
     for step in (0, 7, 50, 100, 150, 200, 300, 301, 600):
-        journal.preview(network, step)
-    journal.preview(network, 601, now=True)
-    journal.close()
+        recorder.preview(network, step)
+    recorder.preview(network, 601, now=True)
+    recorder.close()
     assert shown(folder) == [0, 50, 100, 200, 300, 600, 601]
     with Image.open(folder.path / "previews/step_000050.jpg") as sheet:
         assert sheet.size == (4 * 256, 2 * 256)
 
 
 def test_tensorboard_has_the_previews_the_histogram_and_the_settings(config, folder, network):
-    journal = begun(config, folder)
-    journal.preview(network, 0)
-    journal.close()
+    recorder = begun(config, folder)
+    recorder.preview(network, 0)
+    recorder.close()
     events = EventAccumulator(str(folder.path)).Reload()
     tags = events.Tags()
     assert tags["images"] == ["preview"]
@@ -73,28 +73,28 @@ def test_a_preview_that_is_refused_costs_a_warning(config, folder, network, monk
         raise error
 
     monkeypatch.setattr(previews, "save_image", refuse)
-    journal = begun(config, folder)
-    journal.preview(network, 50)
-    journal.close()
+    recorder = begun(config, folder)
+    recorder.preview(network, 50)
+    recorder.close()
     (record,) = caplog.records
     assert record.getMessage().startswith("no preview of step 50: ")
 
 
 def test_weights_that_are_none_have_no_preview_and_end_nothing(config, folder, network):
-    journal = begun(config, folder)
+    recorder = begun(config, folder)
     with torch.no_grad():
         next(network.parameters()).fill_(torch.nan)
-    journal.preview(network, 50)
-    journal.close()
+    recorder.preview(network, 50)
+    recorder.close()
     assert shown(folder) == []
 
 
 def test_a_new_run_shows_no_previews_of_an_earlier_one_and_a_resumed_one_does(config, folder, network):
     for step, expected in ((0, []), (5, [3])):
-        journal = begun(config, folder, step)
+        recorder = begun(config, folder, step)
         assert shown(folder) == expected
-        journal.preview(network, 3, now=True)
-        journal.close()
+        recorder.preview(network, 3, now=True)
+        recorder.close()
     begun(config, folder, 0).close()
     assert shown(folder) == []
 
@@ -106,7 +106,7 @@ def test_no_file_of_a_journal_stays_open(config, folder, network):
     begun(config, folder).close()
     before = len(os.listdir(handles))
     for _ in range(3):
-        journal = begun(config, folder)
-        journal.preview(network, 0)
-        journal.close()
+        recorder = begun(config, folder)
+        recorder.preview(network, 0)
+        recorder.close()
     assert len(os.listdir(handles)) <= before

@@ -78,7 +78,7 @@ def test_settings_that_cannot_be_written_stop_a_new_run_but_no_resumed_one(
 ):
     folder.begin(config)
     before = (folder.path / "config.toml").read_text()
-    monkeypatch.setattr(run_folder, "replace_file", lambda *_: full())
+    monkeypatch.setattr(run_folder, "write_atomically", lambda *_: full())
     with pytest.raises(OSError, match="No space"):
         folder.begin(config)
     folder.begin(replace(config, resume=True, workers=0))

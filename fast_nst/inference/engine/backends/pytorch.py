@@ -14,9 +14,9 @@ from fast_nst.config import NetworkConfig
 from fast_nst.errors import InputError, first_line
 from fast_nst.inference.engine.backends.base import Source
 from fast_nst.inference.engine.folded_net import DTYPES, FoldedNet
-from fast_nst.inference.tiled.feature_store import Spill
-from fast_nst.inference.tiled.memory_budget import StripPlan, plan_strips
-from fast_nst.inference.tiled.row_bands import paint_in_strips
+from fast_nst.inference.tiled.feature_store import FeatureStore
+from fast_nst.inference.tiled.memory_budget import BandPlan, plan_bands
+from fast_nst.inference.tiled.row_bands import stylize_in_bands
 from fast_nst.inference.tiled.streaming import stream
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.system.device import choose_device, choose_precision
@@ -59,7 +59,7 @@ class TorchBackend:
         """See `Backend.levels`. Levels go to the device and back as bytes, a quarter of the floats."""
         if self._walks:
             planned, spare = self._planned(pictures.shape[1], pictures.shape[2])
-            return np.stack([paint_in_strips(self._eager, one, planned, spare=spare) for one in pictures])
+            return np.stack([stylize_in_bands(self._eager, one, planned, spare=spare) for one in pictures])
         levels = torch.from_numpy(np.array(pictures, order="C")).to(self._device)
         painted = self._paint(levels.permute(0, 3, 1, 2).float().div_(MAX_LEVEL))
         if painted.isnan().any():
@@ -81,18 +81,18 @@ class TorchBackend:
     def _walked(self, image: Tensor) -> Tensor:
         size = image.shape[1], image.shape[2]
         planned, spare = self._planned(*size)
-        with Spill(planned.maps, spare) as spill:
+        with FeatureStore(planned.maps, spare) as store:
             rows = planned.rows
             return torch.cat(
-                list(stream(self._eager, lambda top, end: image[:, top:end], size, rows=rows, spill=spill)), 2
+                list(stream(self._eager, lambda top, end: image[:, top:end], size, rows=rows, store=store)), 2
             )
 
-    def _planned(self, height: int, width: int) -> tuple[StripPlan, dict[int, list[Tensor]]]:
+    def _planned(self, height: int, width: int) -> tuple[BandPlan, dict[int, list[Tensor]]]:
         """How a picture is walked, and the memory that one of its size has left."""
         assert isinstance(self._config, NetworkConfig)
         if (height, width) != self._last:
             self._last, self._spare = (height, width), {}
-        return plan_strips(self._config, height, width, None), self._spare
+        return plan_bands(self._config, height, width, None), self._spare
 
     def _paint(self, images: Tensor) -> Tensor:
         try:

@@ -1,0 +1,62 @@
+"""A plot of the weighted loss terms by step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["plot_losses", "smooth"]
+
+
+def smooth(values: Sequence[float], share: float = 0.05) -> list[float]:
+    """An exponential mean over about ``share`` of the curve, started without bias."""
+    keep = 1 - 1 / max(1.0, share * len(values))
+    out: list[float] = []
+    total = weight = 0.0
+    for value in values:
+        total, weight = keep * total + (1 - keep) * value, keep * weight + (1 - keep)
+        out.append(total / weight if weight else value)
+    return out
+
+
+def plot_losses(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Each weighted term by step, raw and smoothed, on a logarithmic axis."""
+    from matplotlib.figure import Figure  # no pyplot: no global state, no display
+
+    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    axes = figure.add_subplot()
+    steps = [line["step"] for line in lines]
+    floor = 1e-12  # a logarithmic axis has no zero
+    # Okabe and Ito's palette: told apart by color-blind readers.
+    for name, color in (
+        ("content", "#0072B2"),
+        ("style", "#D55E00"),
+        ("tv", "#009E73"),
+        ("grid", "#CC79A7"),
+        ("temporal", "#E69F00"),
+        ("feature", "#0072B2"),
+        ("pixel", "#56B4E9"),
+        ("total", "#000000"),
+    ):
+        values = [max(float(line.get(name, 0)), floor) for line in lines]
+        if max(values) <= floor:  # a term of weight 0 would stretch the axis over twelve decades
+            continue
+        axes.plot(steps, values, color=color, alpha=0.2, linewidth=0.8)
+        axes.plot(steps, smooth(values), color=color, linewidth=1.6, label=name)
+    measured = [line for line in lines if line.get("validation") is not None]
+    if measured:
+        axes.plot(
+            [line["step"] for line in measured],
+            [line["validation"] for line in measured],
+            color="#000000",
+            linestyle="none",
+            marker="o",
+            markersize=4,
+            label="total, on photographs kept apart",
+        )
+    axes.set(xlabel="step", ylabel="weighted loss", yscale="log")
+    axes.grid(alpha=0.3)
+    if axes.lines:
+        axes.legend(loc="upper right")  # "best" looks at every point
+    figure.savefig(path, dpi=110)
