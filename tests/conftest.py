@@ -136,19 +136,19 @@ def clip(tmp_path: Path) -> Callable[..., Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         source = av.open(f"testsrc2=size={max(size[0], 8)}x{max(size[1], 8)}:rate=25", format="lavfi")
         base = time_base or 1 / Fraction(rate)
-        with av.open(str(path), "w") as video:
-            video = video.add_stream(codec, rate=Fraction(rate), options=options or {})
+        with av.open(str(path), "w") as container:
+            video = container.add_stream(codec, rate=Fraction(rate), options=options or {})
             video.width, video.height, video.pix_fmt = *size, pixels
             video.time_base = video.codec_context.time_base = base
             if rotation:
                 video.set_display_rotation(rotation)
             if transfer is not None:
                 video.codec_context.color_trc = transfer
-            tracks = [video.add_stream(kind, rate=44100) for kind in sound]
+            tracks = [container.add_stream(kind, rate=44100) for kind in sound]
             for track, language in zip(tracks, ("deu", "fra", "ita"), strict=False):
                 track.metadata["language"] = language
-            lines, words = _subtitles(tmp_path, video) if subtitles else ([], None)
-            video.set_chapters(
+            lines, words = _subtitles(tmp_path, container) if subtitles else ([], None)
+            container.set_chapters(
                 [
                     {
                         "id": i,
@@ -169,13 +169,13 @@ def clip(tmp_path: Path) -> Callable[..., Path]:
                     raw = av.VideoFrame.from_ndarray(array, format="rgba" if array.shape[2] == 4 else "rgb24")
                     raw = raw.reformat(format=pixels)
                 raw.pts, raw.time_base = time, base
-                video.mux(video.encode(raw))
-            video.mux(video.encode(None))
+                container.mux(video.encode(raw))
+            container.mux(video.encode(None))
             for track in tracks:
-                _hum(video, track, late)
+                _hum(container, track, late)
             for packet in lines:
                 packet.stream = words
-                video.mux(packet)
+                container.mux(packet)
         return path
 
     return make

@@ -37,9 +37,9 @@ def test_the_version_is_the_package_s(said):
 
 
 def test_an_unknown_command_gets_the_nearest_name(said):
-    answer = said(main.main, ["stylize"])
+    answer = said(main.main, ["stilize"])
     assert answer.code == 2
-    assert answer.err[0] == "error: unknown command 'stylize'; did you mean 'stylize'?"
+    assert answer.err[0] == "error: unknown command 'stilize'; did you mean 'stylize'?"
     assert "did you mean" not in said(main.main, ["qqq"]).err[0]
 
 
@@ -62,8 +62,8 @@ def test_the_package_can_be_run():
 @pytest.fixture
 def bundle(monkeypatch, style):
     """The test's style, as the only bundled one."""
-    for module in ("checkpoint", "style_files"):
-        monkeypatch.setattr(f"fast_nst.{module}.bundled_styles", lambda: {"dots": Path(style)})
+    for module in ("checkpoint", "model_files"):
+        monkeypatch.setattr(f"fast_nst.models.{module}.bundled_styles", lambda: {"dots": Path(style)})
 
 
 @pytest.mark.usefixtures("bundle")

@@ -21,11 +21,11 @@ def root(request, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("name", "remote"),
+    ("name", "is_remote"),
     [("s3://a/b.png", True), ("gs://a", True), ("file:///a", False), ("a/b.png", False), ("C:/a", False)],
 )
-def test_an_address_is_told_from_a_path(name, remote):
-    assert remote.is_remote(name) is remote
+def test_an_address_is_told_from_a_path(name, is_remote):
+    assert remote.is_remote(name) is is_remote
 
 
 def test_file_addresses_are_paths():

@@ -187,7 +187,7 @@ def _is_result(picture: Path, folder: Path, results: Path) -> bool:
 
 
 def _is_video(source: str, config: InferenceConfig, *, one: bool) -> bool:
-    """Whether the result is a video: always for a video, for an animation unless a still image is asked for."""
+    """Whether the result is a video: always of a video, of an animation unless a still is asked for."""
     if source == STANDARD:
         return False
     if Path(source).suffix.lower() in VIDEO_ENDINGS:

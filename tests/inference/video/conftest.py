@@ -52,14 +52,14 @@ def seen() -> Callable[[Path], SimpleNamespace]:
     """What a video holds: times in seconds, pictures, packets of sound and subtitles, chapters."""
 
     def look(path: Path) -> SimpleNamespace:
-        with av.open(str(path)) as video:
-            video = video.streams.video[0]
-            frames = list(video.decode(video))
+        with av.open(str(path)) as container:
+            video = container.streams.video[0]
+            frames = list(container.decode(video))
             base = video.time_base
-            video.seek(0)
-            others = [s for s in video.streams if s.type in ("audio", "subtitle")]
+            container.seek(0)
+            others = [s for s in container.streams if s.type in ("audio", "subtitle")]
             packets: dict[int, list[tuple[Fraction, bytes]]] = {s.index: [] for s in others}
-            for packet in video.demux(others) if others else []:
+            for packet in container.demux(others) if others else []:
                 if packet.size:
                     packets[packet.stream.index].append((packet.pts * packet.time_base, bytes(packet)))
             return SimpleNamespace(
@@ -73,7 +73,7 @@ def seen() -> Callable[[Path], SimpleNamespace]:
                 languages=[s.language for s in others],
                 chapters=[
                     (c["start"] * c["time_base"], c["end"] * c["time_base"], c["metadata"].get("title"))
-                    for c in video.chapters()
+                    for c in container.chapters()
                 ],
             )
 
