@@ -1,63 +1,146 @@
-"""What is kept between runs: models made ready for an engine, by what they were made from.
+"""Compiled models on disk, for the next run: by a key of everything they depend on.
 
-A file that is damaged, or cannot be written, costs the time it would have saved and nothing else.
+Reading compiled code runs it, so an entry must be this user's own and belong to its key. An entry that is
+damaged, foreign, or that the engine cannot load is made again; a folder that cannot be used costs the time
+it would have saved and nothing else.
+
+    FOLDER/                                   mode 0700, owned by this user, not writable by others
+        <32 hex digits of SHA-256(key)>.model     mode 0600:  SHA-256(key, data) | data
 """
 
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
-import sys
+import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import TypeVar
 
-from fast_nst.io.files import remove_stale_partials, write_atomically
+import platformdirs
 
-__all__ = ["cache_folder", "kept"]
+from fast_nst.errors import first_line
+from fast_nst.io.files import AtomicFile, remove_stale_partials
 
-MOST_FILES = 32  # of about 7 MB; the oldest go first
+__all__ = ["cache_folder", "load_or_make"]
+
+T = TypeVar("T")
+
+MAX_FILES = 32  # of about 7 MB; the oldest are removed first
+MAX_BYTES = 1 << 28  # of an entry; no folded network compiles to more
 _DIGEST = hashlib.sha256().digest_size
+_log = logging.getLogger(__name__)
+
+
+class _UnusableError(Exception):
+    """A folder or an entry that must not be used."""
 
 
 def cache_folder() -> Path:
-    """``FAST_NST_CACHE``, else the place this system has for such files."""
+    """``FAST_NST_CACHE``, else the user's cache folder on this system."""
     if folder := os.environ.get("FAST_NST_CACHE"):
         return Path(folder)
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Caches"
-    else:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return base / "fast_nst"
+    return platformdirs.user_cache_path("fast_nst", appauthor=False)
 
 
-def kept(key: str | None, make: Callable[[], bytes]) -> bytes:
-    """The bytes kept under a key, else those that ``make`` gives, which are kept from now on.
+def load_or_make(key: str | None, make: Callable[[], tuple[T, bytes]], load: Callable[[bytes], T]) -> T:
+    """A compiled model from the cache; if it is not there or does not load, a new one, which is stored.
 
     Args:
-        key: of everything that the bytes depend on; None: nothing is kept.
+        key: of everything the model depends on; None: nothing is read or stored.
+        make: compiles the model; returns it and the bytes that `load` takes.
+        load: the model from such bytes; whatever it raises, the model is made again.
     """
     if key is None:
-        return make()
+        return make()[0]
     try:
-        path = cache_folder() / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.model"
-        found = path.read_bytes()
-        if hashlib.sha256(found[_DIGEST:]).digest() == found[:_DIGEST]:
-            return found[_DIGEST:]
-    except (OSError, RuntimeError):  # RuntimeError: there is no home
-        pass
-    data = make()
-    with suppress(OSError, RuntimeError):
-        _keep(cache_folder(), path.name, data)
+        folder = _private_folder()
+    except (_UnusableError, OSError) as error:
+        _log.warning("no models are cached: %s", first_line(error))
+        return make()[0]
+    path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.model"
+    with suppress(_UnusableError, OSError):
+        data = _read(path, key)
+        try:
+            return load(data)
+        except Exception as error:  # each engine has exceptions of its own
+            _log.info("%s does not load (%s); it is made again", path, first_line(error))
+    model, data = make()
+    with suppress(OSError):
+        _write(path, key, data)
+    return model
+
+
+def _digest(key: str, data: bytes) -> bytes:
+    """Over both: an entry that was copied to the name of another key is not valid there."""
+    sha = hashlib.sha256(hashlib.sha256(key.encode()).digest())
+    sha.update(data)
+    return sha.digest()
+
+
+def _is_own(found: os.stat_result) -> bool:
+    return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
+
+
+def _private_folder() -> Path:
+    """The cache folder, created with mode 0700 whatever the umask.
+
+    Raises:
+        _UnusableError: it belongs to someone else, or everyone can write to it.
+        OSError: it cannot be created.
+    """
+    folder = cache_folder()
+    if not folder.is_absolute() and "FAST_NST_CACHE" not in os.environ:
+        raise _UnusableError("this user has no home folder; set FAST_NST_CACHE to a folder")
+    for missing in reversed([part for part in (folder, *folder.parents) if not part.exists()]):
+        missing.mkdir(mode=0o700, exist_ok=True)
+        missing.chmod(0o700)  # the umask may have taken more
+    found = folder.stat()
+    if not stat.S_ISDIR(found.st_mode):
+        raise _UnusableError(f"{folder} is not a folder; set FAST_NST_CACHE to another")
+    if os.name != "posix":
+        return folder
+    if not _is_own(found):
+        raise _UnusableError(f"{folder} belongs to another user; set FAST_NST_CACHE to a folder of your own")
+    if found.st_mode & stat.S_IWOTH:
+        raise _UnusableError(f"every user can write to {folder}; run: chmod 700 {folder}")
+    if found.st_mode & stat.S_IWGRP:  # as a umask of 002 leaves it
+        folder.chmod(0o700)
+    return folder
+
+
+def _read(path: Path, key: str) -> bytes:
+    """The data of an entry.
+
+    Raises:
+        _UnusableError: not a regular file of this user's, too large, damaged, or of another key.
+        OSError: not there, unreadable, or a symbolic link.
+    """
+    # Not blocking: opening a FIFO would wait for a writer.
+    flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+    with open(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode) or not _is_own(found) or found.st_size > MAX_BYTES:
+            raise _UnusableError(f"{path} is not an entry of this user's")
+        if os.name == "posix" and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise _UnusableError(f"others can write to {path}")
+        whole = file.read(MAX_BYTES + 1)
+    data = whole[_DIGEST:]
+    if len(whole) > MAX_BYTES or _digest(key, data) != whole[:_DIGEST]:
+        raise _UnusableError(f"{path} is damaged or belongs to another key")
     return data
 
 
-def _keep(folder: Path, name: str, data: bytes) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    remove_stale_partials([folder])
-    write_atomically(folder / name, hashlib.sha256(data).digest() + data)
-    files = sorted(folder.glob("*.model"), key=lambda path: path.stat().st_mtime)
-    for old in files[:-MOST_FILES]:
+def _write(path: Path, key: str, data: bytes) -> None:
+    if _DIGEST + len(data) > MAX_BYTES:
+        return
+    remove_stale_partials([path.parent])
+    with AtomicFile(path) as whole:
+        if hasattr(os, "fchmod"):
+            os.fchmod(whole.file.fileno(), 0o600)
+        whole.file.write(_digest(key, data) + data)
+    files = sorted(path.parent.glob("*.model"), key=lambda file: file.lstat().st_mtime)
+    for old in files[:-MAX_FILES]:
         old.unlink(missing_ok=True)

@@ -10,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 
 from fast_nst.inference.engine.backends.base import Source
-from fast_nst.inference.engine.cache import kept
+from fast_nst.inference.engine.cache import load_or_make
 from fast_nst.system.cpu import thread_limit
 
 if TYPE_CHECKING:
@@ -50,16 +50,19 @@ class OnnxBackend:
         return out
 
     def _opened(self, pixels: Pixels) -> Any:
-        def make() -> bytes:
+        def make() -> tuple[Any, bytes]:
             from fast_nst.inference.engine.graph import build_graph
 
             graph = build_graph(self._source.plan(), self._source.about, pixels=pixels)
             data: bytes = graph.SerializeToString()
-            return data
+            return load(data), data
+
+        def load(data: bytes) -> Any:
+            return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3
         if (threads := thread_limit()) is not None:
             options.intra_op_num_threads = threads
         key = self._source.key and f"{self._source.key} {pixels} onnx graph {GRAPH}"
-        return onnxruntime.InferenceSession(kept(key, make), options, providers=["CPUExecutionProvider"])
+        return load_or_make(key, make, load)

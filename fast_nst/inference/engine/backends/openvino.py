@@ -14,7 +14,7 @@ import openvino
 from numpy.typing import NDArray
 
 from fast_nst.inference.engine.backends.base import EngineError, Source
-from fast_nst.inference.engine.cache import kept
+from fast_nst.inference.engine.cache import load_or_make
 from fast_nst.system.cpu import cpu_fingerprint, cpu_has_matrix_units, thread_limit
 
 if TYPE_CHECKING:
@@ -90,24 +90,24 @@ class OpenVinoBackend:
         settings = " ".join(f"{name}={value}" for name, value in self._settings.items())
         versions = f"graph {GRAPH} openvino {openvino.__version__} {cpu_fingerprint()}"
         key = self._source.key and f"{self._source.key} {pixels} {norms} {versions} {settings}"
-        made: list[Any] = []
 
-        def make() -> bytes:
+        def make() -> tuple[Any, bytes]:
             from fast_nst.inference.engine.graph import build_graph
 
             graph = build_graph(self._source.plan(), self._source.about, pixels=pixels, norms=norms)
             model = _core().read_model(graph.SerializeToString())
             try:
-                made.append(_core().compile_model(model, "CPU", self._settings))
+                compiled = _core().compile_model(model, "CPU", self._settings)
             except RuntimeError as error:  # such as bf16 where instructions are limited by the environment
                 hint = self._settings["INFERENCE_PRECISION_HINT"]
                 reason = str(error).strip().splitlines()[-1].split(". ")[0]
                 raise EngineError(f"OpenVINO cannot run this in {hint} on this processor: {reason}") from None
-            blob: bytes = made[0].export_model().getvalue()
-            return blob
+            return compiled, compiled.export_model().getvalue()
 
-        data = kept(key, make)
-        return made[0] if made else _core().import_model(data, "CPU", self._settings)
+        def load(data: bytes) -> Any:
+            return _core().import_model(data, "CPU", self._settings)
+
+        return load_or_make(key, make, load)
 
 
 @cache
