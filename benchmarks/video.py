@@ -37,7 +37,7 @@ from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.video.codecs import CODECS, CONTAINERS
 from fast_nst.inference.video.pipeline import VideoRun
 from fast_nst.inference.video.smoothing import TemporalSmoother
-from fast_nst.inference.video.stream import Frame, Heading
+from fast_nst.inference.video.stream import Frame, VideoInfo
 from fast_nst.inference.video.writing import VideoWriter
 from fast_nst.io.images import Picture, find_pictures, over_white, read_picture, write_picture
 from fast_nst.models.checkpoint import find_style
@@ -120,22 +120,23 @@ def make_clip(path: Path, count: int, width: int, height: int) -> None:
     """A video of a moving pattern."""
     pattern = np.random.default_rng(0).integers(0, 256, (height // 8, width // 4, 3), dtype=np.uint8)
     wide = cv2.resize(pattern, (2 * width, height), interpolation=cv2.INTER_CUBIC)
-    heading = Heading(width, height, time_base=Fraction(1, 25), rate=Fraction(25))
-    writer = VideoWriter(path, heading, CONTAINERS[".mp4"], CODECS["h264"], overwrite=True)
+    info = VideoInfo(width, height, time_base=Fraction(1, 25), rate=Fraction(25))
+    writer = VideoWriter(path, info, CONTAINERS[".mp4"], CODECS["h264"], overwrite=True)
     for i in range(count):
         left = 2 * i % width
         writer.write(Frame(Picture(np.ascontiguousarray(wide[:, left : left + width])), i, 1))
     writer.finish()
 
 
-def run_film(style: str, source: Path, target: Path, *, steady: bool) -> float:
+def run_video(style: str, source: Path, target: Path, *, steady: bool) -> float:
     """Frames a second of the whole chain."""
     config = StylizeConfig(overwrite=True, video=VideoConfig(steady=steady))
-    run = VideoRun(str(source), target, Stylizer.load(find_style(style)), config)
+    stylizer = Stylizer.load(find_style(style))
     started = time.perf_counter()
-    for _ in run.reports():
-        pass
-    return run.keep() / (time.perf_counter() - started)
+    with VideoRun(str(source), target, stylizer, config) as run:
+        for _ in run.reports():
+            pass
+    return run.frames / (time.perf_counter() - started)
 
 
 def rate(arguments: argparse.Namespace) -> None:
@@ -157,7 +158,7 @@ def rate(arguments: argparse.Namespace) -> None:
                 stylize.pictures([frame])
                 spent.append(time.perf_counter() - started)
             alone = 1 / statistics.median(spent)
-            chain, calm = (run_film(style, clip, Path(folder, "out.mp4"), steady=s) for s in (False, True))
+            chain, calm = (run_video(style, clip, Path(folder, "out.mp4"), steady=s) for s in (False, True))
             print(
                 f"| {stylize.style} | {alone:.2f} | {chain:.2f} | {chain / alone:.2f} "
                 f"| {calm:.2f} | {calm / alone:.2f} |",
@@ -170,8 +171,8 @@ import sys
 from pathlib import Path
 sys.path.insert(0, {folder!r})
 from peak import peak_resident
-from video import run_film
-run_film({style!r}, Path({clip!r}), Path({clip!r} + ".out.mp4"), steady={steady})
+from video import run_video
+run_video({style!r}, Path({clip!r}), Path({clip!r} + ".out.mp4"), steady={steady})
 print(peak_resident())
 """
 

@@ -1,4 +1,4 @@
-"""What the commands that paint pictures have in common: jobs divided, painted, told and counted."""
+"""What the commands share that run jobs: which of them are this process's, progress, and what is printed."""
 
 from __future__ import annotations
 
@@ -6,9 +6,8 @@ import dataclasses
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from functools import partial
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -20,75 +19,30 @@ from fast_nst.errors import InputError, one_line
 if TYPE_CHECKING:
     from fast_nst.inference.batch.jobs import Job
     from fast_nst.inference.batch.manifest import Manifest
-    from fast_nst.inference.batch.run import BandProgress, Result, VideoProgress
+    from fast_nst.inference.batch.results import Result
+    from fast_nst.inference.batch.run import VideoProgress
 
-__all__ = ["run_jobs"]
+__all__ = ["BatchReport", "own_jobs"]
 
 Config = TypeVar("Config", bound=InferenceConfig)
 
 
-def run_jobs(
-    jobs: list[Job],
-    config: Config,
-    painted: Callable[[list[Job], Config, BandProgress], Iterator[Result | VideoProgress]],
-    *,
-    about: dict[str, Any],
-    name: str,
-    everything: bool = False,
-) -> int:
-    """Have jobs painted, and tell how they went; returns the exit code.
+def own_jobs(
+    jobs: list[Job], config: Config, environment: Mapping[str, str] | None = None
+) -> tuple[list[Job], Config]:
+    """The jobs of this process's shard, and the config with its device and its shard, None if it has all.
 
     Args:
-        painted: yields the results of jobs, and is given what to tell of pictures painted in parts.
-        about: the metadata of the file they are painted with.
-        name: what records call it.
-        everything: whether all jobs are this process's, whatever the environment says.
+        environment: where a launcher says which shard this is [default: the process's].
+
+    Raises:
+        InputError: no such shard.
     """
-    from fast_nst.inference.batch.jobs import folders
-    from fast_nst.inference.batch.manifest import record
-    from fast_nst.inference.batch.run import VideoProgress
-    from fast_nst.io.files import remove_stale_partials
-
-    _check_streams(jobs, config)
-    jobs, config, alone = _divide(jobs, config, {} if everything else os.environ)
-    remove_stale_partials(folders(jobs))
-    tell = partial(record, style=name, checkpoint=about["sha256"])
-    failed, strips = 0, _BandProgressBar()
-    done, kind = 0, "videos" if jobs and all(job.video for job in jobs) else "pictures"
-    with (
-        _manifest(jobs, config, alone) as manifest,
-        Progress(len(jobs), kind.removesuffix("s")) as progress,
-        VideoProgressBar() as video,
-        strips,
-    ):
-        for result in painted(jobs, config, strips.show):
-            if isinstance(result, VideoProgress):
-                video.show(result)
-                continue
-            video.clear()
-            strips.close()
-            done, failed = done + 1, failed + (result.error is not None)
-            line = tell(result)
-            if manifest is not None:
-                manifest.add(line)
-            with progress.aside():
-                _print(result, line if config.json else None)
-            if len(jobs) > 1:
-                progress.show(done, f"{done}/{len(jobs)} {kind}, {failed} failed")
-    if len(jobs) > 1 and failed:
-        say(f"{failed} of {len(jobs)} {kind} failed")
-    return FAILED if failed else DONE
-
-
-def _divide(
-    jobs: list[Job], config: Config, environment: Mapping[str, str]
-) -> tuple[list[Job], Config, bool]:
-    """This shard's jobs, its device, and whether they are all; it is told what is left to other shards."""
     from fast_nst.inference.batch.shards import choose_shard
 
-    shard = choose_shard(config.shard, environment)
+    shard = choose_shard(config.shard, os.environ if environment is None else environment)
     if shard.count == 1:
-        return jobs, config, True
+        return jobs, dataclasses.replace(config, shard=None)
     part = shard.part(jobs, config)
     origin = "" if shard.origin == "--shard" else f" (from {shard.origin}; --shard 0/1 takes all)"
     say(f"shard {shard.index}/{shard.count}{origin}: {len(part)} of {len(jobs)} pictures")
@@ -96,38 +50,112 @@ def _divide(
         from fast_nst.system.device import deal_device
 
         config = dataclasses.replace(config, device=deal_device(shard.local_rank))
-    return part, config, False
+    return part, dataclasses.replace(config, shard=f"{shard.index}/{shard.count}")
 
 
-@contextmanager
-def _manifest(jobs: list[Job], config: InferenceConfig, alone: bool) -> Iterator[Manifest | None]:
+class BatchReport:
+    """Prints results as they come, and records them in the manifest; a context manager.
+
+    Args:
+        about: the metadata of the file that jobs are run with.
+        name: what records call it.
+        debug: whether tracebacks of failed jobs are printed.
+
+    Raises:
+        InputError: stdin or stdout are a terminal where a picture is to pass; no manifest can be written.
+    """
+
+    def __init__(
+        self, jobs: list[Job], config: InferenceConfig, *, about: dict[str, Any], name: str, debug: bool
+    ) -> None:
+        from fast_nst.inference.batch.jobs import folders
+        from fast_nst.io.files import remove_stale_partials
+
+        _check_streams(jobs, config)
+        self._config, self._total, self._debug = config, len(jobs), debug
+        self._style, self._checkpoint = name, about["sha256"]
+        self._done = self._failed = 0
+        self._kind = "videos" if jobs and all(job.video for job in jobs) else "pictures"
+        remove_stale_partials(folders(jobs))
+        with ExitStack() as stack:
+            self._manifest = _open_manifest(jobs, config)
+            if self._manifest is not None:
+                stack.callback(self._manifest.close)
+            self._progress = stack.enter_context(Progress(len(jobs), self._kind.removesuffix("s")))
+            self._video = stack.enter_context(VideoProgressBar())
+            self._bands = stack.enter_context(_BandProgressBar())
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> BatchReport:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._stack.__exit__(*error)
+
+    def add_all(self, results: Iterable[Result | VideoProgress]) -> int:
+        """Report every result as it comes; returns the exit code."""
+        from fast_nst.inference.batch.results import Result
+
+        results = iter(results)
+        try:
+            for result in results:
+                if isinstance(result, Result):
+                    self._add(result)
+                else:
+                    self._video.show(result)
+        except BaseException as end:
+            if isinstance(results, Generator):  # a video that is under way is kept, and the message names it
+                results.throw(end)
+            raise
+        if self._total > 1 and self._failed:
+            say(f"{self._failed} of {self._total} {self._kind} failed")
+        return FAILED if self._failed else DONE
+
+    def show_bands(self, job: Job, share: float) -> None:
+        """Progress of a picture that is computed in parts."""
+        self._bands.show(job, share)
+
+    def _add(self, result: Result) -> None:
+        from fast_nst.inference.batch.manifest import record
+
+        self._video.clear()
+        self._bands.close()
+        self._done, self._failed = self._done + 1, self._failed + (result.error is not None)
+        line = record(result, self._style, self._checkpoint)
+        if self._manifest is not None:
+            self._manifest.add(line)
+        with self._progress.aside():
+            if self._debug and result.traceback is not None:
+                say(result.traceback.rstrip())
+            _print(result, line if self._config.json else None)
+        if self._total > 1:
+            counts = f"{self._done}/{self._total} {self._kind}, {self._failed} failed"
+            self._progress.show(self._done, counts)
+
+
+def _open_manifest(jobs: list[Job], config: InferenceConfig) -> Manifest | None:
     if config.manifest is None:
-        yield None
-        return
+        return None
     from fast_nst.inference.batch.manifest import Manifest
 
-    manifest = Manifest(Path(config.manifest), jobs, alone=alone)
-    try:
-        yield manifest
-    finally:
-        manifest.close()
+    return Manifest(Path(config.manifest), jobs, alone=config.shard is None)
 
 
 class _BandProgressBar:
-    """A bar for the one picture that is being painted in strips, from its first strip to its last."""
+    """A bar for the one picture that is computed in row bands or tiles, from the first to the last."""
 
     def __init__(self) -> None:
         self._progress: Progress | None = None
 
     def show(self, job: Job, share: float) -> None:
-        """So much of the job is done."""
+        """The finished share of a job."""
         percent = int(100 * share)
         if self._progress is None:
             self._progress = Progress(100, "%")
-        self._progress.show(percent, f"{one_line(InputError(job.source))}: {percent} % painted, in strips")
+        self._progress.show(percent, f"{one_line(InputError(job.source))}: {percent} % done, in parts")
 
     def close(self) -> None:
-        """The picture is done, or has failed."""
+        """The picture is finished or has failed."""
         if self._progress is not None:
             self._progress.__exit__(None, None, None)
             self._progress = None
@@ -140,7 +168,7 @@ class _BandProgressBar:
 
 
 def _check_streams(jobs: Sequence[Job], config: InferenceConfig) -> None:
-    """Refuse to wait at a keyboard for a picture, and to pour one into a terminal or among records."""
+    """Refuse to read a picture from a keyboard, and to write one to a terminal or among records."""
     from fast_nst.inference.batch.jobs import STANDARD
 
     if any(job.source == STANDARD for job in jobs) and sys.stdin.isatty():
@@ -149,14 +177,14 @@ def _check_streams(jobs: Sequence[Job], config: InferenceConfig) -> None:
         if config.json:
             raise InputError("--json and the picture cannot share stdout; give --out FILE")
         if sys.stdout.isatty():
-            raise InputError("stdout is a terminal; give --out FILE, or send it on: > painted.png")
+            raise InputError("stdout is a terminal; give --out FILE, or redirect it: > stylized.png")
 
 
 def _print(result: Result, line: dict[str, Any] | None) -> None:
-    """The path, or the record, on stdout; words on stderr."""
+    """The path, or the record, on stdout; notes and the error on stderr."""
     job = result.job
-    for words in result.words:
-        say(f"{one_line(InputError(job.source))}: {words}")
+    for note in result.notes:
+        say(f"{one_line(InputError(job.source))}: {note}")
     if result.error is not None:
         say(f"error: {result.error}")
     if line is not None:

@@ -53,7 +53,7 @@ def show(source: str, style: Path, config: StylizeConfig) -> int:
 def _run(live: Live) -> None:
     last, report = time.monotonic(), None
     for report in live.reports():
-        for words in report.words:
+        for words in report.notes:
             say(one_line(InputError(words)))
         if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
             last = time.monotonic()

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fast_nst.cli.batch import run_jobs
+from fast_nst.cli.batch import BatchReport, own_jobs
 from fast_nst.cli.common import USAGE, guarded, program, say
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
@@ -15,7 +14,8 @@ from fast_nst.serialization import parse_bytes
 
 if TYPE_CHECKING:
     from fast_nst.inference.batch.jobs import Job
-    from fast_nst.inference.batch.run import BandProgress, Result, VideoProgress
+    from fast_nst.inference.batch.results import Result
+    from fast_nst.inference.batch.run import VideoProgress
 
 __all__ = ["main"]
 
@@ -23,10 +23,10 @@ DESCRIPTION = """Stylize pictures, videos and the camera with a trained style.
 
   stylize.py photo.jpg --style starry-night            -> photo_starry-night.jpg
   stylize.py holiday/ --style my-style.safetensors     -> holiday_my-style/, sub-folders kept
-  stylize.py '*.png' --style the-scream --out painted/
+  stylize.py '*.png' --style the-scream --out stylized/
   stylize.py clip.mp4 --style starry-night             -> clip_starry-night.mp4, sound kept
   stylize.py 0 --style starry-night                    the camera, live
-  stylize.py - --style the-great-wave --format png < photo.jpg > painted.png
+  stylize.py - --style the-great-wave --format png < photo.jpg > stylized.png
 """
 
 
@@ -42,7 +42,8 @@ def _stylize(arguments: list[str]) -> int:
         say(f"{_description(prog)}\n{styles} lists the bundled styles, {prog} --help every option.")
         return USAGE
     sources, config = _parse(arguments)
-    from fast_nst.inference.batch.jobs import camera_of, plan
+    from fast_nst.inference.batch.jobs import plan
+    from fast_nst.inference.batch.sources import camera_of
     from fast_nst.models.model_files import find_style, read_metadata
 
     file = find_style(config.style)
@@ -53,25 +54,31 @@ def _stylize(arguments: list[str]) -> int:
         from fast_nst.cli.camera import show
 
         return show(camera, file, config)
-    jobs, about = plan(sources, file.stem, config), read_metadata(file)
-    name = str(about.get("style", "unnamed"))
-    painted = partial(_painted, file)
-    return run_jobs(jobs, config, painted, about=about, name=name, everything=config.cluster)
+    planned = plan(sources, file.stem, config)
+    for note in planned.notes:
+        say(note)
+    jobs, config = own_jobs(planned.jobs, config, {} if config.cluster else None)
+    about = read_metadata(file)
+    name, debug = str(about.get("style", "unnamed")), "--debug" in arguments
+    with BatchReport(jobs, config, about=about, name=name, debug=debug) as report:
+        return report.add_all(_results(file, jobs, config, report))
 
 
-def _painted(
-    file: Path, jobs: list[Job], config: StylizeConfig, strips: BandProgress
+def _results(
+    file: Path, jobs: list[Job], config: StylizeConfig, report: BatchReport
 ) -> Iterator[Result | VideoProgress]:
     """The results, from this process or from a cluster."""
     if config.cluster:
         from fast_nst.inference.batch.cluster import stylize_on_cluster
         from fast_nst.models.checkpoint import load_checkpoint
 
-        yield from stylize_on_cluster(
-            jobs, load_checkpoint(file), config, on_start=lambda words: say(f"{file.stem}, {words}")
+        return stylize_on_cluster(
+            jobs,
+            load_checkpoint(file),
+            config,
+            on_start=lambda resources: say(f"{file.stem}, {resources}"),
         )
-        return
-    from fast_nst.inference.batch.run import paint
+    from fast_nst.inference.batch.run import run_jobs
     from fast_nst.inference.stylizer import Stylizer
 
     stylizer = Stylizer.load(
@@ -82,7 +89,7 @@ def _painted(
         memory=parse_bytes(config.memory, "--memory") if config.memory else None,
     )
     say(f"{file.stem}, {stylizer}")
-    yield from paint(jobs, stylizer, config, strips)
+    return run_jobs(jobs, stylizer, config, report.show_bands)
 
 
 def _description(prog: str) -> str:

@@ -1,14 +1,12 @@
-"""``fast-nst upscale``: plan, enlarge, print."""
+"""``fast-nst upscale``: plan, upscale, print."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fast_nst.cli.batch import run_jobs
+from fast_nst.cli.batch import BatchReport, own_jobs
 from fast_nst.cli.common import USAGE, guarded, say
 from fast_nst.config import UpscaleConfig
 from fast_nst.errors import InputError
@@ -16,12 +14,11 @@ from fast_nst.serialization import parse_bytes
 
 if TYPE_CHECKING:
     from fast_nst.inference.batch.jobs import Job
-    from fast_nst.inference.batch.run import BandProgress, Result, VideoProgress
 
 __all__ = ["main"]
 
 PROG = "fast-nst upscale"
-DESCRIPTION = """Enlarge pictures with a trained network.
+DESCRIPTION = """Upscale pictures with a super-resolution network.
 
   fast-nst upscale photo.jpg                           -> photo_x4.jpg, four times as wide and high
   fast-nst upscale photo.jpg --factor 8 --out large.png
@@ -61,30 +58,28 @@ def _upscale(arguments: list[str]) -> int:
             f"{file} enlarges by {factor}, got --factor {config.factor}; give another --model, or leave out "
             "--factor"
         )
-    jobs = [_still(job) for job in plan(sources, file.stem, config)]
-    return run_jobs(jobs, config, partial(_enlarged, file), about=about, name=file.stem)
+    planned = plan(sources, file.stem, config)
+    for note in planned.notes:
+        say(note)
+    jobs, config = own_jobs([_still(job) for job in planned.jobs], config)
+    with BatchReport(jobs, config, about=about, name=file.stem, debug="--debug" in arguments) as report:
+        from fast_nst.inference.batch.run import run_jobs
+        from fast_nst.inference.upscaler import Upscaler
+
+        upscaler = Upscaler(
+            file,
+            device=config.device,
+            precision=config.precision,
+            backend=config.backend,
+            memory=parse_bytes(config.memory, "--memory") if config.memory else None,
+            match=MATCH[config.match_histogram],
+        )
+        say(f"{file.stem}, {upscaler}")
+        return report.add_all(run_jobs(jobs, upscaler, config, report.show_bands))
 
 
 def _still(job: Job) -> Job:
-    """A video is not to be enlarged; its neighbors in a folder are."""
+    """Videos cannot be upscaled; their neighbors in a folder can."""
     if not job.video:
         return job
     return replace(job, video=False, fault=f"{job.source} is a video; {PROG} takes pictures")
-
-
-def _enlarged(
-    file: Path, jobs: list[Job], config: UpscaleConfig, strips: BandProgress
-) -> Iterator[Result | VideoProgress]:
-    from fast_nst.inference.batch.run import paint
-    from fast_nst.inference.upscaler import Upscaler
-
-    upscaler = Upscaler(
-        file,
-        device=config.device,
-        precision=config.precision,
-        backend=config.backend,
-        memory=parse_bytes(config.memory, "--memory") if config.memory else None,
-        match=MATCH[config.match_histogram],
-    )
-    say(f"{file.stem}, {upscaler}")
-    yield from paint(jobs, upscaler, config, strips)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -49,6 +50,9 @@ class InferenceConfig:
     """append one JSON record a picture to this file, which shards can share"""
 
     def __post_init__(self) -> None:
+        for name in ("out", "manifest"):  # shells leave the ~ of --out=~/x to us
+            if (value := getattr(self, name)) is not None:
+                object.__setattr__(self, name, os.path.expanduser(value))
         if self.memory is not None:
             parse_bytes(self.memory, "--memory")
         for name in ("batch_size", "max_pixels", "quality"):

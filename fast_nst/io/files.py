@@ -61,14 +61,15 @@ class AtomicFile:
             self.file.close()  # taken for a leftover before it was locked
             self._remove()
 
-    def keep(self) -> None:
-        """Close the file and give it its name."""
+    def keep(self, path: Path | None = None) -> None:
+        """Close the file and give it its name, or another one in the same folder."""
+        path = path or self._path
         self.file.flush()
         if self._locked:  # renamed before the lock ends with the file
-            os.replace(self._partial, self._path)
+            os.replace(self._partial, path)
         self.file.close()
         if not self._locked:
-            os.replace(self._partial, self._path)
+            os.replace(self._partial, path)
         self._remove.detach()
 
     def drop(self) -> None:

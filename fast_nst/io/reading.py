@@ -12,7 +12,7 @@ import os
 import stat
 import threading
 import warnings
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -240,15 +240,23 @@ def _looks_like(head: bytes) -> str:
     return f"not a picture, or one whose header is damaged or cut off; readable are {', '.join(FORMATS)}"
 
 
-def find_pictures(folder: Path, *, endings: Collection[str] = EXTENSIONS) -> list[Path]:
+def find_pictures(
+    folder: Path,
+    *,
+    endings: Collection[str] = EXTENSIONS,
+    on_error: Callable[[OSError], None] = lambda error: log_once(f"skipped: {error}"),
+) -> list[Path]:
     """All picture files below `folder` by their ending, sorted; hidden ones and linked folders are left out.
 
     A link to a file counts. A link to a folder does not: it may lead out of the tree, or round in circles.
+
+    Args:
+        on_error: called for each folder that cannot be read.
     """
     if not folder.is_dir():
         raise ImageReadError(folder, "is not a folder" if folder.exists() else "no such folder")
     found = []
-    for place, folders, files in os.walk(folder, onerror=lambda error: log_once(f"skipped: {error}")):
+    for place, folders, files in os.walk(folder, onerror=on_error):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = [Path(place, name) for name in files if not name.startswith(".")]
         found += [path for path in paths if path.suffix.lower() in endings and path.is_file()]

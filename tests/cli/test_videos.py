@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -17,7 +18,8 @@ from PIL import Image
 from fast_nst.cli import stylize as command
 from fast_nst.config import CameraConfig, StylizeConfig, VideoConfig
 from fast_nst.errors import InputError
-from fast_nst.inference.batch.jobs import Job, camera_of, plan
+from fast_nst.inference.batch.jobs import Job, plan
+from fast_nst.inference.batch.sources import camera_of
 from fast_nst.inference.stylizer import Stylizer
 
 SCRIPT = Path(__file__).parents[2] / "stylize.py"
@@ -54,18 +56,18 @@ def test_a_film_is_painted_into_the_current_folder(stylize, clip, here, style):
     ],
 )
 def test_a_film_s_result_is_named_like_a_picture_s(here, name, options, target):
-    assert plan([name], "dots", StylizeConfig(**options)) == [Job(name, target, video=True)]
+    assert plan([name], "dots", StylizeConfig(**options)).jobs == [Job(name, target, video=True)]
 
 
 def test_an_animation_stays_one_unless_a_picture_is_asked_for(here):
     still = Image.new("RGB", (8, 6))
     still.save("a.gif", save_all=True, append_images=[Image.new("RGB", (8, 6), "red")])
     still.save("b.gif")
-    assert plan(["a.gif"], "dots", StylizeConfig()) == [Job("a.gif", "a_dots.gif", video=True)]
-    assert plan(["a.gif"], "dots", StylizeConfig(out="c.mp4")) == [Job("a.gif", "c.mp4", video=True)]
-    assert plan(["a.gif"], "dots", StylizeConfig(out="c.png")) == [Job("a.gif", "c.png")]
-    assert plan(["b.gif"], "dots", StylizeConfig()) == [Job("b.gif", "b_dots.png")]
-    assert plan(["b.gif"], "dots", StylizeConfig(format="webp")) == [Job("b.gif", "b_dots.webp")]
+    assert plan(["a.gif"], "dots", StylizeConfig()).jobs == [Job("a.gif", "a_dots.gif", video=True)]
+    assert plan(["a.gif"], "dots", StylizeConfig(out="c.mp4")).jobs == [Job("a.gif", "c.mp4", video=True)]
+    assert plan(["a.gif"], "dots", StylizeConfig(out="c.png")).jobs == [Job("a.gif", "c.png")]
+    assert plan(["b.gif"], "dots", StylizeConfig()).jobs == [Job("b.gif", "b_dots.png")]
+    assert plan(["b.gif"], "dots", StylizeConfig(format="webp")).jobs == [Job("b.gif", "b_dots.webp")]
 
 
 @pytest.mark.parametrize(
@@ -151,7 +153,7 @@ def test_a_number_or_an_address_is_a_camera(here):
     assert camera_of(["rtsp://host/live"], StylizeConfig()) == "rtsp://host/live"
     assert camera_of(["a.mp4"], StylizeConfig()) is None
     assert camera_of(["a.mp4"], StylizeConfig(camera=CameraConfig(live=True))) == "a.mp4"
-    with pytest.raises(InputError, match="0 is a camera, which is a source for itself; give it alone"):
+    with pytest.raises(InputError, match="0 is a camera, which must be the only source; give it alone"):
         camera_of(["a.mp4", "0"], StylizeConfig())
     Path("0").touch()
     assert camera_of(["0"], StylizeConfig()) is None
@@ -187,14 +189,14 @@ def long(clip) -> Path:
 
 
 def check_what_is_there(folder: Path, error: str, word: str) -> None:
-    """A video that plays to the frame it says, or none; nothing else."""
-    if not (folder / "b.mp4").exists():
+    """A partial video that plays to the frame it says, or none; nothing else."""
+    if not (folder / "b.partial.mp4").exists():
         assert error == f"error: {word}"
     else:
-        done = frames(folder / "b.mp4")
+        done = frames(folder / "b.partial.mp4")
         assert 0 < done < 1500
-        assert error == f"error: {word}; out/b.mp4 holds the first {done} frames"
-    assert {path.name for path in folder.iterdir()} <= {"b.mp4"}
+        assert error == f"error: {word}; out/b.partial.mp4 holds the first {done} frames"
+    assert {path.name for path in folder.iterdir()} <= {"b.partial.mp4"}
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -207,6 +209,68 @@ def test_what_is_done_plays_after_a_signal(long, here, style, number, code):
     assert out == ""
     word = "interrupted" if number == signal.SIGINT else "terminated"
     check_what_is_there(here / "out", err.splitlines()[-1], word)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_folder_is_completed_by_the_next_run(clip, long, here, style, number):
+    """With --skip-existing and a manifest, no part of a video counts as a video, nor as an input."""
+    clip("in/a.mp4", frames=3)
+    (here / "in/b.mkv").write_bytes(long.read_bytes())
+    words = [sys.executable, str(SCRIPT), "in", "--style", style, "--out", "out", "--format", "mp4"]
+    words += ["--skip-existing", "--manifest", "m.jsonl"]
+    process = subprocess.Popen(
+        words,
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "out/a.mp4\n"
+    wait_for_frames(here / "out", process, 0.5)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode in (130, 143)
+    assert not (here / "out/b.mp4").exists()
+    records = [json.loads(line) for line in (here / "m.jsonl").read_text().splitlines()]
+    assert [(record["input"], record["ok"]) for record in records] == [("in/a.mp4", True)]
+    (here / "in/b.mkv").write_bytes(clip("short.mkv", frames=4).read_bytes())
+    done = subprocess.run(words, cwd=here, capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "out/b.mp4\n")
+    assert sorted(path.name for path in (here / "out").iterdir()) == ["a.mp4", "b.mp4"]
+    assert frames(here / "out/b.mp4") == 4
+    records = [json.loads(line) for line in (here / "m.jsonl").read_text().splitlines()]
+    assert [(record["input"], record["frames"], record["ok"]) for record in records] == [
+        ("in/a.mp4", 3, True),
+        ("in/b.mkv", 4, True),
+    ]
+
+
+def test_a_partial_video_is_no_input_of_the_next_run(clip, here):
+    clip("a.mp4")
+    clip("a_dots.partial.mp4")
+    clip("b.partial.mp4")
+    config = StylizeConfig()
+    assert [job.source for job in plan(["*.mp4"], "dots", config).jobs] == ["a.mp4", "b.partial.mp4"]
+    assert len(plan(["a_dots.partial.mp4"], "dots", config).jobs) == 1
+
+
+def test_a_full_disk_leaves_no_video(clip, here, style):
+    clip("a.mkv", frames=60)
+
+    def small_files() -> None:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)  # then the write fails, as on a full disk
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
+
+    words = [sys.executable, str(SCRIPT), "a.mkv", "--style", style, "--quality", "100", "--out", "out/b.mp4"]
+    done = subprocess.run(words, cwd=here, capture_output=True, text=True, preexec_fn=small_files)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[1:] == [
+        "error: out/b.mp4: the disk is full; free some space or write elsewhere"
+    ]
+    assert list((here / "out").iterdir()) == []
 
 
 def test_a_killed_run_leaves_no_file_of_that_name(long, here, style):
@@ -237,4 +301,6 @@ def test_ten_kills_and_ten_interruptions_at_any_moment(long, here, style):
         _, err = process.communicate(timeout=60)
         if process.returncode == 130:
             check_what_is_there(here / "out", err.splitlines()[-1], "interrupted")
+        else:
+            assert frames(target) == 1500
         target.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
-"""Very many pictures by Ray Data: each actor loads the network once and paints what it is handed.
+"""Very many pictures with Ray Data: each actor loads the network once and runs the jobs it gets.
 
-Only names travel. An actor reads, paints and writes with the code that one process uses, so the pixels and
-the errors are the same; Ray starts actors where processors or GPUs are free and hands their share of the work
+Only names travel. An actor reads, stylizes and writes with the code that one process uses, so the pixels and
+the errors are the same; Ray starts actors where processors or GPUs are free and gives their share of the work
 to others when a machine is lost. Paths must lead to the same files on every machine; addresses, such as
 ``s3://bucket/photos``, do.
 """
@@ -15,17 +15,27 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from fast_nst.config import StylizeConfig
-from fast_nst.errors import InputError
+from fast_nst.errors import InputError, first_line
 from fast_nst.inference.batch.jobs import STANDARD, Job
-from fast_nst.inference.batch.run import Result, paint
+from fast_nst.inference.batch.results import Result
+from fast_nst.inference.batch.run import run_jobs
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.remote import is_remote
 from fast_nst.models.checkpoint import Checkpoint
+from fast_nst.serialization import parse_bytes
 
 __all__ = ["stylize_on_cluster"]
 
-# Jobs handed over at once: enough to read one picture while another is painted, and few to do again.
-_HANDFUL = 32
+# Jobs sent to an actor at once: enough to read one picture while another is stylized, and few to do again.
+_JOBS_AT_ONCE = 32
+# Services of Ray on this machine alone listen on the loopback address, and ask for a token where the version
+# can (2.52 on): whoever reaches them can run code.
+_LOCAL = {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
+_LOCAL_ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_DISABLE_METRICS_COLLECTION": "1"}
+_ENVIRONMENT = {
+    "RAY_USAGE_STATS_ENABLED": "0",  # no reports to Ray's developers
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # what fails for good is raised as well
+}
 
 
 def stylize_on_cluster(
@@ -33,15 +43,15 @@ def stylize_on_cluster(
     checkpoint: Checkpoint,
     config: StylizeConfig,
     *,
-    on_start: Callable[[str], None] = lambda words: None,
+    on_start: Callable[[str], None] = lambda resources: None,
 ) -> Iterator[Result]:
     """Every job's result, as they come.
 
     The cluster is the one at ``RAY_ADDRESS``, or is started on this machine. An actor takes a GPU, or where
-    the cluster has none, a processor.
+    the cluster has none, a processor, and keeps to the memory limit of the config.
 
     Args:
-        on_start: is told what the cluster has, once it is reached.
+        on_start: called with what the cluster has, once it is reached.
 
     Raises:
         InputError: Ray is not installed, no cluster answers, or a picture comes from stdin or goes to stdout,
@@ -50,7 +60,7 @@ def stylize_on_cluster(
     if any(STANDARD in (job.source, job.target) for job in jobs):
         raise InputError("a cluster reads and writes files; stdin and stdout need a run without --cluster")
     if any(job.video for job in jobs):
-        raise InputError("a cluster paints pictures; videos need a run without --cluster")
+        raise InputError("a cluster takes pictures; videos need a run without --cluster")
     ray = _ray()
     started = not ray.is_initialized()
     if started:
@@ -58,7 +68,7 @@ def stylize_on_cluster(
     try:
         gpus, processors = (int(ray.cluster_resources().get(kind, 0)) for kind in ("GPU", "CPU"))
         on_gpu = gpus > 0 and config.device != "cpu"
-        actors = max(1, min(gpus if on_gpu else processors, -(-len(jobs) // _HANDFUL)))
+        actors = max(1, min(gpus if on_gpu else processors, -(-len(jobs) // _JOBS_AT_ONCE)))
         on_start(f"Ray with {processors} processors and {gpus} GPUs, up to {actors} actors")
         context = ray.data.DataContext.get_current()
         context.enable_progress_bars = False
@@ -67,39 +77,53 @@ def stylize_on_cluster(
             {"index": i, "source": _place(job.source), "target": _place(job.target), "fault": job.fault or ""}
             for i, job in enumerate(jobs)
         ]
-        painted = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // _HANDFUL)).map_batches(
-            _Painter,
+        results = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // _JOBS_AT_ONCE)).map_batches(
+            _Actor,
             fn_constructor_args=(checkpoint, config),
-            batch_size=_HANDFUL,
+            batch_size=_JOBS_AT_ONCE,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
             **({"num_gpus": 1} if on_gpu else {"num_cpus": 1}),
         )
-        for row in painted.iter_rows():
-            yield Result(job=jobs[row["index"]], **json.loads(row["result"]))
+        yield from _collect(results.iter_rows(), jobs)
     finally:
         if started:
             ray.shutdown()
 
 
-class _Painter:
-    """An actor: jobs in, what became of them out."""
+def _collect(rows: Iterator[dict[str, Any]], jobs: Sequence[Job]) -> Iterator[Result]:
+    """The results in the rows; when the cluster fails, the jobs without one have failed."""
+    missing = dict(enumerate(jobs))
+    try:
+        for row in rows:
+            yield Result(job=missing.pop(row["index"]), **json.loads(row["result"]))
+    except Exception as error:  # Ray's errors have many types
+        for job in missing.values():
+            yield Result(job, error=f"{job.source}: the cluster failed ({first_line(error)})")
+
+
+class _Actor:
+    """A process of the cluster: jobs in, their results out."""
 
     def __init__(self, checkpoint: Checkpoint, config: StylizeConfig) -> None:
         self.config = config
         self.stylizer = Stylizer(
-            checkpoint, device=config.device, precision=config.precision, backend=config.backend
+            checkpoint,
+            device=config.device,
+            precision=config.precision,
+            backend=config.backend,
+            memory=parse_bytes(config.memory, "--memory") if config.memory else None,
         )
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
         columns = (batch[name] for name in ("source", "target", "fault"))
         jobs = [Job(str(s), str(t), fault=str(f) or None) for s, t, f in zip(*columns, strict=True)]
-        results = (r for r in paint(jobs, self.stylizer, self.config) if isinstance(r, Result))
+        results = (r for r in run_jobs(jobs, self.stylizer, self.config) if isinstance(r, Result))
         return {"index": list(batch["index"]), "result": [_plain(result) for result in results]}
 
 
 def _plain(result: Result) -> str:
     """As text, since a table would make all records alike, with None where one has less than another."""
-    names = ("width", "height", "words", "error", "skipped", "ms")
+    names = ("width", "height", "notes", "error", "traceback", "skipped", "ms")
     return json.dumps({name: getattr(result, name) for name in names})
 
 
@@ -118,10 +142,12 @@ def _ray() -> Any:
 
 
 def _start(ray: Any) -> None:
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nobody is told what is painted here
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # what fails for good is raised as well
+    """Join the cluster at ``RAY_ADDRESS``, or start one that only this machine reaches."""
+    local = not os.environ.get("RAY_ADDRESS")
+    for name, value in (_ENVIRONMENT | (_LOCAL_ENVIRONMENT if local else {})).items():
+        os.environ.setdefault(name, value)
     try:
-        ray.init(logging_level=logging.ERROR, log_to_driver=False)
+        ray.init(logging_level=logging.ERROR, log_to_driver=False, **(_LOCAL if local else {}))
     except Exception as error:  # a start that takes too long is of no closer type
         address = os.environ.get("RAY_ADDRESS", "this machine")
         raise InputError(f"no Ray cluster at {address}: {' '.join(str(error).split())}") from None

@@ -1,8 +1,8 @@
-"""The manifest: what became of each picture, one JSON record a line, of all shards in one file.
+"""The manifest: what became of each job, one JSON record a line, of all shards in one file.
 
-A line is appended under a lock, whole or not at all. A killed process may have written a picture and not its
-record, which is made up for when the picture is skipped later. What is recorded already is not recorded again
-for being skipped, or for failing in the same way.
+A line is appended under a lock, complete or not at all. A killed process may have written a result and not
+its record, which is added when the job is skipped later. What is recorded is not recorded again for being
+skipped, or for failing in the same way. A job that a signal interrupted has no record.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 
 from fast_nst.errors import InputError, one_line
 from fast_nst.inference.batch.jobs import Job
-from fast_nst.inference.batch.run import Result
+from fast_nst.inference.batch.results import Result
 from fast_nst.io.files import LineLog
 from fast_nst.io.json_lines import read_records
 
@@ -29,7 +29,7 @@ def record(result: Result, style: str, checkpoint: str) -> dict[str, Any]:
         checkpoint: the SHA-256 of its tensors.
 
     Returns:
-        ``width`` and ``height`` in pixels and None where nothing was painted, ``seconds`` spent on it, and in
+        ``width`` and ``height`` in pixels and None where there is no result, ``seconds`` spent on it, and in
         ``ms`` the same by part; ``output`` and ``error`` are None where there is none.
     """
     return {
@@ -78,7 +78,7 @@ class Manifest:
         self._known = {_identity(line) for line in read_records(path) if line.get("input") in wanted}
 
     def add(self, line: dict[str, Any]) -> None:
-        """Append a record, unless it says of a picture that was not painted what is known already.
+        """Append a record, unless it repeats what is known of a job that was skipped or failed.
 
         Raises:
             OSError: it cannot be written; no part of it was.

@@ -1,4 +1,7 @@
-"""The work of ``stylize.py`` and ``fast-nst upscale``: jobs in, results out. The command prints them."""
+"""Run jobs: read, stylize or upscale, write. Each job's result is yielded; printing it is the command's part.
+
+One picture goes down this file: `run_jobs`, `_read`, `_run_pictures`, `_predict`, `_write`.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fast_nst.config import InferenceConfig, StylizeConfig
-from fast_nst.errors import InputError, one_line
+from fast_nst.errors import InputError
 from fast_nst.inference.batch.jobs import STANDARD, Job
+from fast_nst.inference.batch.results import Result
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.upscaler import Upscaler
 from fast_nst.io.images import (
@@ -28,84 +31,49 @@ from fast_nst.io.images import (
     write_picture,
 )
 from fast_nst.io.remote import exists, is_remote, read_bytes, write_bytes
-from fast_nst.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:
     from fast_nst.inference.video.pipeline import VideoReport
 
-__all__ = ["BandProgress", "Result", "VideoProgress", "paint"]
-
-
-@dataclass
-class Result:
-    """What became of one job."""
-
-    job: Job
-    width: int = 0
-    """of the result, pixels"""
-    height: int = 0
-    frames: int = 1
-    """pictures in the result"""
-    words: list[str] = field(default_factory=list)
-    """what a person should know of it"""
-    error: str | None = None
-    skipped: bool = False
-    ms: dict[str, float] = field(default_factory=dict)
-    """time spent to ``read``, ``run`` (a picture's share of its batch, or a video's all) and ``write``"""
-    picture: Picture | None = None
-    """what was read; None if it could not or need not be"""
-    waiting: bool = False
-    """a video that has a place for its result, and is to be run"""
-
-    @contextmanager
-    def part(self, name: str) -> Iterator[None]:
-        """Time one part of the work; what the user can cause becomes `error`."""
-        started = time.perf_counter()
-        try:
-            yield
-        except BrokenPipeError:  # nobody is left to tell
-            raise
-        except (InputError, OSError) as error:
-            self.error = one_line(error)
-        self.ms[name] = round(1e3 * (time.perf_counter() - started), 1)
-
+__all__ = ["BandProgress", "VideoProgress", "run_jobs"]
 
 BandProgress = Callable[[Job, float], None]
-"""told the share of a job that is done while its picture is painted in strips"""
+"""called with the finished share of a job while its picture is computed in row bands or tiles"""
 
 
 @dataclass(frozen=True)
 class VideoProgress:
-    """A video that is on its way."""
+    """A video that is being stylized."""
 
     job: Job
     report: VideoReport
 
 
-def paint(
+def run_jobs(
     jobs: Sequence[Job],
-    stylizer: Stylizer | Upscaler,
+    predictor: Stylizer | Upscaler,
     config: InferenceConfig,
-    strips: BandProgress = lambda job, share: None,
+    on_bands: BandProgress = lambda job, share: None,
 ) -> Iterator[Result | VideoProgress]:
-    """Every job's result in order; before a video's, how far it is.
+    """Every job's result in order; before that of a video, its progress.
 
-    Pictures of equal size that follow each other share a batch.
+    A job that fails, whatever the exception, is a `Result` with an error. Consecutive pictures of equal size
+    share a batch.
     """
     batch: list[Result] = []
     for result in _read_ahead(jobs, config):
         full = len(batch) == config.batch_size
         if batch and (full or _size(result) != _size(batch[0])):
-            yield from _finish(batch, stylizer, config, strips)
+            yield from _run_pictures(batch, predictor, config, on_bands)
             batch = []
-        if result.waiting:
-            yield from _run_video(result, stylizer, config)
-        elif result.picture is None:
+        if result.over:
             yield result
+        elif result.job.video:
+            yield from _run_video(result, predictor, config)
         else:
             batch.append(result)
     if batch:
-        yield from _finish(batch, stylizer, config, strips)
+        yield from _run_pictures(batch, predictor, config, on_bands)
 
 
 def _size(result: Result) -> tuple[int, int] | None:
@@ -113,7 +81,7 @@ def _size(result: Result) -> tuple[int, int] | None:
 
 
 def _read_ahead(jobs: Sequence[Job], config: InferenceConfig) -> Iterator[Result]:
-    """The pictures in order, each read in a thread while the one before it is stylized."""
+    """The jobs in order, each picture read in a thread while the one before it is stylized."""
     if len(jobs) == 1 or any(job.source == STANDARD for job in jobs):
         yield from (_read(job, config) for job in jobs)  # a thread that waits for stdin cannot be stopped
         return
@@ -129,21 +97,17 @@ def _read_ahead(jobs: Sequence[Job], config: InferenceConfig) -> Iterator[Result
 
 
 def _read(job: Job, config: InferenceConfig) -> Result:
-    """The job's picture at the size asked for, if there is a place for its result."""
+    """The job's picture at the size asked for, if its result can be written."""
     result = Result(job)
-    with result.part("read"):
+    with result.step("read"):
         if job.fault is not None:
             raise InputError(job.fault)
-        if job.target != STANDARD and _is_there(job.target):
-            if config.skip_existing:
-                result.skipped = True
-                return result
-            if not config.overwrite:
-                raise InputError(f"{job.target} exists; give --overwrite or --skip-existing")
+        _check_target(result, config)
+        if result.skipped:
+            return result
         if not is_remote(job.target):
             _check_folder(Path(job.target))
         if job.video:
-            result.waiting = True
             return result
         picture = _picture(job.source, config.max_pixels)
         _check_size(job, picture, config)
@@ -152,7 +116,17 @@ def _read(job: Job, config: InferenceConfig) -> Result:
     return result
 
 
-def _is_there(target: str) -> bool:
+def _check_target(result: Result, config: InferenceConfig) -> None:
+    """Skip or refuse a job whose result exists."""
+    target = result.job.target
+    if target == STANDARD or config.overwrite or not _exists(target):
+        return
+    if not config.skip_existing:
+        raise InputError(f"{target} exists; give --overwrite or --skip-existing")
+    result.skipped, result.picture = True, None
+
+
+def _exists(target: str) -> bool:
     return exists(target) if is_remote(target) else os.path.lexists(target)
 
 
@@ -166,7 +140,7 @@ def _picture(source: str, max_pixels: int) -> Picture:
 
 
 def _check_folder(target: Path) -> None:
-    """Find out now, and not after the work, that the result has no place."""
+    """Find out before the work that the result cannot be written."""
     if str(target) == STANDARD:
         return
     folder = next(parent for parent in target.absolute().parents if os.path.lexists(parent))
@@ -184,84 +158,66 @@ def _check_size(job: Job, picture: Picture, config: InferenceConfig) -> None:
     pixels = size * max(1, size * short // long)
     if pixels > config.max_pixels:
         raise InputError(
-            f"{job.source}: --size {size} would make {pixels:,} pixels of it, over the limit of "
-            f"{config.max_pixels:,}; --max-pixels {pixels} would allow it"
+            f"{job.source}: --size {size} makes {pixels:,} pixels of it, over the limit of "
+            f"{config.max_pixels:,}; --max-pixels {pixels} allows it"
         )
 
 
-def _run_video(
-    result: Result, stylizer: Stylizer | Upscaler, config: InferenceConfig
-) -> Iterator[Result | VideoProgress]:
-    from fast_nst.inference.video.pipeline import VideoRun  # PyAV takes an eighth of a second to import
-
-    job = result.job
-    assert isinstance(stylizer, Stylizer)
-    assert isinstance(config, StylizeConfig)  # only styles are given videos
-    with result.part("run"):
-        Path(job.target).parent.mkdir(parents=True, exist_ok=True)
-        run = VideoRun(job.source, job.target, stylizer, config)
-        result.width, result.height = run.heading.width, run.heading.height
-        try:
-            for report in run.reports():
-                yield VideoProgress(job, report)
-            result.frames = run.keep()
-        except Exception as error:
-            run.drop()
-            if is_out_of_memory(error):
-                raise InputError(
-                    f"{job.source}: not enough memory for {_pixels(result)}; give a smaller --size"
-                ) from error
-            raise
-        except BaseException as end:  # Ctrl-C: what is done is finished, so that it plays
-            if frames := run.keep():
-                end.add_note(f"{job.target} holds the first {frames} frames")
-            raise
-        result.words += run.words
-    yield result
-
-
-def _finish(
-    batch: Sequence[Result], stylizer: Stylizer | Upscaler, config: InferenceConfig, strips: BandProgress
+def _run_pictures(
+    batch: Sequence[Result], predictor: Stylizer | Upscaler, config: InferenceConfig, on_bands: BandProgress
 ) -> Iterator[Result]:
-    """Stylize and write one batch."""
-    painted: list[Picture] = []
-    error: str | None = None
-    started = time.perf_counter()
-    try:
-        pictures = [result.picture for result in batch if result.picture is not None]
-        painted = stylizer.pictures(pictures, progress=lambda share: strips(batch[0].job, share))
-    except InputError as reason:
-        error = one_line(reason)
-    except (MemoryError, RuntimeError) as reason:
-        if not is_out_of_memory(reason):
-            raise
-        error = f"not enough memory for {_pixels(batch[0])}, in strips either; give a smaller --size"
-    spent = round(1e3 * (time.perf_counter() - started) / len(batch), 1)
-    for i, result in enumerate(batch):
-        result.picture, result.ms["run"] = None, spent
-        if error is not None:
-            result.error = f"{result.job.source}: {error}"
-        else:
-            result.height, result.width = painted[i].height, painted[i].width
-            _write(result, painted[i], config)
+    """Stylize or upscale, and write, one batch."""
+    if config.skip_existing:
+        for result in batch:
+            with result.step("read"):
+                _check_target(result, config)  # another process may have written it since it was read
+    _predict([result for result in batch if not result.over], predictor, on_bands)
+    for result in batch:
+        if not result.over:
+            _write(result, config)
+            _skip_if_written(result, config)
         yield result
 
 
-def _pixels(result: Result) -> str:
-    return f"{result.width} x {result.height} pixels"
+def _predict(batch: Sequence[Result], predictor: Stylizer | Upscaler, on_bands: BandProgress) -> None:
+    """Replace the pictures by their results; what fails in a batch is tried again one by one."""
+    if not batch:
+        return
+    started = time.perf_counter()
+    try:
+        pictures = [result.picture for result in batch if result.picture is not None]
+        made = predictor.pictures(pictures, progress=lambda share: on_bands(batch[0].job, share))
+    except Exception as error:
+        if len(batch) > 1:
+            for result in batch:
+                _predict([result], predictor, on_bands)
+            return
+        batch[0].fail(_named(error, batch[0].job))
+    else:
+        for result, picture in zip(batch, made, strict=True):
+            result.picture, result.width, result.height = picture, picture.width, picture.height
+    spent = round(1e3 * (time.perf_counter() - started) / len(batch), 1)
+    for result in batch:
+        result.ms["run"] = spent
 
 
-def _write(result: Result, picture: Picture, config: InferenceConfig) -> None:
-    target = result.job.target
+def _named(error: Exception, job: Job) -> Exception:
+    """The network knows no file names."""
+    return InputError(f"{job.source}: {error}") if isinstance(error, InputError) else error
+
+
+def _write(result: Result, config: InferenceConfig) -> None:
+    target, picture = result.job.target, result.picture
+    assert picture is not None
     # A format for videos may have been asked for, where a folder holds both.
     format = config.format if config.format and can_write(f".{config.format.removeprefix('.')}") else None
-    with result.part("write"):
+    with result.step("write"):
         if target == STANDARD or is_remote(target):
             format = format or (Path(target).suffix if target != STANDARD else "png")
             encoded = io.BytesIO()
             write_picture(encoded, picture, format=format, quality=config.quality)
             if target == STANDARD:
-                _pour(encoded.getvalue())
+                _write_stdout(encoded.getvalue())
             else:
                 write_bytes(target, encoded.getvalue())
         else:
@@ -269,10 +225,11 @@ def _write(result: Result, picture: Picture, config: InferenceConfig) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             write_picture(place, picture, format=format, quality=config.quality, overwrite=config.overwrite)
         if picture.alpha is not None and not keeps_alpha(format or target):
-            result.words.append("transparency laid on white, which this format cannot hold")
+            result.notes.append("transparency laid on white, which this format cannot hold")
+    result.picture = None
 
 
-def _pour(data: bytes) -> None:
+def _write_stdout(data: bytes) -> None:
     try:
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
@@ -280,3 +237,31 @@ def _pour(data: bytes) -> None:
         raise
     except OSError as error:
         raise InputError(f"stdout: {error.strerror}") from None
+
+
+def _skip_if_written(result: Result, config: InferenceConfig) -> None:
+    """With ``--skip-existing``, a result that another process has written meanwhile is no failure."""
+    if result.error is not None and config.skip_existing and _exists(result.job.target):
+        result.error = result.traceback = None
+        result.skipped = True
+
+
+def _run_video(
+    result: Result, stylizer: Stylizer | Upscaler, config: InferenceConfig
+) -> Iterator[Result | VideoProgress]:
+    """Stylize and write one video."""
+    job = result.job
+    with result.step("run"):
+        from fast_nst.inference.video.pipeline import VideoRun  # PyAV takes an eighth of a second to import
+
+        if not isinstance(stylizer, Stylizer) or not isinstance(config, StylizeConfig):
+            raise InputError(f"{job.source} is a video; only pictures can be upscaled")
+        Path(job.target).parent.mkdir(parents=True, exist_ok=True)
+        with VideoRun(job.source, job.target, stylizer, config) as run:
+            result.width, result.height = run.info.width, run.info.height
+            for report in run.reports():
+                yield VideoProgress(job, report)
+        result.frames = run.frames
+        result.notes += run.notes
+    _skip_if_written(result, config)
+    yield result

@@ -21,7 +21,7 @@ from fast_nst.config import CameraConfig
 from fast_nst.errors import InputError
 from fast_nst.system.opencv import opencv
 
-__all__ = ["Camera", "CameraLost", "Capture", "Gone", "Shot", "open_capture"]
+__all__ = ["Camera", "CameraFrame", "CameraLost", "CameraStalled", "Capture", "open_capture"]
 
 _PAUSE = 1.0  # seconds between two tries to open a camera again
 
@@ -47,7 +47,7 @@ class Capture(Protocol):
 
 
 @dataclass(frozen=True)
-class Shot:
+class CameraFrame:
     """The newest picture."""
 
     pixels: NDArray[np.uint8]
@@ -59,7 +59,7 @@ class Shot:
 
 
 @dataclass(frozen=True)
-class Gone:
+class CameraStalled:
     """No new picture came for a while; the camera is opened again."""
 
     reason: str
@@ -93,7 +93,7 @@ class Camera:
         opencv()  # its absence is to be told here, not in the thread
         self._reader = _Reader(source, open, 0, None)
 
-    def shots(self) -> Iterator[Shot | Gone]:
+    def frames(self) -> Iterator[CameraFrame | CameraStalled]:
         """The newest picture, each once, while there are any; in between, word of a camera that has gone.
 
         Raises:
@@ -101,10 +101,10 @@ class Camera:
         """
         number, tries = 0, self._config.tries
         while True:
-            shot = self._reader.newer_than(number, self._config.patience)
-            if shot is not None:
-                number, tries = shot.number, self._config.tries
-                yield shot
+            frame = self._reader.newer_than(number, self._config.patience)
+            if frame is not None:
+                number, tries = frame.number, self._config.tries
+                yield frame
             elif self._reader.finished:
                 return
             else:
@@ -114,7 +114,7 @@ class Camera:
                 if tries == 0:
                     raise CameraLost(f"{_name(self._source)} has gone: {reason}; {_cure(self._source)}")
                 tries -= 1
-                yield Gone(f"{_name(self._source)}: {reason}", tries)
+                yield CameraStalled(f"{_name(self._source)}: {reason}", tries)
                 self._reader.stop()
                 self._reader.pause()
                 # A camera that goes on repeating its last picture has not come back.
@@ -133,7 +133,7 @@ class _Reader:
     ) -> None:
         self._source, self._open, self.last = source, open, last
         self._is_file = os.path.isfile(source)
-        self._changed, self._shot = Condition(), Shot(np.zeros((1, 1, 3), np.uint8), 0.0, number)
+        self._changed, self._frame = Condition(), CameraFrame(np.zeros((1, 1, 3), np.uint8), 0.0, number)
         self._stopped = self._repeats = False
         self.refused = self.ended = False
         self._error: Exception | None = None
@@ -144,13 +144,13 @@ class _Reader:
         """Whether it was a file, and is over."""
         return self.ended and self._is_file and not self.refused
 
-    def newer_than(self, number: int, patience: float) -> Shot | None:
+    def newer_than(self, number: int, patience: float) -> CameraFrame | None:
         """The newest picture if it has a higher number, waiting so many seconds for it."""
         with self._changed:
-            self._changed.wait_for(lambda: self._shot.number > number or self.ended, patience)
+            self._changed.wait_for(lambda: self._frame.number > number or self.ended, patience)
             if self._error is not None:
                 raise self._error
-            return self._shot if self._shot.number > number else None
+            return self._frame if self._frame.number > number else None
 
     def reason(self, patience: float) -> str:
         """Why there is no new picture."""
@@ -199,8 +199,10 @@ class _Reader:
             self.last = pixels
             if not self._repeats:
                 with self._changed:
-                    number = self._shot.number + 1
-                    self._shot = Shot(np.ascontiguousarray(pixels[..., ::-1]), time.monotonic(), number)
+                    number = self._frame.number + 1
+                    self._frame = CameraFrame(
+                        np.ascontiguousarray(pixels[..., ::-1]), time.monotonic(), number
+                    )
                     self._changed.notify_all()
             elif not step:
                 time.sleep(0.01)  # a broken driver may repeat itself as fast as it can

@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
-from fast_nst.inference.camera.capture import Camera, Gone
+from fast_nst.inference.camera.capture import Camera, CameraStalled
 from fast_nst.inference.camera.view import KEYS, Screen, VirtualCamera, write_lines
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.video.codecs import choose_codec, container_of
 from fast_nst.inference.video.queues import BackgroundWriter
 from fast_nst.inference.video.smoothing import TemporalSmoother
-from fast_nst.inference.video.stream import Frame, Heading
+from fast_nst.inference.video.stream import Frame, VideoInfo
 from fast_nst.inference.video.writing import VideoWriter
 from fast_nst.io.images import Picture, write_picture
 from fast_nst.system.opencv import opencv
@@ -51,7 +51,7 @@ class LiveReport:
     """pictures a second, of late"""
     latency: float
     """seconds from the camera to the screen, of late"""
-    words: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
     """what happened, for a person"""
 
 
@@ -60,12 +60,12 @@ class Recorder:
 
     def __init__(self, path: Path, pixels: NDArray[np.uint8], config: StylizeConfig) -> None:
         height, width = pixels.shape[:2]
-        heading = Heading(width, height, time_base=_MS, rate=Fraction(_RATE))
+        info = VideoInfo(width, height, time_base=_MS, rate=Fraction(_RATE))
         container = container_of(path, config.format)
-        codec = choose_codec(config.video.codec, container, heading)
+        codec = choose_codec(config.video.codec, container, info)
         self.path, self._size, self._started = path, (height, width), time.monotonic()
         self._writer = VideoWriter(
-            path, heading, container, codec, quality=config.quality, overwrite=config.overwrite
+            path, info, container, codec, quality=config.quality, overwrite=config.overwrite
         )
         self._writer_thread: BackgroundWriter[Frame] = BackgroundWriter(
             self._writer.write, self._writer.finish, self._writer.abandon, _DEPTH
@@ -110,7 +110,7 @@ class Live:
         self._virtual: VirtualCamera | None = None
         self._smoother: TemporalSmoother | None = None
         self._renew_smoother()
-        self._words: list[str] = []
+        self._notes: list[str] = []
 
     @property
     def style(self) -> str:
@@ -126,14 +126,14 @@ class Live:
         """
         started, frames, first = time.monotonic(), 0, 0
         latencies, ends = deque[float](maxlen=_RECENT), deque[float](maxlen=_RECENT)
-        for shot in self._camera.shots():
-            words, self._words = self._words, []
-            if isinstance(shot, Gone):
-                words.append(f"{shot.reason}; trying again, {shot.tries_left} more tries after this")
+        for frame in self._camera.frames():
+            words, self._notes = self._notes, []
+            if isinstance(frame, CameraStalled):
+                words.append(f"{frame.reason}; trying again, {frame.tries_left} more tries after this")
                 yield LiveReport(frames, 0, 0.0, 0.0, words)
                 continue
-            first = first or shot.number
-            original = self._prepared(shot.pixels)
+            first = first or frame.number
+            original = self._prepared(frame.pixels)
             result = self._stylised(original)
             self._send(result)
             rate = (len(ends) - 1) / (ends[-1] - ends[0]) if len(ends) > 1 else 0.0
@@ -141,10 +141,10 @@ class Live:
             going_on = self._show(original, result, rate, latency)
             frames += 1
             ends.append(time.monotonic())
-            latencies.append(ends[-1] - shot.taken)
-            dropped = shot.number - first + 1 - frames
-            yield LiveReport(frames, dropped, rate, latency, words + self._words)
-            self._words = []
+            latencies.append(ends[-1] - frame.taken)
+            dropped = frame.number - first + 1 - frames
+            yield LiveReport(frames, dropped, rate, latency, words + self._notes)
+            self._notes = []
             if not going_on or (
                 self._config.video.duration and ends[-1] - started >= self._config.video.duration
             ):
@@ -179,10 +179,10 @@ class Live:
         elif key == "s":
             path = self._place("snapshot", ".png")
             write_picture(path, Picture(result), overwrite=False)
-            self._words.append(f"{path} written")
+            self._notes.append(f"{path} written")
         elif key == "r":
             if self._recorder is not None:
-                self._words += self._stop_recording()
+                self._notes += self._stop_recording()
             else:
                 self._record(self._place("live", ".mp4"), result)
         return key != "q"
@@ -240,7 +240,7 @@ class Live:
     def _record(self, path: Path, result: NDArray[np.uint8]) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._recorder = Recorder(path, result, self._config)
-        self._words.append(f"recording {path}")
+        self._notes.append(f"recording {path}")
 
     def _stop_recording(self) -> list[str]:
         if self._recorder is None:
@@ -273,5 +273,5 @@ class Live:
         try:
             return self.press(key, result)
         except InputError as error:  # a snapshot or video that cannot be written does not end the show
-            self._words.append(str(error))
+            self._notes.append(str(error))
             return True

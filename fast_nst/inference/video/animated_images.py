@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 from fractions import Fraction
 
-from fast_nst.inference.video.stream import Chunk, Frame, Heading
+from fast_nst.inference.video.stream import Frame, FrameBatch, VideoInfo
 from fast_nst.io.animations import read_animation
 from fast_nst.io.images import MAX_PIXELS, ImageReadError, Picture, resized
 
@@ -16,7 +16,7 @@ _MS = Fraction(1, 1000)
 
 
 class AnimatedFile:
-    """A `Video` from `start` seconds, for `duration` seconds (0: to the end).
+    """A `VideoReader` from `start` seconds, for `duration` seconds (0: to the end).
 
     Raises:
         ImageReadError: it cannot be read.
@@ -25,14 +25,14 @@ class AnimatedFile:
     def __init__(
         self, path: str, *, start: float = 0.0, duration: float = 0.0, max_pixels: int = MAX_PIXELS
     ) -> None:
-        self.path, self.words = path, list[str]()
+        self.path, self.notes = path, list[str]()
         about, self._frames = read_animation(path, max_pixels=max_pixels)
         self._start, self._size = round(start / _MS), (about.width, about.height)
         self._end = self._start + round(duration / _MS) if duration else None
         self._first = next(self._part(), None)
         if self._first is None:
             raise ImageReadError(path, f"there is no frame after --start {start:g} seconds")
-        self.heading = Heading(
+        self.info = VideoInfo(
             about.width,
             about.height,
             time_base=_MS,
@@ -45,21 +45,21 @@ class AnimatedFile:
     def resize(self, width: int, height: int) -> None:
         """Give frames of this size from now on; to be called before the first."""
         self._size = (width, height)
-        self.heading = dataclasses.replace(self.heading, width=width, height=height)
+        self.info = dataclasses.replace(self.info, width=width, height=height)
 
-    def chunks(self, frames: int) -> Iterator[Chunk]:
+    def batches(self, frames: int) -> Iterator[FrameBatch]:
         """The video in order, up to so many frames at a time."""
         assert self._first is not None
-        chunk = Chunk([self._resized(self._first)])
+        batch = FrameBatch([self._resized(self._first)])
         try:
             for frame in self._part():
-                if len(chunk.frames) == frames:
-                    yield chunk
-                    chunk = Chunk()
-                chunk.frames.append(self._resized(frame))
+                if len(batch.frames) == frames:
+                    yield batch
+                    batch = FrameBatch()
+                batch.frames.append(self._resized(frame))
         except ImageReadError as error:
-            self.words.append(f"ends early ({error.reason}); what is there was done")
-        yield chunk
+            self.notes.append(f"ends early ({error.reason}); what is there was done")
+        yield batch
 
     def close(self) -> None:
         """Let go of the file."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fast_nst.errors import InputError
-from fast_nst.inference.video.stream import Heading
+from fast_nst.inference.video.stream import VideoInfo
 
 __all__ = ["CODECS", "CONTAINERS", "VIDEO_ENDINGS", "Codec", "Container", "choose_codec", "container_of"]
 
@@ -28,11 +28,11 @@ class Codec:
     options: Mapping[str, str] = field(default_factory=dict)
     alpha_options: Mapping[str, str] = field(default_factory=dict)
 
-    def layout(self, heading: Heading) -> str:
+    def layout(self, info: VideoInfo) -> str:
         """The layout of samples that loses nothing of this video's size and, if possible, of its alpha."""
-        if heading.alpha and self.alpha:
+        if info.alpha and self.alpha:
             return self.alpha
-        if self.odd and (heading.width % 2 or heading.height % 2):
+        if self.odd and (info.width % 2 or info.height % 2):
             return self.odd
         return self.pixels
 
@@ -96,7 +96,7 @@ class Container:
     """times are whole multiples of one second over this; None if any unit will do"""
     least: int = 1
     """ticks between two frames"""
-    companions: bool = True
+    other_streams: bool = True
     """whether there is a place for sound and subtitles"""
 
 
@@ -108,8 +108,8 @@ CONTAINERS: dict[str, Container] = {
     ".mkv": Container("matroska", _EVERY, alpha="vp9", ticks=1000),
     ".webm": Container("webm", ("vp9", "av1"), alpha="vp9", ticks=1000),
     # Browsers show what is to last for less than two hundredths of a second ten times as long.
-    ".gif": Container("gif", ("gif",), alpha="gif", ticks=100, least=2, companions=False),
-    ".webp": Container("webp", ("webp",), alpha="webp", ticks=1000, companions=False),
+    ".gif": Container("gif", ("gif",), alpha="gif", ticks=100, least=2, other_streams=False),
+    ".webp": Container("webp", ("webp",), alpha="webp", ticks=1000, other_streams=False),
 }
 
 # What is taken for a video, by its ending, and the ending of its result: its own where that can be written,
@@ -137,14 +137,14 @@ def container_of(target: str | Path, format: str | None = None) -> Container:
     return container
 
 
-def choose_codec(wanted: str, container: Container, heading: Heading) -> Codec:
+def choose_codec(wanted: str, container: Container, info: VideoInfo) -> Codec:
     """The codec asked for; for ``auto`` the container's usual one, or the one that keeps this video's alpha.
 
     Raises:
         InputError: the container cannot hold it.
     """
-    if wanted == "auto" or not container.companions:  # an animation has one codec
-        return CODECS[container.alpha if heading.alpha and container.alpha else container.codecs[0]]
+    if wanted == "auto" or not container.other_streams:  # an animation has one codec
+        return CODECS[container.alpha if info.alpha and container.alpha else container.codecs[0]]
     if wanted not in container.codecs:
         places = [ending for ending, other in CONTAINERS.items() if wanted in other.codecs]
         raise InputError(

@@ -1,7 +1,7 @@
 """Open videos safely: local files only, only formats that hold their own data, nothing too large.
 
-A file is opened by us and handed over as a stream of bytes: a playlist could point at any file of this
-machine or its network. Whatever a file holds, the result is a stream to decode or one `VideoReadError`.
+PyAV gets a stream of bytes and no file name: a playlist could point at any file of this machine or its
+network. Whatever a file holds, the result is a stream to decode or one `VideoReadError`.
 """
 
 from __future__ import annotations
@@ -87,10 +87,12 @@ def best_video(path: str, container: InputContainer, max_pixels: int) -> VideoSt
     if not found:
         others = sorted({stream.type for stream in streams})
         rest = f", only {' and '.join(others)}" if others else ""
-        raise VideoReadError(path, f"holds no moving pictures{rest}")
+        raise VideoReadError(path, f"has no video stream{rest}")
+    if not (found := [s for s in found if s.codec_context is not None]):
+        raise VideoReadError(path, "no decoder for its codec; convert it first: ffmpeg -i FILE FILE.mp4")
     video = max(found, key=lambda s: (s.disposition & s.disposition.default, s.width * s.height))
     if not video.width or not video.height:
-        raise VideoReadError(path, "the size of its frames cannot be found; it is damaged")
+        raise VideoReadError(path, "its header gives no frame size; the file is damaged")
     check_size(path, (video.width, video.height), max_pixels)
     refuse_hdr(path, video.color_trc)
     return video
@@ -115,8 +117,7 @@ def refuse_hdr(path: str, transfer: int) -> None:
     if transfer in _HDR:
         raise VideoReadError(
             path,
-            f"is HDR ({_HDR[transfer]}), whose colors a style was never trained on; "
-            "convert it to SDR (BT.709) first",
+            f"is HDR ({_HDR[transfer]}), and styles are trained on SDR; convert it to SDR (BT.709) first",
         )
 
 

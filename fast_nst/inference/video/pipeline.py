@@ -1,4 +1,8 @@
-"""A video through the network: decoding, painting and encoding at once, in constant memory."""
+"""A video through the network: decoding, stylizing and encoding in three threads, in constant memory.
+
+Frames go one way, from top to bottom of this file: `prefetch` decodes ahead in a thread, `VideoRun._stylize`
+runs the network and the temporal smoothing in the caller's thread, and `BackgroundWriter` encodes behind it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING
 
 from fast_nst.config import StylizeConfig
@@ -16,30 +21,29 @@ from fast_nst.inference.video.codecs import choose_codec, container_of
 from fast_nst.inference.video.queues import BackgroundWriter, prefetch
 from fast_nst.inference.video.reading import VideoFile
 from fast_nst.inference.video.smoothing import TemporalSmoother
-from fast_nst.inference.video.stream import Chunk, Heading, Video
+from fast_nst.inference.video.stream import FrameBatch, VideoInfo, VideoReader
 from fast_nst.inference.video.writing import VideoWriter
 from fast_nst.io.animations import ANIMATIONS
-from fast_nst.io.images import Picture
 
 if TYPE_CHECKING:
     from fast_nst.inference.stylizer import Stylizer
 
 __all__ = ["VideoReport", "VideoRun", "open_video"]
 
-_DEPTH = 2  # chunks that may wait on either side of the network
+_DEPTH = 2  # batches of frames that may wait on either side of the network
 _GPU_BATCH = 4  # frames that a GPU takes at once, so that it does not wait for the interpreter between them
 
 
 @dataclass(frozen=True)
 class VideoReport:
-    """How far a video is."""
+    """The progress of a video."""
 
     frames: int
     """handed to the encoder"""
     total: int
-    """as far as the file says; 0 if it does not"""
+    """as the file says; 0 if it does not"""
     seconds: float
-    """since the beginning"""
+    """since the start"""
 
     @property
     def rate(self) -> float:
@@ -48,17 +52,11 @@ class VideoReport:
 
     @property
     def left(self) -> float | None:
-        """Seconds to go; None if nobody knows."""
+        """Seconds to go; None if unknown."""
         return max(0, self.total - self.frames) / self.rate if self.total and self.rate else None
 
 
-@dataclass
-class _Painted:
-    chunk: Chunk
-    pictures: list[Picture]
-
-
-def open_video(path: str, config: StylizeConfig) -> Video:
+def open_video(path: str, config: StylizeConfig) -> VideoReader:
     """A video or an animation, for the part asked for.
 
     Raises:
@@ -69,41 +67,45 @@ def open_video(path: str, config: StylizeConfig) -> Video:
 
 
 class VideoRun:
-    """One video on its way from file to file: take the `reports`, then `keep` the result, or `drop` it.
+    """One video from file to file: a context manager in whose block the `reports` are iterated.
+
+    The result gets its name when the block ends without an exception after the last report. When it ends
+    earlier or with an exception, Ctrl-C too, the finished frames are kept as a playable file of another name,
+    `fast_nst.inference.video.partial.partial_path`, and a note with that name is added to the exception.
 
     Raises:
-        InputError: the video cannot be read, or the result not be written; nothing is left on the disk.
+        InputError: the video cannot be read, or the result cannot be written.
     """
 
     def __init__(self, source: str, target: str | Path, stylizer: Stylizer, config: StylizeConfig) -> None:
-        self._stylizer, self._config, self._video = stylizer, config, open_video(source, config)
+        self._stylizer, self._config, self._reader = stylizer, config, open_video(source, config)
         try:
             container = container_of(target, config.format)
-            codec = choose_codec(config.video.codec, container, self._video.heading)
+            codec = choose_codec(config.video.codec, container, self._reader.info)
             if config.size is not None:
-                self._video.resize(*_fitted(self._video.heading, config, even=codec.odd is not None))
+                self._reader.resize(*_fitted(self._reader.info, config, even=codec.odd is not None))
             self._smoother = TemporalSmoother(config.video.steadiness) if config.video.steady else None
-            self._writer = VideoWriter(
+            self._writer = writer = VideoWriter(
                 target,
-                self._video.heading,
+                self._reader.info,
                 container,
                 codec,
                 quality=config.quality,
                 overwrite=config.overwrite,
             )
         except BaseException:
-            self._video.close()
+            self._reader.close()
             raise
-        writer = self._writer
-        self._chunks: Generator[Chunk] = prefetch(iter(()), _DEPTH)
-        self._writer_thread: BackgroundWriter[_Painted] = BackgroundWriter(
-            self._write, writer.finish, writer.abandon, _DEPTH
+        self._complete = False
+        self._batches: Generator[FrameBatch] = prefetch(iter(()), _DEPTH)
+        self._encoder: BackgroundWriter[FrameBatch] = BackgroundWriter(
+            self._encode, self._finish, writer.abandon, _DEPTH
         )
 
     @property
-    def heading(self) -> Heading:
+    def info(self) -> VideoInfo:
         """Of the result."""
-        return self._writer.heading
+        return self._writer.info
 
     @property
     def frames(self) -> int:
@@ -111,65 +113,97 @@ class VideoRun:
         return self._writer.frames
 
     @property
-    def words(self) -> list[str]:
+    def written(self) -> Path | None:
+        """The file that was written, complete or partial; None before the end, and if there is none."""
+        return self._writer.written
+
+    @property
+    def notes(self) -> list[str]:
         """What a person should know; complete at the end."""
-        words, writer = [*self._video.words, *self._writer.words], self._writer
-        if self.heading.alpha and not writer.keeps_alpha:
-            words.append("transparency laid on white, which this format cannot hold")
+        notes, writer = [*self._reader.notes, *self._writer.notes], self._writer
+        if self.info.alpha and not writer.keeps_alpha:
+            notes.append("transparency laid on white, which this format cannot hold")
         if writer.left_out:
-            words.append(
-                f"{writer.left_out} frames left out: they follow each other too fast for this format"
-            )
-        return words
+            notes.append(f"{writer.left_out} frames dropped: the rate is too high for this format")
+        return notes
 
     def reports(self) -> Iterator[VideoReport]:
         """Stylize; a report for every batch of frames."""
-        started, done, total = time.perf_counter(), 0, self.heading.frames
-        batch = self._config.batch_size
+        started, done, total = time.perf_counter(), 0, self.info.frames
+        size = self._config.batch_size
         if self._stylizer.device.startswith("cuda"):
-            batch = max(batch, _GPU_BATCH)
-        self._chunks = prefetch(self._video.chunks(batch), _DEPTH)
-        for chunk in self._chunks:
-            pictures = self._stylizer.pictures([f.picture for f in chunk.frames]) if chunk.frames else []
-            self._writer_thread.put(_Painted(chunk, pictures))
-            done += len(chunk.frames)
+            size = max(size, _GPU_BATCH)
+        self._batches = prefetch(self._reader.batches(size), _DEPTH)
+        for batch in self._batches:
+            self._encoder.put(self._stylize(batch))
+            done += len(batch.frames)
             yield VideoReport(done, max(total, done) if total else 0, time.perf_counter() - started)
+        self._complete = True
 
-    def keep(self) -> int:
-        """Finish the file with what has been done; the number of its frames. With none there is no file."""
-        self._chunks.close()
-        try:
-            self._writer_thread.close()
-        finally:
-            self._video.close()  # last: the packets on their way to the sink belong to it
-        return self._writer.frames
-
-    def drop(self) -> None:
-        """Leave nothing."""
-        self._chunks.close()
-        self._writer_thread.cancel()
-        self._video.close()
-
-    def _write(self, painted: _Painted) -> None:
-        """In the sink's thread."""
-        for packet in painted.chunk.packets:
-            self._writer.copy(packet)
-        for frame, picture in zip(painted.chunk.frames, painted.pictures, strict=True):
+    def _stylize(self, batch: FrameBatch) -> FrameBatch:
+        """The network, then the smoothing; packets pass as they are."""
+        if not batch.frames:
+            return batch
+        results = self._stylizer.pictures([frame.picture for frame in batch.frames])
+        frames = []
+        for frame, result in zip(batch.frames, results, strict=True):
             if self._smoother is not None:
-                picture = self._smoother(frame.picture, picture)
-            self._writer.write(dataclasses.replace(frame, picture=picture))
+                result = self._smoother(frame.picture, result)
+            frames.append(dataclasses.replace(frame, picture=result))
+        return FrameBatch(frames, batch.packets)
+
+    def _encode(self, batch: FrameBatch) -> None:
+        """In the encoder's thread."""
+        for packet in batch.packets:
+            self._writer.copy(packet)
+        for frame in batch.frames:
+            self._writer.write(frame)
+
+    def _finish(self) -> None:
+        """In the encoder's thread, after the last frame."""
+        self._writer.finish(partial=not self._complete)
+
+    def __enter__(self) -> VideoRun:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._close()
+        except Exception:
+            if error is None:  # else it follows from the one that ended the block
+                raise
+        except BaseException as end:  # Ctrl-C while the last frames were encoded
+            self._name_result(end)
+            raise
+        if error is not None:
+            self._name_result(error)
+
+    def _close(self) -> None:
+        try:
+            self._batches.close()
+            self._encoder.close()
+        finally:
+            if self._encoder.finished:  # packets on their way to the encoder belong to the reader
+                self._reader.close()
+
+    def _name_result(self, error: BaseException) -> None:
+        if self.written is not None:
+            part = "all" if self._complete else "the first"
+            error.add_note(f"{self.written} holds {part} {self.frames} frames")
 
 
-def _fitted(heading: Heading, config: StylizeConfig, *, even: bool) -> tuple[int, int]:
-    """Width and height with the longer side as asked, the shorter one even where the codec likes that."""
+def _fitted(info: VideoInfo, config: StylizeConfig, *, even: bool) -> tuple[int, int]:
+    """Width and height with the longer side as asked, the shorter one even where the codec needs that."""
     assert config.size is not None
-    short, long = sorted((heading.width, heading.height))
+    short, long = sorted((info.width, info.height))
     other = max(1, (2 * short * config.size + long) // (2 * long))
     if even:
         other = max(2, 2 * round(config.size * short / long / 2))
     if config.size * other > config.max_pixels:
         raise InputError(
-            f"--size {config.size} would make {config.size * other:,} pixels of a frame, over the limit of "
-            f"{config.max_pixels:,}; --max-pixels {config.size * other} would allow it"
+            f"--size {config.size} makes {config.size * other:,} pixels a frame, over the limit of "
+            f"{config.max_pixels:,}; --max-pixels {config.size * other} allows it"
         )
-    return (config.size, other) if heading.width >= heading.height else (other, config.size)
+    return (config.size, other) if info.width >= info.height else (other, config.size)

@@ -1,7 +1,7 @@
-"""Work that overlaps: a source read ahead of its consumer, a sink that works behind its producer.
+"""Stages of a pipeline in threads: a source that prefetches for its consumer, a writer behind its producer.
 
-Decoding, the network and encoding all release the interpreter's lock, so that three threads keep three of
-them busy. The queues between them are short: memory stays constant whoever is slowest.
+Decoding, the network and encoding all release the interpreter's lock, so that three threads keep all three
+busy. The queues between them are short: memory stays constant whichever is slowest.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import Generic, TypeVar
 __all__ = ["BackgroundWriter", "BoundedQueue", "prefetch"]
 
 T = TypeVar("T")
-_GLANCE = 0.1  # seconds between looks at whether the other side has gone
+_POLL = 0.1  # seconds between checks whether the other side has ended
 
 
 class BoundedQueue(Generic[T]):
-    """A queue of so many places, whose ends a signal may interrupt at any moment.
+    """A queue of limited length that a signal may interrupt at any moment.
 
-    `queue.Queue` is not that: a Ctrl-C just after it took its lock leaves it locked for ever, and both sides
-    waiting. These two simple queues are one C call each; an interrupted `put` costs a place, never the belt.
+    `queue.Queue` may not: a Ctrl-C just after it took its lock leaves it locked, and both sides waiting.
+    These two simple queues are one C call each; an interrupted `put` loses a place and never blocks.
     """
 
     def __init__(self, places: int) -> None:
@@ -54,26 +54,26 @@ class BoundedQueue(Generic[T]):
 
 
 def prefetch(items: Iterator[T], depth: int) -> Generator[T]:
-    """The same items in the same order, each worked out in a thread up to `depth` ahead of being asked for.
+    """The same items in the same order, computed in a thread up to `depth` items ahead of the consumer.
 
-    What the items raise is raised here. When the consumer leaves, the thread ends after the item in work.
+    What the items raise is raised here. When the consumer stops, the thread ends after its current item.
     """
     queue: BoundedQueue[tuple[list[T], BaseException | None]] = BoundedQueue(depth)
-    gone: list[bool] = []
+    stopped: list[bool] = []
 
     def work() -> None:
         try:
             for item in items:
-                while not queue.put(([item], None), timeout=_GLANCE):
-                    if gone:
+                while not queue.put(([item], None), timeout=_POLL):
+                    if stopped:
                         return
-                if gone:
+                if stopped:
                     return
             queue.append(([], None))
         except BaseException as error:  # it belongs to the consumer, whatever it is
             queue.append(([], error))
 
-    thread = Thread(target=work, name="fast-nst ahead", daemon=True)
+    thread = Thread(target=work, name="fast-nst prefetch", daemon=True)
     thread.start()
     try:
         while True:
@@ -84,55 +84,62 @@ def prefetch(items: Iterator[T], depth: int) -> Generator[T]:
                 return
             yield item[0]
     finally:
-        gone.append(True)
+        stopped.append(True)
         thread.join()
 
 
 class BackgroundWriter(Generic[T]):
-    """A thread that takes what is put, in order, up to `depth` behind.
+    """A thread that processes what is put, in order, up to `depth` items behind.
 
     Args:
-        take: called with each item.
-        done: called in the same thread when everything was taken and `close` was called.
-        drop: called there instead of `done` after an error of `take`, or when `cancel` was called.
+        process: called with each item.
+        finish: called in the same thread after the last item, once `close` was called.
+        abandon: called there instead after an exception of one of the two.
     """
 
     def __init__(
-        self, take: Callable[[T], None], done: Callable[[], None], drop: Callable[[], None], depth: int
+        self,
+        process: Callable[[T], None],
+        finish: Callable[[], None],
+        abandon: Callable[[], None],
+        depth: int,
     ) -> None:
-        self._take, self._done, self._drop = take, done, drop
+        self._process, self._finish, self._abandon = process, finish, abandon
         self._queue: BoundedQueue[list[T]] = BoundedQueue(depth)
-        self._cancelled, self._error = False, list[BaseException]()
+        self._error = list[BaseException]()
         # Signals reach the main thread alone: here, no Ctrl-C can cut a file's writing in two.
-        self._thread = Thread(target=self._work, name="fast-nst sink", daemon=True)
+        self._thread = Thread(target=self._work, name="fast-nst writer", daemon=True)
         self._thread.start()
 
     @property
     def waiting(self) -> int:
-        """Items that were put and not yet taken."""
+        """Items that were put and are not yet processed."""
         return len(self._queue)
 
+    @property
+    def finished(self) -> bool:
+        """Whether the thread has ended."""
+        return not self._thread.is_alive()
+
     def put(self, item: T) -> None:
-        """Hand an item over; waits for a place. Raises what `take` raised of an earlier one."""
-        while not self.offer(item, _GLANCE):
+        """Queue an item; waits for a free place. Raises what processing an earlier one raised."""
+        while not self.offer(item, _POLL):
             pass
 
     def offer(self, item: T, timeout: float = 0.0) -> bool:
-        """As `put`, but an item for which there is no place in time is left out, and False returned."""
+        """As `put`, but an item for which no place becomes free in time is dropped, and False returned."""
         self._raise()
         return self._queue.put([item], timeout)
 
     def close(self) -> None:
-        """Wait until everything is taken and done. Raises what went wrong."""
+        """Wait until everything is processed and finished. Raises what went wrong."""
         self._queue.append([])
-        self._thread.join()
+        try:
+            self._thread.join()
+        except BaseException:  # the first Ctrl-C waits for what is queued; a second one does not
+            self._thread.join()
+            raise
         self._raise()
-
-    def cancel(self) -> None:
-        """Take no more, and drop what was taken."""
-        self._cancelled = True
-        self._queue.append([])
-        self._thread.join()
 
     def _raise(self) -> None:
         if self._error:
@@ -141,9 +148,8 @@ class BackgroundWriter(Generic[T]):
     def _work(self) -> None:
         try:
             while item := self._queue.get():
-                if not self._cancelled:
-                    self._take(item[0])
-            (self._drop if self._cancelled else self._done)()
+                self._process(item[0])
+            self._finish()
         except BaseException as error:  # raised by the next `put` or `close`
             self._error.append(error)
-            self._drop()
+            self._abandon()

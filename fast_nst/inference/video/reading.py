@@ -25,7 +25,7 @@ from fast_nst.inference.video.opening import (
     read_fault,
     refuse_hdr,
 )
-from fast_nst.inference.video.stream import SWSCALE, Chunk, Color, Frame, Heading
+from fast_nst.inference.video.stream import SWSCALE, Color, Frame, FrameBatch, VideoInfo
 from fast_nst.io.images import MAX_PIXELS, Picture
 from fast_nst.io.reading import FileFault, check_size
 
@@ -36,13 +36,13 @@ _UNKNOWN = 2  # H.273 for "not said"
 # FFmpeg's quick conversion rounds down, which darkens a video by half a level, and 10-bit ones by two.
 _EXACT = Interpolation.BICUBIC | Interpolation.FULL_CHR_H_INT | Interpolation.ACCURATE_RND
 _KEPT = ("audio", "subtitle")
-_MOST_PACKETS = 256  # of sound and subtitles in a chunk without frames
+_MOST_PACKETS = 256  # of sound and subtitles in a batch without frames
 _READ_ON = 1.0  # seconds of the file in which sound may lie behind the frames it belongs to
 _FASTEST = 1000  # frames a second; more is a damaged header
 
 
 class VideoFile:
-    """A `Video` in a file of its own, from `start` seconds, for `duration` seconds (0: to the end).
+    """A `VideoReader` in a file of its own, from `start` seconds, for `duration` seconds (0: to the end).
 
     Raises:
         VideoReadError: no such file, no video, HDR, more pixels than allowed, nothing that can be decoded.
@@ -51,7 +51,7 @@ class VideoFile:
     def __init__(
         self, path: str, *, start: float = 0.0, duration: float = 0.0, max_pixels: int = MAX_PIXELS
     ) -> None:
-        self.path, self.words = path, list[str]()
+        self.path, self.notes = path, list[str]()
         self._max_pixels, self._start, self._damaged = max_pixels, start, 0
         self._reformatter = VideoReformatter()
         self._file = open_file(path)
@@ -65,7 +65,7 @@ class VideoFile:
             # The first frame says what the header may not: how it is turned, its colors, its transparency.
             self._waiting, first = self._read_to_first_frame()
             self._turn = _quarter_turns(first)
-            self.heading = self._make_heading(first)
+            self.info = self._make_info(first)
         except BaseException as error:
             self.close()
             if isinstance(error, FileFault) or not isinstance(error, FAULTS):
@@ -80,27 +80,27 @@ class VideoFile:
 
     def resize(self, width: int, height: int) -> None:
         """Give frames of this size from now on; to be called before the first."""
-        self.heading = dataclasses.replace(self.heading, width=width, height=height)
+        self.info = dataclasses.replace(self.info, width=width, height=height)
 
-    def chunks(self, frames: int) -> Iterator[Chunk]:
+    def batches(self, frames: int) -> Iterator[FrameBatch]:
         """The video in order, up to so many frames at a time."""
-        chunk, last = Chunk(), -1
+        batch, last = FrameBatch(), -1
         for event in self._events():
             if isinstance(event, Packet):
-                chunk.packets.append(event)
+                batch.packets.append(event)
             else:
                 frame = self._frame(event, last)
                 if frame is None:
                     continue
                 last = frame.time
-                chunk.frames.append(frame)
-            if len(chunk.frames) == frames or len(chunk.packets) >= _MOST_PACKETS:
-                yield chunk
-                chunk = Chunk()
+                batch.frames.append(frame)
+            if len(batch.frames) == frames or len(batch.packets) >= _MOST_PACKETS:
+                yield batch
+                batch = FrameBatch()
         if self._damaged:
-            self.words.append(f"{self._damaged} damaged pieces were left out")
-        if chunk.frames or chunk.packets:
-            yield chunk
+            self.notes.append(f"{self._damaged} damaged pieces were left out")
+        if batch.frames or batch.packets:
+            yield batch
 
     def _begin_at(self, start: float) -> Fraction:
         """Go to the key frame at or before `start`; the file's time, seconds, that is 0 in the result."""
@@ -127,7 +127,7 @@ class VideoFile:
             raise VideoReadError(self.path, f"there is no frame after --start {self._start:g} seconds")
         raise VideoReadError(self.path, "not one frame can be decoded; it is damaged or cut off")
 
-    def _make_heading(self, first: VideoFrame) -> Heading:
+    def _make_info(self, first: VideoFrame) -> VideoInfo:
         video, sideways = self._video, self._turn % 2
         height, width = (first.width, first.height) if sideways else (first.height, first.width)
         aspect = video.sample_aspect_ratio
@@ -135,8 +135,8 @@ class VideoFile:
             aspect = 1 / aspect
         rate = video.average_rate or video.guessed_rate or Fraction(25)
         if first.interlaced_frame:
-            self.words.append("is interlaced; what moves has combs, unless it is deinterlaced first")
-        return Heading(
+            self.notes.append("is interlaced; what moves has combs, unless it is deinterlaced first")
+        return VideoInfo(
             width,
             height,
             time_base=video.time_base or Fraction(1, 1000),
@@ -146,7 +146,7 @@ class VideoFile:
             aspect=None if not aspect or aspect == 1 else aspect,
             color=_color(first),
             chapters=self._chapters(),
-            companions=[s for s in self._container.streams if s.type in _KEPT and s.codec_context],
+            copied_streams=[s for s in self._container.streams if s.type in _KEPT and s.codec_context],
         )
 
     def _count(self, rate: Fraction) -> int:
@@ -181,7 +181,7 @@ class VideoFile:
         yield from self._decoding  # the same: its decoder holds frames already
 
     def _decode(self) -> Iterator[Any]:
-        """Decoded frames and the companions' packets, in the order of the file, of the part asked for."""
+        """Decoded frames and packets of copied streams, in the order of the file, of the part asked for."""
         over = False
         for packet in self._demux():
             base = packet.time_base
@@ -212,7 +212,7 @@ class VideoFile:
             except StopIteration:
                 return
             except FAULTS as error:
-                self.words.append(f"the file ends early ({first_line(error)}); what is there was done")
+                self.notes.append(f"the file ends early ({first_line(error)}); what is there was done")
                 return
             yield packet
 
@@ -246,10 +246,10 @@ class VideoFile:
 
     def _frame(self, raw: VideoFrame, last: int) -> Frame | None:
         """A decoded frame, upright, with a time after the last one's; None if it cannot be converted."""
-        base = self.heading.time_base
+        base = self.info.time_base
         duration = max(0, raw.duration or 0)
         if raw.pts is None:  # a stream without clocks: one step of the average rate
-            time = last + max(1, round(1 / (self.heading.rate * base))) if last >= 0 else 0
+            time = last + max(1, round(1 / (self.info.rate * base))) if last >= 0 else 0
         else:
             time = raw.pts - round(self._origin / base)
         try:
@@ -260,21 +260,21 @@ class VideoFile:
         return Frame(picture, max(time, last + 1, 0), duration)
 
     def _picture(self, raw: VideoFrame) -> Picture:
-        heading = self.heading
-        width, height = heading.width, heading.height
+        info = self.info
+        width, height = info.width, info.height
         if self._turn % 2:
             width, height = height, width
-        matrix = None if raw.format.is_rgb else heading.color.swscale
+        matrix = None if raw.format.is_rgb else info.color.swscale
         turned = self._reformatter.reformat(
             raw,
             width,
             height,
-            "rgba" if heading.alpha else "rgb24",
+            "rgba" if info.alpha else "rgb24",
             src_colorspace=matrix,
             interpolation=_EXACT,
         ).to_ndarray()
         pixels: NDArray[np.uint8] = np.ascontiguousarray(np.rot90(turned, self._turn), np.uint8)
-        if not heading.alpha:
+        if not info.alpha:
             return Picture(pixels)
         return Picture(np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3]))
 

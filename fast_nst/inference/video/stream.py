@@ -1,4 +1,4 @@
-"""A video as the rest of the package sees it: a heading, then frames and sound in file order."""
+"""A video as the rest of the package sees it: a info, then frames and sound in file order."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from av.packet import Packet
     from av.stream import Stream
 
-__all__ = ["SWSCALE", "Chunk", "Color", "Frame", "Heading", "Video"]
+__all__ = ["SWSCALE", "Color", "Frame", "FrameBatch", "VideoInfo", "VideoReader"]
 
 
 # FFmpeg's scaler has numbers of its own for the matrices of H.273; the others it does not know.
@@ -35,7 +35,7 @@ class Color:
 
 
 @dataclass(frozen=True)
-class Heading:
+class VideoInfo:
     """What must be known of a video before its result can be begun."""
 
     width: int
@@ -55,7 +55,7 @@ class Heading:
     """how often an animation is played, 0 is for ever"""
     chapters: Sequence[Any] = ()
     """as PyAV gives them, counted from the beginning of the result"""
-    companions: Sequence[Stream] = ()
+    copied_streams: Sequence[Stream] = ()
     """sound and subtitles, to be copied as they are"""
 
 
@@ -65,31 +65,31 @@ class Frame:
 
     picture: Picture
     time: int
-    """when it is shown, in units of the heading's `time_base`, from the beginning of the result"""
+    """when it is shown, in units of the video's `time_base`, from the beginning of the result"""
     duration: int
     """for how long; 0 if nobody knows"""
 
 
 @dataclass
-class Chunk:
-    """A piece of a video: frames of equal size, and the packets of its companions that lie among them."""
+class FrameBatch:
+    """A piece of a video: frames of equal size, and the packets of its copied streams that lie among them."""
 
     frames: list[Frame] = field(default_factory=list)
     packets: list[Packet[Any]] = field(default_factory=list)
 
 
-class Video(Protocol):
+class VideoReader(Protocol):
     """A video open for reading."""
 
     path: str
-    heading: Heading
-    words: list[str]
-    """what a person should know of it; complete when the last chunk has been read"""
+    info: VideoInfo
+    notes: list[str]
+    """what a person should know of it; complete when the last batch has been read"""
 
     def resize(self, width: int, height: int) -> None:
         """Give frames of this size from now on; to be called before the first."""
 
-    def chunks(self, frames: int) -> Iterator[Chunk]:
+    def batches(self, frames: int) -> Iterator[FrameBatch]:
         """The video in order, up to so many frames at a time."""
 
     def close(self) -> None:

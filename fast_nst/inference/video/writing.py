@@ -1,6 +1,7 @@
-"""Videos, written with PyAV: every frame at its time, sound and subtitles as they were, whole or not at all.
+"""Write videos with PyAV: every frame at its time, sound and subtitles copied.
 
-The file has a hidden name until it is finished (see `fast_nst.io.files`). A writer belongs to one thread.
+The file has a hidden name until it is finished (see `fast_nst.io.files`), and an incomplete video never gets
+the name of the result. A writer belongs to one thread.
 """
 
 from __future__ import annotations
@@ -22,7 +23,8 @@ from av.video.stream import VideoStream
 from fast_nst.errors import first_line
 from fast_nst.inference.video.codecs import Codec, Container
 from fast_nst.inference.video.palette import Palette
-from fast_nst.inference.video.stream import Frame, Heading
+from fast_nst.inference.video.partial import partial_path
+from fast_nst.inference.video.stream import Frame, VideoInfo
 from fast_nst.io.files import AtomicFile, refusal, write_reason
 from fast_nst.io.images import MAX_LEVEL, Picture, over_white
 from fast_nst.io.reading import FileFault
@@ -41,8 +43,8 @@ class VideoWriter:
     """A video being written: frames and packets in, one file out.
 
     Args:
-        path: the file. It is there when `finish` returns, and not before.
-        heading: of the video, as it is to be.
+        path: the file. It exists when `finish` returns, and not before.
+        info: of the video, as it is to be.
         quality: 1 to 100.
 
     Raises:
@@ -52,34 +54,38 @@ class VideoWriter:
     def __init__(
         self,
         path: str | Path,
-        heading: Heading,
+        info: VideoInfo,
         container: Container,
         codec: Codec,
         *,
         quality: int = 95,
         overwrite: bool = False,
     ) -> None:
-        self.path, self.heading, self.codec = Path(path), heading, codec
-        self.words: list[str] = []
+        self.path, self.info, self.codec = Path(path), info, codec
+        self.notes: list[str] = []
         self.frames = self.left_out = 0
-        self._format, self._layout, self._last = container, codec.layout(heading), -container.least
-        self._base = heading.time_base if container.ticks is None else Fraction(1, container.ticks)
+        self.written: Path | None = None
+        self._overwrite = overwrite
+        self._format, self._layout, self._last = container, codec.layout(info), -container.least
+        self._base = info.time_base if container.ticks is None else Fraction(1, container.ticks)
         self._reformatter, self._palette = VideoReformatter(), Palette() if codec.encoder == "gif" else None
-        self._companions: dict[int, Stream] = {}
+        self._copied: dict[int, Stream] = {}
         self._held: VideoFrame | None = None
         if why := refusal(self.path, overwrite=overwrite):
             raise VideoWriteError(path, why)
         try:
-            self._whole = AtomicFile(self.path)
+            self._file = AtomicFile(self.path)
         except (OSError, ValueError) as error:
             raise VideoWriteError(path, write_reason(error, self.path)) from error
         try:
             self._container = self._open()
             self._video = self._add_video(quality)
-            self._add_companions()
+            self._add_copied_streams()
             self._container.start_encoding()
-        except _FAULTS as error:
-            self._whole.drop()
+        except BaseException as error:
+            self._file.drop()
+            if not isinstance(error, _FAULTS):
+                raise
             raise self._fault(error) from error
 
     @property
@@ -89,7 +95,7 @@ class VideoWriter:
 
     def write(self, frame: Frame) -> None:
         """Add a frame. One that comes too soon after the last for the format to show is left out."""
-        time = round(frame.time * self.heading.time_base / self._base)
+        time = round(frame.time * self.info.time_base / self._base)
         if time < self._last + self._format.least:
             self.left_out += 1
             return
@@ -99,8 +105,8 @@ class VideoWriter:
             raw.pts, raw.time_base = time, self._base
             # Of the last frame; the others last until the next. One that says nothing lasts as long as the
             # one before it did.
-            said = round(frame.duration * self.heading.time_base / self._base)
-            raw.duration = said or (step if self.frames else round(1 / (self.heading.rate * self._base)))
+            said = round(frame.duration * self.info.time_base / self._base)
+            raw.duration = said or (step if self.frames else round(1 / (self.info.rate * self._base)))
             self._encode_held(time)
         except _FAULTS as error:
             raise self._fault(error) from error
@@ -114,8 +120,8 @@ class VideoWriter:
             self._container.mux(self._video.encode(self._held))
 
     def copy(self, packet: Packet[Any]) -> None:
-        """Add a packet of one of the heading's companions, unless there was no place for it."""
-        stream = self._companions.get(packet.stream.index)
+        """Add a packet of one of the video's copied streams, unless there was no place for it."""
+        stream = self._copied.get(packet.stream.index)
         if stream is None:
             return
         packet.stream = stream
@@ -124,61 +130,73 @@ class VideoWriter:
         except _FAULTS as error:
             raise self._fault(error) from error
 
-    def finish(self) -> None:
-        """Write what is still on its way and give the file its name; without a frame there is no file."""
+    def finish(self, *, partial: bool = False) -> None:
+        """Write what is queued and name the file; without a frame there is no file.
+
+        Args:
+            partial: the video is incomplete and gets the name of `partial_path`. A complete one removes the
+                partial file of an earlier run.
+        """
         if not self.frames:
             self.abandon()
             return
+        place = partial_path(self.path) if partial else self.path
         try:
             self._container.mux(self._video.encode(self._held))
             self._container.mux(self._video.encode(None))
             self._container.close()
-            self._whole.keep()
+            if why := refusal(place, overwrite=self._overwrite or partial):  # it appeared meanwhile
+                raise VideoWriteError(place, why)
+            self._file.keep(place)
         except _FAULTS as error:
             raise self._fault(error) from error
+        self.written = place
+        if not partial:
+            with suppress(OSError):
+                partial_path(self.path).unlink()
 
     def abandon(self) -> None:
-        """Take away what was written."""
+        """Remove what was written."""
         with suppress(*_FAULTS):
             self._container.close()
-        self._whole.drop()
+        self._file.drop()
 
     def _open(self) -> OutputContainer:
-        options = {"loop": str(self.heading.loops)} if not self._format.companions else {}
-        container = av.open(self._whole.file, "w", self._format.format, options=options, buffer_size=1 << 18)
-        if self._format.companions and self.heading.chapters:
-            container.set_chapters(list(self.heading.chapters))
+        options = {"loop": str(self.info.loops)} if not self._format.other_streams else {}
+        container = av.open(self._file.file, "w", self._format.format, options=options, buffer_size=1 << 18)
+        if self._format.other_streams and self.info.chapters:
+            container.set_chapters(list(self.info.chapters))
         return container
 
     def _add_video(self, quality: int) -> VideoStream:
-        heading, codec = self.heading, self.codec
+        info, codec = self.info, self.codec
         options = {**codec.options, **codec.rate_options(quality)}
         if self.keeps_alpha:
             options |= codec.alpha_options
         if codec.encoder == "libwebp_anim":
             options |= {"quality": str(quality), "lossless": str(int(quality == 100))}
-        rate = heading.rate.limit_denominator(1 << 30)
+        rate = info.rate.limit_denominator(1 << 30)
         video: VideoStream = self._container.add_stream(codec.encoder, rate=rate, options=options)  # type: ignore[assignment]
-        video.width, video.height, video.pix_fmt = heading.width, heading.height, self._layout
+        video.width, video.height, video.pix_fmt = info.width, info.height, self._layout
         context = video.codec_context
         video.time_base = context.time_base = self._base
         context.flags |= _FRAME_DURATION
-        if heading.aspect:
-            context.sample_aspect_ratio = heading.aspect
+        if info.aspect:
+            context.sample_aspect_ratio = info.aspect
         if not self._layout.startswith(("bgr", "pal")):
-            color = heading.color
+            color = info.color
             context.colorspace, context.color_range = color.matrix, int(ColorRange.MPEG)
             context.color_primaries, context.color_trc = color.primaries, color.transfer
         if self.keeps_alpha and codec.encoder == "libvpx-vp9":
             video.metadata["alpha_mode"] = "1"
         return video
 
-    def _add_companions(self) -> None:
-        """A stream for each of the video's companions that this container can hold."""
+    def _add_copied_streams(self) -> None:
+        """A stream for each of the video's copied streams that this container can hold."""
         lost = []
-        for source in self.heading.companions:
+        for source in self.info.copied_streams:
             try:
-                if not self._format.companions:
+                if not self._format.other_streams:
                     raise ValueError
                 stream = self._container.add_stream_from_template(source, opaque=True)
             except ValueError:
@@ -189,9 +207,9 @@ class VideoWriter:
             for key in ("language", "title"):
                 if key in source.metadata:
                     stream.metadata[key] = source.metadata[key]
-            self._companions[source.index] = stream
+            self._copied[source.index] = stream
         if lost:
-            self.words.append(
+            self.notes.append(
                 f"no place for {', '.join(lost)} in {self._format.format}; --format mkv takes all"
             )
 
@@ -208,14 +226,16 @@ class VideoWriter:
         return self._reformatter.reformat(
             raw,
             format=self._layout,
-            dst_colorspace=self.heading.color.swscale,
+            dst_colorspace=self.info.color.swscale,
             src_color_range=ColorRange.JPEG,
             dst_color_range=ColorRange.MPEG,
             interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
         )
 
     def _fault(self, error: BaseException) -> VideoWriteError:
-        size = f"{self.heading.width} x {self.heading.height}"
+        if isinstance(error, VideoWriteError):
+            return error
+        size = f"{self.info.width} x {self.info.height}"
         if isinstance(error, OSError) and not isinstance(error, av.FFmpegError):
             why = write_reason(error, self.path)
         elif not self.frames and isinstance(error, av.FFmpegError):

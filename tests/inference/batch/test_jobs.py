@@ -6,19 +6,21 @@ import os
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
 from fast_nst.inference.batch.jobs import Job, plan
+from fast_nst.inference.video.codecs import VIDEO_ENDINGS
+from fast_nst.io.images import EXTENSIONS
 from fast_nst.io.remote import write_bytes
 
 
 def planned(
     *sources: str, out: str | None = None, format: str | None = None, skip: bool = False
 ) -> list[Job]:
-    return plan(sources, "dots", StylizeConfig(out=out, format=format, skip_existing=skip))
+    return plan(sources, "dots", StylizeConfig(out=out, format=format, skip_existing=skip)).jobs
 
 
 def targets(*sources: str, **options: str | bool | None) -> list[str]:
@@ -46,6 +48,12 @@ NAMES = st.text(
 ).filter(lambda name: name not in (".", "..", "-"))
 
 
+def stem(name: str) -> str:
+    """Without the ending of a picture or video, as in `shot 10.00.01`, which has none."""
+    known = EXTENSIONS | VIDEO_ENDINGS.keys()
+    return Path(name).stem if Path(name).suffix.lower() in known else name
+
+
 @given(NAMES)
 def test_every_name_gives_a_name_in_the_current_folder_that_differs(name):
     (job,) = planned(f"no-such-folder/{name}")
@@ -57,7 +65,7 @@ def test_every_name_gives_a_name_in_the_current_folder_that_differs(name):
 @given(NAMES, st.sampled_from(["png", ".JPG", "tiff"]))
 def test_a_chosen_format_is_the_ending(name, format):
     assert targets(f"no-such-folder/{name}", format=format) == [
-        f"{Path(name).stem}_dots.{format.lower().removeprefix('.')}"
+        f"{stem(name)}_dots.{format.lower().removeprefix('.')}"
     ]
 
 
@@ -103,8 +111,10 @@ def test_a_pattern_reaches_into_sub_folders(folder):
 
 def test_two_names_of_one_place_are_one_result(folder):
     os.symlink("holiday", "linked")
-    with pytest.raises(InputError, match="both be written"):
-        targets("x/b.jpg", "y/b.jpg", out="linked/new/../")
+    assert targets("x/b.jpg", "y/b.jpg", out="linked/new/../") == [
+        "linked/new/../x_b.jpg",
+        "linked/new/../y_b.jpg",
+    ]
 
 
 def test_stdin_goes_to_stdout_unless_told_otherwise(folder):
@@ -138,11 +148,13 @@ def test_a_source_that_yields_nothing_stops_no_other(folder):
     Path("empty").mkdir()
     dead, empty, good = planned("*.webp", "empty", "a.png")
     assert dead == Job("*.webp", "", fault="no file matches *.webp")
-    assert empty.fault == "no pictures in the folder empty, nor videos; their names end in .jpg, .png, .mp4 …"
+    assert empty.fault == (
+        "no pictures or videos in the folder empty; names end in .jpg, .png, .mp4 and so on"
+    )
     assert good == Job("a.png", "a_dots.png")
     assert planned("*.webp", "a.png", out="b.png")[1] == Job("a.png", "b.png")
     with pytest.raises(
-        InputError, match=r"^no file matches \*\.webp; no pictures in the folder empty, nor videos; "
+        InputError, match=r"^no file matches \*\.webp; no pictures or videos in the folder empty; "
     ):
         planned("*.webp", "empty")
 
@@ -164,3 +176,61 @@ def test_addresses_keep_their_sub_folders_and_may_be_mixed_with_paths(folder):
     assert targets(f"file://{folder}/a.png") == ["a_dots.png"]
     with pytest.raises(InputError, match="over itself"):
         targets(f"{root}/x.png", out=f"{root}/x.png")
+
+
+def test_results_that_would_share_a_file_have_longer_names(folder):
+    for name in ("p/a.jpg", "p/a.png", "p/b.tif", "p/sun/a.jpg", "q/a.jpg", "q/c.png"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).touch()
+    made = plan(["p"], "dots", StylizeConfig(format="png"))
+    assert [job.target for job in made.jobs] == [
+        "p_dots/a.jpg.png",
+        "p_dots/a.png.png",
+        "p_dots/b.png",
+        "p_dots/sun/a.png",
+    ]
+    assert made.notes == [
+        "2 results have longer names, since several sources would share one: p/a.jpg -> p_dots/a.jpg.png"
+    ]
+    assert targets("p", "q", out="o") == [
+        "o/p/a.jpg",
+        "o/a.png",
+        "o/b.tif",
+        "o/sun/a.jpg",
+        "o/q/a.jpg",
+        "o/c.png",
+    ]
+    assert targets("p/a.jpg", "q/a.jpg", "p/a.png", format="webp") == [
+        "p_a_dots.jpg.webp",
+        "q_a_dots.jpg.webp",
+        "a_dots.png.webp",
+    ]
+    assert plan(["p/a.jpg"], "dots", StylizeConfig(format="png")).notes == []
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.sampled_from(["a", "b.c", "sun/a", "a.jpg"]), unique=True, min_size=1), st.data())
+def test_no_two_results_share_a_file_and_names_do_not_depend_on_the_order(stems, data):
+    endings = st.lists(st.sampled_from([".jpg", ".png", ".JPG", ".bmp", ".mp4", ".mkv"]), unique=True)
+    names = [f"{stem}{ending}" for stem in stems for ending in data.draw(endings)]
+    sources = [f"{folder}/{name}" for folder in ("no-x", "no-y") for name in names]
+    options = {"out": "o/", "format": data.draw(st.sampled_from(["png", "mp4", None]))}
+    if not sources or (options["format"] == "png" and not any("mp4" not in name for name in names)):
+        return
+    try:
+        one = plan(sources, "dots", StylizeConfig(**options)).jobs
+    except InputError as error:
+        assert "--format" in str(error)
+        return
+    other = plan(sources[::-1], "dots", StylizeConfig(**options)).jobs
+    assert {(job.source, job.target) for job in one} == {(job.source, job.target) for job in other}
+    free = [job.target for job in one if job.fault is None]
+    assert len(set(free)) == len(free)
+
+
+@pytest.mark.parametrize("name", ["shot 10.00.01", "candy.v1.5", "a.b", "trailing."])
+def test_a_name_with_dots_keeps_its_tail(folder, name):
+    assert targets(name) == [f"{name}_dots.png"]
+    assert targets(f"{name}.jpg") == [f"{name}_dots.jpg"]
+    assert targets(f"{name}.jpg", format="png", out="o/") == [f"o/{name}.png"]
+    assert targets(f"{name}.mp4", format="mkv", out="o/") == [f"o/{name}.mkv"]

@@ -10,7 +10,7 @@ import pytest
 from fast_nst.errors import InputError
 from fast_nst.inference.batch.jobs import Job
 from fast_nst.inference.batch.manifest import Manifest, record
-from fast_nst.inference.batch.run import Result
+from fast_nst.inference.batch.results import Result
 from fast_nst.io import files
 
 JOBS = [Job("in/a.png", "out/a.png"), Job("in/b.png", "out/b.png")]

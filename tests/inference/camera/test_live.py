@@ -18,7 +18,7 @@ import torch
 
 from fast_nst.config import CameraConfig, NetworkConfig, StylizeConfig, VideoConfig
 from fast_nst.errors import InputError
-from fast_nst.inference.camera.capture import Camera, CameraLost, Gone, Shot
+from fast_nst.inference.camera.capture import Camera, CameraFrame, CameraLost, CameraStalled
 from fast_nst.inference.camera.live import Live
 from fast_nst.inference.camera.view import KEYS, Window, write_lines
 from fast_nst.inference.stylizer import Stylizer
@@ -71,14 +71,14 @@ class Plug:
 def test_the_picture_is_always_the_newest_and_seen_once():
     plug = Plug()
     camera = Camera("0", CameraConfig(), open=plug.open)
-    shots = camera.shots()
+    frames = camera.frames()
     numbers = []
     for _ in range(5):
-        shot = next(shots)
-        assert isinstance(shot, Shot)
-        numbers.append(shot.number)
-        assert plug.count - shot.number <= 3
-        assert time.monotonic() - shot.taken < 1
+        frame = next(frames)
+        assert isinstance(frame, CameraFrame)
+        numbers.append(frame.number)
+        assert plug.count - frame.number <= 3
+        assert time.monotonic() - frame.taken < 1
         time.sleep(0.1)  # a slow network
     camera.close()
     assert numbers == sorted(set(numbers))
@@ -91,9 +91,9 @@ def test_colors_are_red_green_blue():
         [plug.noise.integers(a, a + 9, (8, 8), np.uint8) for a in (10, 90, 200)]
     )
     camera = Camera("0", CameraConfig(), open=plug.open)
-    shot = next(s for s in camera.shots() if s.number > 2)
+    frame = next(s for s in camera.frames() if s.number > 2)
     camera.close()
-    assert [round(x, -1) for x in shot.pixels.mean(axis=(0, 1))] == [200, 90, 10]
+    assert [round(x, -1) for x in frame.pixels.mean(axis=(0, 1))] == [200, 90, 10]
 
 
 @pytest.mark.parametrize(
@@ -108,25 +108,25 @@ def test_colors_are_red_green_blue():
 def test_a_camera_that_has_gone_is_noticed_tried_again_and_given_up(monkeypatch, fault, told):
     monkeypatch.setattr("fast_nst.inference.camera.capture._PAUSE", 0.01)
     plug = Plug()
-    shots = Camera("0", QUICK, open=plug.open).shots()
-    next(shots)
+    frames = Camera("0", QUICK, open=plug.open).frames()
+    next(frames)
     plug.fault = fault
-    gone: list[Gone] = []
+    gone: list[CameraStalled] = []
     with pytest.raises(CameraLost, match=r"camera 0 has gone: .*is it plugged in"):
-        gone.extend(shot for shot in shots if isinstance(shot, Gone))
+        gone.extend(frame for frame in frames if isinstance(frame, CameraStalled))
     assert plug.opened == 3
 
 
 def test_a_camera_that_comes_back_goes_on(monkeypatch):
     monkeypatch.setattr("fast_nst.inference.camera.capture._PAUSE", 0.01)
     plug = Plug()
-    shots = Camera("0", QUICK, open=plug.open).shots()
-    first = next(shots)
+    frames = Camera("0", QUICK, open=plug.open).frames()
+    first = next(frames)
     plug.fault = "repeats"
-    gone = next(shot for shot in shots if isinstance(shot, Gone))
+    gone = next(frame for frame in frames if isinstance(frame, CameraStalled))
     assert (gone.reason, gone.tries_left) == ("camera 0: always the same picture for 0.3 seconds", 1)
     plug.fault = ""
-    again = next(shot for shot in shots if isinstance(shot, Shot))
+    again = next(frame for frame in frames if isinstance(frame, CameraFrame))
     assert again.number > first.number
 
 
@@ -134,19 +134,19 @@ def test_a_camera_that_is_not_there_is_told_at_once():
     plug = Plug()
     plug.fault = "cannot be opened"
     with pytest.raises(CameraLost, match=r"camera 3 cannot be opened; is it plugged in"):
-        next(Camera("3", CameraConfig(), open=plug.open).shots())
+        next(Camera("3", CameraConfig(), open=plug.open).frames())
     assert plug.opened == 1
     with pytest.raises(CameraLost, match=r"gone\.mp4 cannot be opened; check the address"):
-        next(Camera("gone.mp4", CameraConfig()).shots())
+        next(Camera("gone.mp4", CameraConfig()).frames())
 
 
 def test_a_file_stands_for_a_camera_at_its_own_speed_and_ends(clip):
     path = clip("a.mp4", frames=10)
     started = time.monotonic()
-    shots = list(Camera(str(path), CameraConfig()).shots())
+    frames = list(Camera(str(path), CameraConfig()).frames())
     assert time.monotonic() - started > 9 / 25
-    assert all(isinstance(shot, Shot) for shot in shots)
-    assert shots[-1].number == 10
+    assert all(isinstance(frame, CameraFrame) for frame in frames)
+    assert frames[-1].number == 10
 
 
 # The show.
@@ -189,7 +189,7 @@ def live(tmp_path: Path, monkeypatch) -> Callable[..., tuple[Live, Script, list[
         config = StylizeConfig(**options)
         camera = Camera("0", CameraConfig(), open=Plug().open)
         show = Live(camera, styles, config, screen=screen, load=lambda path: stylizer(len(str(path))))
-        words = [word for report in show.reports() for word in report.words]
+        words = [word for report in show.reports() for word in report.notes]
         return show, screen, words + show.close()
 
     return run

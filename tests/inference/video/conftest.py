@@ -1,4 +1,4 @@
-"""A network that paints videos in milliseconds, and videos as lists of what they hold."""
+"""Videos from file to file, and as lists of what they hold."""
 
 from __future__ import annotations
 
@@ -10,21 +10,10 @@ from types import SimpleNamespace
 import av
 import numpy as np
 import pytest
-import torch
 
-from fast_nst.config import NetworkConfig, StylizeConfig, VideoConfig
+from fast_nst.config import StylizeConfig, VideoConfig
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.video.pipeline import VideoRun
-from fast_nst.models.checkpoint import Checkpoint
-from fast_nst.models.transform_net import TransformNet
-
-
-@pytest.fixture(scope="session")
-def stylizer() -> Stylizer:
-    torch.manual_seed(0)
-    network = TransformNet(NetworkConfig(widths=(4, 4, 8), blocks=1)).eval().requires_grad_(False)
-    network.body.conv4.conv.bias.fill_(0.5)
-    return Stylizer(Checkpoint(network, {"style": "dots"}), device="cpu")
 
 
 @pytest.fixture
@@ -34,14 +23,9 @@ def paint(stylizer: Stylizer) -> Callable[..., VideoRun]:
     def run(source: Path, target: Path, **options: object) -> VideoRun:
         of_films = {k: options.pop(k) for k in list(options) if k in VideoConfig.__dataclass_fields__}
         config = StylizeConfig(video=VideoConfig(**of_films), **options)
-        video = VideoRun(str(source), target, stylizer, config)
-        try:
+        with VideoRun(str(source), target, stylizer, config) as video:
             for _ in video.reports():
                 pass
-        except BaseException:
-            video.drop()
-            raise
-        video.keep()
         return video
 
     return run

@@ -13,7 +13,9 @@ from PIL import Image
 
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
+from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.video.opening import VideoReadError
+from fast_nst.inference.video.partial import partial_path
 from fast_nst.inference.video.pipeline import VideoRun
 from fast_nst.inference.video.writing import VideoWriteError
 from fast_nst.io.images import ImageReadError, Picture
@@ -59,7 +61,7 @@ def test_sound_is_copied_byte_for_byte_to_the_same_times(clip, paint, seen, tmp_
 
 def test_subtitles_and_chapters_are_copied(clip, paint, seen, tmp_path):
     source = clip("a.mkv", sound=["aac"], subtitles=True, chapters=[(0, 200, "one"), (200, 400, "two")])
-    assert paint(source, tmp_path / "b.mkv").words == []
+    assert paint(source, tmp_path / "b.mkv").notes == []
     before, after = seen(source), seen(tmp_path / "b.mkv")
     assert b"Hello there" in after.tracks[1][0][1]
     assert after.tracks == before.tracks
@@ -69,7 +71,7 @@ def test_subtitles_and_chapters_are_copied(clip, paint, seen, tmp_path):
 
 def test_what_has_no_place_in_the_container_is_named_with_the_cure(clip, paint, seen, tmp_path):
     source = clip("a.mkv", sound=["aac"], subtitles=True)
-    (words,) = paint(source, tmp_path / "b.mp4").words
+    (words,) = paint(source, tmp_path / "b.mp4").notes
     assert words == "no place for subtitles (subrip) in mp4; --format mkv takes all"
     assert len(seen(tmp_path / "b.mp4").tracks) == 1
 
@@ -200,14 +202,14 @@ def test_transparency_is_kept_where_the_format_can(
     video = clip(source, codec=codec, pixels=pixels, picture=ghost, frames=3, options=options)
     run = paint(video, tmp_path / f"b{ending}")
     words = "transparency laid on white, which this format cannot hold"
-    assert run.heading.alpha
-    assert (words in run.words) == (ending == ".mp4")
+    assert run.info.alpha
+    assert (words in run.notes) == (ending == ".mp4")
     if kept:
         from fast_nst.inference.video.reading import VideoFile
 
         again = VideoFile(str(tmp_path / f"b{ending}"))
-        assert again.heading.alpha
-        alpha = next(again.chunks(1)).frames[0].picture.alpha
+        assert again.info.alpha
+        alpha = next(again.batches(1)).frames[0].picture.alpha
         assert np.abs(alpha.astype(int) - ghost(0)[..., 3]).max() <= 6
         again.close()
 
@@ -249,7 +251,7 @@ def test_an_animation_becomes_a_film_and_back(clip, paint, seen, tmp_path):
 def test_a_gif_is_not_asked_for_more_frames_than_it_can_show(clip, paint, tmp_path):
     run = paint(clip("a.mp4", rate=100), tmp_path / "b.gif")
     assert run.frames == 5
-    assert "5 frames left out: they follow each other too fast for this format" in run.words
+    assert "5 frames dropped: the rate is too high for this format" in run.notes
 
 
 def test_a_part_begins_at_its_start_and_keeps_sound_in_step(clip, paint, seen, tmp_path, gray, identity):
@@ -357,7 +359,7 @@ def test_sound_alone_is_no_film(paint, tmp_path):
         for heard in av.open("sine=duration=0.2", format="lavfi").decode(audio=0):
             video.mux(track.encode(heard))
         video.mux(track.encode(None))
-    with pytest.raises(VideoReadError, match="holds no moving pictures, only audio"):
+    with pytest.raises(VideoReadError, match="has no video stream, only audio"):
         paint(tmp_path / "a.mp4", tmp_path / "b.mp4")
 
 
@@ -396,7 +398,7 @@ def test_the_pixel_limit_holds_for_films_too(clip, paint, tmp_path):
         InputError, match=r"64 x 48 = 3,072 pixels are over the limit of 1,000.*--max-pixels 3072"
     ):
         paint(clip("a.mp4"), tmp_path / "b.mp4", max_pixels=1000)
-    with pytest.raises(InputError, match=r"--size 640 would make 307,200 pixels of a frame"):
+    with pytest.raises(InputError, match=r"--size 640 makes 307,200 pixels a frame"):
         paint(clip("a.mp4"), tmp_path / "b.mp4", max_pixels=10_000, size=640)
 
 
@@ -416,25 +418,52 @@ def test_an_existing_file_stays_unless_told_otherwise(clip, paint, tmp_path):
     assert (tmp_path / "b.mp4").stat().st_size > 1000
 
 
-def test_what_is_done_can_be_kept_at_any_moment(clip, seen, stylizer, tmp_path):
+def test_an_interrupted_video_keeps_its_frames_under_another_name(clip, seen, stylizer, tmp_path):
     source = clip("a.mkv", frames=60, sound=["aac"])
-    for moment in (0, 1, 7, 30):
-        target = tmp_path / f"{moment}.mp4"
-        run = VideoRun(str(source), target, stylizer, StylizeConfig())
-        reports = run.reports()
-        for _ in range(moment):
-            next(reports)
-        assert not target.exists()
-        reports.close()
-        frames = run.keep()
-        assert (frames > 0) == target.exists()
-        assert frames >= moment - 1
-        if frames:
-            assert len(seen(target).times) == frames
+    for ending in (".mp4", ".mkv", ".webm", ".gif", ".webp"):
+        for moment in (0, 1, 7, 30):
+            target, partial = tmp_path / f"{moment}{ending}", tmp_path / f"{moment}.partial{ending}"
+            run, end = VideoRun(str(source), target, stylizer, StylizeConfig()), KeyboardInterrupt()
+            reports = run.reports()
+            for _ in range(moment):
+                next(reports)
+            assert not target.exists()
+            run.__exit__(KeyboardInterrupt, end, None)
+            assert not target.exists()
+            assert (run.frames > 0) == partial.exists() == (run.written == partial)
+            assert run.frames + run._writer.left_out >= moment - 1
+            if not run.frames:
+                continue
+            assert end.__notes__ == [f"{partial} holds the first {run.frames} frames"]
+            if ending == ".webp":  # FFmpeg reads none, and its encoder merges equal frames
+                with Image.open(partial) as result:
+                    assert 1 <= result.n_frames <= run.frames
+            else:
+                assert len(seen(partial).times) == run.frames
     assert not [path for path in tmp_path.iterdir() if path.suffix == ".partial"]
 
 
-def test_an_error_on_the_way_leaves_nothing(clip, paint, stylizer, tmp_path, monkeypatch):
+def interrupted(source: Path, target: Path, stylizer: Stylizer, frames: int) -> None:
+    with VideoRun(str(source), target, stylizer, StylizeConfig()) as run:
+        for report in run.reports():
+            if report.frames == frames:
+                raise KeyboardInterrupt
+
+
+def test_the_next_run_replaces_a_partial_video(clip, paint, seen, stylizer, tmp_path):
+    source, partial = clip("a.mp4"), tmp_path / "b.partial.mp4"
+    for frames in (3, 5):
+        with pytest.raises(KeyboardInterrupt):
+            interrupted(source, tmp_path / "b.mp4", stylizer, frames)
+        assert len(seen(partial).times) == frames
+    paint(source, tmp_path / "b.mp4")
+    assert len(seen(tmp_path / "b.mp4").times) == 10
+    assert not partial.exists()
+
+
+def test_an_error_on_the_way_keeps_the_finished_frames_under_another_name(
+    clip, paint, seen, stylizer, tmp_path, monkeypatch
+):
     forward, calls = stylizer.pictures, []
 
     def fails(pictures: list[Picture]) -> list[Picture]:
@@ -445,20 +474,40 @@ def test_an_error_on_the_way_leaves_nothing(clip, paint, stylizer, tmp_path, mon
 
     source = clip("a.mp4")
     monkeypatch.setattr(stylizer, "pictures", fails)
-    with pytest.raises(InputError, match="not a number"):
+    with pytest.raises(InputError, match="not a number") as error:
         paint(source, tmp_path / "b.mp4")
-    assert list(tmp_path.iterdir()) == [source]
+    partial = tmp_path / "b.partial.mp4"
+    assert error.value.__notes__ == [f"{partial} holds the first 4 frames"]
+    assert len(seen(partial).times) == 4
+    assert sorted(tmp_path.iterdir()) == [source, partial]
+
+
+def test_a_file_that_appears_meanwhile_is_not_replaced(clip, stylizer, tmp_path):
+    source, target = clip("a.mp4"), tmp_path / "b.mp4"
+    run = VideoRun(str(source), target, stylizer, StylizeConfig())
+    for _ in run.reports():
+        target.write_text("precious")
+    with pytest.raises(VideoWriteError, match="exists already"):
+        run.__exit__(None, None, None)
+    assert target.read_text() == "precious"
+    assert sorted(tmp_path.iterdir()) == [source, target]
+
+
+@pytest.mark.parametrize("length", [1, 243, 244, 251])
+def test_a_partial_name_fits_wherever_the_name_does(length):
+    target = Path("x" * length + ".mp4")
+    assert len(partial_path(target).name) <= 255
+    assert partial_path(target).suffixes[-2:] == [".partial", ".mp4"]
 
 
 def test_memory_does_not_grow_with_the_film(clip, stylizer, tmp_path):
     """Frames waiting between the threads are counted, which is what memory depends on."""
     from fast_nst.inference.video import pipeline
 
-    run = VideoRun(str(clip("a.mp4", frames=40)), tmp_path / "b.mp4", stylizer, StylizeConfig())
     alive: list[int] = []
-    for _ in run.reports():
-        alive.append(run._writer_thread.waiting)
-    run.keep()
+    with VideoRun(str(clip("a.mp4", frames=40)), tmp_path / "b.mp4", stylizer, StylizeConfig()) as run:
+        for _ in run.reports():
+            alive.append(run._encoder.waiting)
     assert max(alive) <= pipeline._DEPTH
 
 

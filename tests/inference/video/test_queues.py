@@ -15,7 +15,7 @@ from fast_nst.inference.video.queues import BackgroundWriter, prefetch
 
 
 def ours() -> int:
-    return sum(thread.name in ("fast-nst ahead", "fast-nst sink") for thread in threading.enumerate())
+    return sum(thread.name in ("fast-nst prefetch", "fast-nst writer") for thread in threading.enumerate())
 
 
 @settings(max_examples=20, deadline=None)
@@ -58,7 +58,7 @@ def test_an_error_of_the_source_comes_after_what_it_gave():
     assert ours() == 0
 
 
-def test_an_error_of_the_sink_reaches_the_producer_and_drops_what_was_done():
+def test_an_error_of_the_writer_reaches_the_producer_and_drops_what_was_done():
     ends: list[str] = []
 
     def take(item: int) -> None:
@@ -67,28 +67,14 @@ def test_an_error_of_the_sink_reaches_the_producer_and_drops_what_was_done():
     writer = BackgroundWriter(take, lambda: ends.append("done"), lambda: ends.append("dropped"), 1)
     with pytest.raises(OSError, match="the disk is full"):
         deque(map(writer.put, range(100)), 0)  # nor does it wait for ever at the full queue
-    writer.cancel()
+    with pytest.raises(OSError, match="the disk is full"):
+        writer.close()
     assert ends == ["dropped"]
     assert ours() == 0
+    assert writer.finished
 
 
-def test_a_cancelled_sink_takes_no_more():
-    go, taken, ends = threading.Event(), list[int](), list[str]()
-
-    def take(item: int) -> None:
-        go.wait(10)
-        taken.append(item)
-
-    writer = BackgroundWriter(take, lambda: ends.append("done"), lambda: ends.append("dropped"), 5)
-    for i in range(4):
-        writer.put(i)
-    threading.Timer(0.2, go.set).start()
-    writer.cancel()
-    assert taken in ([], [0])
-    assert ends == ["dropped"]
-
-
-def test_what_a_full_sink_is_offered_is_left_out():
+def test_what_a_full_writer_is_offered_is_left_out():
     go = threading.Event()
     writer = BackgroundWriter(lambda _: go.wait(10), lambda: None, lambda: None, 2)
     accepted = [writer.offer(i) for i in range(10)]
