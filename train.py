@@ -7,9 +7,7 @@ python train.py --task super-resolution --factor 4 --dataset photos/
 python train.py --help
 """
 
-import sys
-
-from fast_nst.cli.train import main
+from fast_nst.cli.main import entry
 
 if __name__ == "__main__":
-    sys.exit(main())
+    entry("train")

@@ -1,4 +1,4 @@
-"""Dataclasses as the plain values that JSON and TOML know and back, all values checked; sizes as text."""
+"""Dataclasses as the plain values of JSON and TOML, or as words of a command line, and back; all checked."""
 
 from __future__ import annotations
 
@@ -7,16 +7,44 @@ import json
 import re
 import types
 import typing
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
 
 from fast_nst.errors import InputError
 
-__all__ = ["from_dict", "parse_bytes", "show_bytes", "to_dict", "to_toml"]
+__all__ = [
+    "aliases_of",
+    "flag_name",
+    "from_dict",
+    "from_words",
+    "parse_bytes",
+    "show_bytes",
+    "to_dict",
+    "to_toml",
+    "without_aliases",
+]
 
 T = typing.TypeVar("T")
+
+
+def flag_name(field: str) -> str:
+    """The command line's name of a field: ``--style-size``."""
+    return "--" + field.replace("_", "-")
+
+
+def aliases_of(cls: type[Any]) -> dict[str, tuple[str, ...]]:
+    """Every field of a config with the other flags it can be given by, as `tyro.conf.arg` declares them."""
+    hints = typing.get_type_hints(cls, include_extras=True)
+    return {
+        f.name: tuple(
+            alias
+            for note in getattr(hints[f.name], "__metadata__", ())
+            for alias in getattr(note, "aliases", None) or ()
+        )
+        for f in dataclasses.fields(cls)
+    }
 
 
 def to_dict(config: Any) -> dict[str, Any]:
@@ -51,6 +79,8 @@ def _toml(value: Any) -> str:
 def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     """The inverse of `to_dict`; unknown keys are refused with the nearest known one.
 
+    A key may also be an alias of its flag: ``temporal_smoothing`` for ``--temporal-smoothing``.
+
     Raises:
         InputError: an unknown key, a value of the wrong kind or out of range.
     """
@@ -59,7 +89,7 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     known = {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
     hints = typing.get_type_hints(cls)
     given: dict[str, Any] = {}
-    for key, value in values.items():
+    for key, value in without_aliases(cls, values).items():
         if key not in known:
             near = get_close_matches(key, known, n=1)
             hint = f"did you mean {near[0]!r}?" if near else f"known keys: {', '.join(sorted(known))}"
@@ -71,6 +101,56 @@ def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:
     return cls(**given)
 
 
+def without_aliases(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    """A table with every alias replaced by the field it stands for.
+
+    Raises:
+        InputError: a field given under two names.
+    """
+    names = {
+        alias.lstrip("-").replace("-", "_"): field
+        for field, aliases in aliases_of(cls).items()
+        for alias in aliases
+    }
+    out: dict[str, Any] = {}
+    for key, value in values.items():
+        if (field := names.get(key, key)) in out:
+            raise InputError(f"{cls.__name__}.{field} is given under two names; give it once")
+        out[field] = value
+    return out
+
+
+def from_words(words: Sequence[str], hint: Any, flag: str) -> Any:
+    """What was typed for a flag as the type of its field.
+
+    Raises:
+        InputError: words that are not of that type.
+    """
+    origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if origin is tuple:
+        return tuple(from_words([word], args[0], flag) for word in words)
+    if origin in (types.UnionType, typing.Union):
+        return from_words(words, next(a for a in args if a is not type(None)), flag)
+    (word,) = words
+    if origin is Literal:
+        return _one_of(word, {str(choice): choice for choice in args}, flag)
+    if hint in (int, float):
+        try:
+            return hint(word)
+        except ValueError:
+            wanted = "a whole number" if hint is int else "a number"
+            raise InputError(f"{flag} must be {wanted}, got {word!r}") from None
+    return hint(word)
+
+
+def _one_of(value: Any, choices: Mapping[Any, Any], where: str) -> Any:
+    if value in choices:
+        return choices[value]
+    near = get_close_matches(str(value), map(str, choices), n=1)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    raise InputError(f"{where} must be one of {', '.join(map(str, choices))}, got {value!r}{hint}")
+
+
 def _coerce(value: Any, hint: Any, where: str) -> Any:
     """A JSON or TOML value as the field's type."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
@@ -79,10 +159,8 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
         return None if value is None else _coerce(value, inner, where)
     if dataclasses.is_dataclass(hint) and isinstance(value, Mapping):
         return from_dict(typing.cast(type, hint), value)
-    if origin is Literal:
-        if value not in args:
-            raise InputError(f"{where} must be one of {', '.join(map(str, args))}, got {value!r}")
-        return value
+    if origin is Literal and not isinstance(value, list | dict):
+        return _one_of(value, {choice: choice for choice in args}, where)
     if origin is tuple and isinstance(value, list | tuple):
         return tuple(_coerce(v, args[0], where) for v in value)
     if hint is Path and isinstance(value, str | Path):

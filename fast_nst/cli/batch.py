@@ -11,8 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fast_nst.cli.common import DONE, FAILED, put, say
-from fast_nst.cli.progress import Progress, VideoProgressBar
+from fast_nst.cli.common import DONE, FAILED, is_closed, put, say
+from fast_nst.cli.progress import ProgressBar, VideoProgressBar
 from fast_nst.config import InferenceConfig
 from fast_nst.errors import InputError, one_line
 
@@ -81,7 +81,7 @@ class BatchReport:
             self._manifest = _open_manifest(jobs, config)
             if self._manifest is not None:
                 stack.callback(self._manifest.close)
-            self._progress = stack.enter_context(Progress(len(jobs), self._kind.removesuffix("s")))
+            self._progress = stack.enter_context(ProgressBar(len(jobs), self._kind.removesuffix("s")))
             self._video = stack.enter_context(VideoProgressBar())
             self._bands = stack.enter_context(_BandProgressBar())
             self._stack = stack.pop_all()
@@ -112,7 +112,7 @@ class BatchReport:
         return FAILED if self._failed else DONE
 
     def show_bands(self, job: Job, share: float) -> None:
-        """Progress of a picture that is computed in parts."""
+        """ProgressBar of a picture that is computed in parts."""
         self._bands.show(job, share)
 
     def _add(self, result: Result) -> None:
@@ -124,10 +124,9 @@ class BatchReport:
         line = record(result, self._style, self._checkpoint)
         if self._manifest is not None:
             self._manifest.add(line)
-        with self._progress.aside():
-            if self._debug and result.traceback is not None:
-                say(result.traceback.rstrip())
-            _print(result, line if self._config.json else None)
+        if self._debug and result.traceback is not None:
+            say(result.traceback.rstrip())
+        _print(result, line if self._config.json else None)
         if self._total > 1:
             counts = f"{self._done}/{self._total} {self._kind}, {self._failed} failed"
             self._progress.show(self._done, counts)
@@ -145,19 +144,19 @@ class _BandProgressBar:
     """A bar for the one picture that is computed in row bands or tiles, from the first to the last."""
 
     def __init__(self) -> None:
-        self._progress: Progress | None = None
+        self._progress: ProgressBar | None = None
 
     def show(self, job: Job, share: float) -> None:
         """The finished share of a job."""
         percent = int(100 * share)
         if self._progress is None:
-            self._progress = Progress(100, "%")
+            self._progress = ProgressBar(100, "%")
         self._progress.show(percent, f"{one_line(InputError(job.source))}: {percent} % done, in parts")
 
     def close(self) -> None:
         """The picture is finished or has failed."""
         if self._progress is not None:
-            self._progress.__exit__(None, None, None)
+            self._progress.close()
             self._progress = None
 
     def __enter__(self) -> _BandProgressBar:
@@ -171,11 +170,15 @@ def _check_streams(jobs: Sequence[Job], config: InferenceConfig) -> None:
     """Refuse to read a picture from a keyboard, and to write one to a terminal or among records."""
     from fast_nst.inference.batch.jobs import STANDARD
 
+    if any(job.source == STANDARD for job in jobs) and is_closed("stdin"):
+        raise InputError("stdin is closed; give it a picture: - < photo.jpg")
     if any(job.source == STANDARD for job in jobs) and sys.stdin.isatty():
         raise InputError("stdin is a terminal; give it a picture: - < photo.jpg")
     if any(job.target == STANDARD for job in jobs):
         if config.json:
             raise InputError("--json and the picture cannot share stdout; give --out FILE")
+        if is_closed("stdout"):
+            raise InputError("stdout is closed; give --out FILE")
         if sys.stdout.isatty():
             raise InputError("stdout is a terminal; give --out FILE, or redirect it: > stylized.png")
 

@@ -1,15 +1,16 @@
-"""What the commands share: one-line errors, exit codes, signals, data on stdout and words on stderr."""
+"""What the commands share: one-line errors, exit codes, signals, data on stdout and messages on stderr."""
 
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import signal
 import sys
 import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn, Protocol
@@ -25,7 +26,9 @@ __all__ = [
     "USAGE",
     "Terminated",
     "guarded",
+    "is_closed",
     "leave",
+    "printable",
     "program",
     "put",
     "say",
@@ -37,32 +40,66 @@ SIGNALLED = 128  # what a shell adds to the number of the signal that ended a co
 
 
 class Terminated(BaseException):
-    """SIGTERM, as an exception, so that what is half written is taken away on the way out."""
+    """SIGTERM, as an exception, so that partial files are removed on the way out."""
 
 
-def say(words: str) -> None:
-    """Words for a person, on stderr; stdout is for data."""
-    print(words, file=sys.stderr, flush=True)
+def say(message: str) -> None:
+    """A message for a person, on stderr; stdout is for data. Nobody need be listening."""
+    with suppress(OSError):
+        print(printable(message), file=sys.stderr, flush=True)
 
 
 def put(line: str) -> None:
-    """A line of data on stdout. File names pass byte for byte, also those that are text in no encoding."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(os.fsencode(line + "\n"))
-    sys.stdout.buffer.flush()
+    """A line of data on stdout: exactly these bytes, but for a terminal, which gets no control characters.
+
+    Names of files pass byte for byte, also those that are text in no encoding.
+    """
+    shown = printable(line) if sys.stdout.isatty() else line
+    with getattr(sys.stderr, "aside", nullcontext)():  # where there are progress bars
+        sys.stdout.flush()
+        sys.stdout.buffer.write(os.fsencode(shown + "\n"))
+        sys.stdout.buffer.flush()
+
+
+def printable(text: str) -> str:
+    """Text without what a terminal obeys: escape sequences from names of files, for example."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
+_CLOSED: set[str] = set()
+
+
+def is_closed(stream: str) -> bool:
+    """Whether the process was started without ``stdin``, ``stdout`` or ``stderr``."""
+    return stream in _CLOSED
+
+
+def _open_closed_streams() -> None:
+    """Connect streams that were closed at the start (``>&-``, some services) to the null device.
+
+    Otherwise the next file that is opened would get the number of stdout, and what is printed with it.
+    """
+    for name in ("stdin", "stdout", "stderr"):
+        if getattr(sys, name) is None:
+            number = os.open(os.devnull, os.O_RDWR)  # the lowest free number, so that of the closed stream
+            os.set_inheritable(number, True)
+            mode = "r" if name == "stdin" else "w"
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", errors="backslashreplace"))
+            _CLOSED.add(name)
 
 
 def program(command: str) -> str:
-    """What the user typed to get here: ``stylize.py`` or ``fast-nst stylize``."""
+    """The command as the user typed it: ``stylize.py`` or ``fast-nst stylize``."""
     script = Path(sys.argv[0]).name
     return script if script == f"{command}.py" else f"fast-nst {command}"
 
 
 def guarded(command: Callable[[list[str]], int], arguments: Sequence[str] | None = None) -> int:
     """Run a command; whatever its user can cause ends as one line and an exit code, not as a traceback."""
+    _open_closed_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _sigterm_raises():
+        with _sigterm_raises(), _library_messages():
             return command(given)
     except InputError as error:
         return _fail(one_line(error), given, USAGE)
@@ -71,13 +108,35 @@ def guarded(command: Callable[[list[str]], int], arguments: Sequence[str] | None
     except Terminated as end:
         return _fail("; ".join(["terminated", *_notes(end)]), given, TERMINATED)
     except BrokenPipeError:
-        return FAILED  # whoever read our stdout has gone, and needs no telling
+        return FAILED  # whoever read our stdout has closed it, and needs no message
     except OSError as error:
         return _fail(one_line(error), given, FAILED)
     except SystemExit as end:  # the parser has said what is wrong, or printed the help
         return end.code if isinstance(end.code, int) else DONE
     finally:
-        _settle_stdout()
+        _settle_streams()
+
+
+class _SayHandler(logging.Handler):
+    """Warnings of the library as messages on stderr."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        say(f"{record.levelname.lower()}: {record.getMessage()}")
+
+
+@contextmanager
+def _library_messages() -> Iterator[None]:
+    """Show what `fast_nst` logs while a command runs, unless the caller has arranged for it."""
+    log = logging.getLogger("fast_nst")
+    if log.handlers or logging.getLogger().handlers:
+        yield
+        return
+    handler = _SayHandler(logging.WARNING)
+    log.addHandler(handler)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
 
 
 @contextmanager
@@ -96,16 +155,16 @@ def _sigterm_raises() -> Iterator[None]:
 
 
 def leave(code: int) -> NoReturn:
-    """End the process at once: an engine needs a tenth of a second to take itself down, the system none."""
+    """End the process at once: engines take a tenth of a second to shut down, the operating system none."""
     atexit._run_exitfuncs()
     for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError):  # nobody listens
+        with suppress(OSError, ValueError, AttributeError):  # nobody listens, or the stream never was open
             stream.flush()
     os._exit(code)
 
 
 class Stoppable(Protocol):
-    """A run that can be told to end early and in order."""
+    """A run that can end early and leave everything saved."""
 
     def stop(self) -> None:
         """End after the step in progress."""
@@ -115,10 +174,11 @@ class Stoppable(Protocol):
 def stopped_by_signals(run: Stoppable, when: str, tell: Callable[[str], None] = say) -> Iterator[list[int]]:
     """The first Ctrl-C or SIGTERM ends the run after the step in progress; a second one ends it at once.
 
-    So does the first one where the step in progress compiles, for there is nothing to be saved then.
+    So does the first one while a step compiles: there is nothing to save then.
 
     Args:
-        when: what is told, as in "stopping after this step".
+        when: end of the message "stopping …", such as "after this step".
+        tell: prints the message.
 
     Yields:
         A list that gets the number of the signal.
@@ -140,16 +200,17 @@ def stopped_by_signals(run: Stoppable, when: str, tell: Callable[[str], None] = 
             signal.signal(number, handler)
 
 
-def _settle_stdout() -> None:
-    """Drop what stdout could not take: flushed once more at exit, it would fail again, with a traceback."""
-    try:
-        sys.stdout.flush()
-    except OSError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _settle_streams() -> None:
+    """Drop what a stream could not take: flushed once more at exit, it would fail again, with a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _notes(end: BaseException) -> list[str]:
-    """What those whom the signal interrupted had to say."""
+    """The notes that were attached to an interruption on its way out."""
     return [one_line(InputError(note)) for note in getattr(end, "__notes__", [])]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fast_nst.cli.common import DONE, USAGE, guarded, program, put, say
-from fast_nst.cli.progress import Progress
+from fast_nst.cli.progress import ProgressBar
 from fast_nst.config.baseline import CompareConfig
 
 __all__ = ["main"]
@@ -38,7 +38,7 @@ def _compare(arguments: list[str]) -> int:
 
     comparison = Comparison(config)
     say(f"{comparison.style}, {comparison.device.type} {comparison.precision}; results in {config.out}")
-    with Progress(len(comparison.pieces), "piece") as progress:
+    with ProgressBar(len(comparison.pieces), "piece") as progress:
         for done in comparison:
             progress.show(done.done, f"{done.done}/{done.total}  {done.line}")
     put(str(write_comparison(comparison)))

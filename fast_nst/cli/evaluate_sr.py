@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fast_nst.cli.common import DONE, USAGE, guarded, put, say
-from fast_nst.cli.progress import Progress
+from fast_nst.cli.progress import ProgressBar
 from fast_nst.config import EvaluateConfig
 from fast_nst.errors import InputError
 
@@ -36,7 +36,7 @@ def _evaluate(arguments: list[str]) -> int:
     from fast_nst.evaluation.super_resolution_report import write_evaluation
 
     evaluation = Evaluation(config)
-    with Progress(len(evaluation.pictures), "picture") as progress:
+    with ProgressBar(len(evaluation.pictures), "picture") as progress:
         for done, found in enumerate(evaluation, start=1):
             best = max(score.psnr for score in found.scores.values())
             told = f"{found.set} {found.picture}: {found.scores[BICUBIC].psnr:.2f} to {best:.2f} dB"

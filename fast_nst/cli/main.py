@@ -1,4 +1,4 @@
-"""The command ``fast-nst``: its sub-commands by name, each imported only when it is called."""
+"""The command ``fast-nst``: its commands by name, each imported only when it is called."""
 
 from __future__ import annotations
 
@@ -10,49 +10,81 @@ from difflib import get_close_matches
 from typing import NoReturn
 
 from fast_nst import __version__
-from fast_nst.cli.common import DONE, USAGE, leave, say
+from fast_nst.cli.common import DONE, USAGE, guarded, leave, put, say
 
-__all__ = ["main"]
+__all__ = ["entry", "main"]
 
+START = """Fast neural style transfer.
+
+Start with:
+  fast-nst stylize photo.jpg --style starry-night         a photo, with a bundled style
+  fast-nst stylize clip.mp4 --style the-great-wave        a video, with its sound
+  fast-nst stylize 0 --style the-scream                   the webcam, live
+  fast-nst train --style painting.jpg --dataset photos/   a style of your own
+"""
 COMMANDS = {
-    "train": "train a style network from one painting, or a network that enlarges",
-    "stylize": "stylize pictures with a trained style",
-    "styles": "list the bundled styles",
-    "import": "make a style of another project's trained network",
-    "optimize": "stylize one picture after any painting, slowly, without training",
-    "reconstruct": "what a loss network keeps of a photograph and of a painting, layer by layer",
-    "study": "vary one choice of the optimizer and report what it does",
-    "compare": "measure a style against the optimizer: speed and loss",
-    "export": "write a style as ONNX, pt2 or OpenVINO",
-    "upscale": "enlarge pictures with a trained network",
-    "models": "list the bundled networks that enlarge pictures",
-    "evaluate-sr": "measure networks that enlarge on the test sets of the literature",
+    "Stylize": {
+        "stylize": "stylize images, videos and the webcam with a trained style",
+        "styles": "list the bundled styles",
+        "optimize": "stylize one image with any painting, slowly, without training (Gatys et al.)",
+    },
+    "Make styles": {
+        "train": "train a style from one painting, or a super-resolution model",
+        "import": "import a trained network of another project",
+        "export": "export a style to ONNX, PyTorch or OpenVINO",
+    },
+    "Upscale": {
+        "upscale": "upscale images with a super-resolution model",
+        "models": "list the bundled super-resolution models",
+        "evaluate-sr": "measure super-resolution models on standard test sets",
+    },
+    "Study": {
+        "compare": "compare a style with the optimizer: speed and loss",
+        "reconstruct": "show what each layer of a loss network keeps of an image and of a style",
+        "study": "vary one setting of the optimizer and report its effect",
+    },
 }
+NAMES = [name for group in COMMANDS.values() for name in group]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit code."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    return guarded(_main, arguments)
+
+
+def _main(given: list[str]) -> int:
     if given in (["--version"], ["-V"]):
-        print(f"fast-nst {__version__}")
+        put(f"fast-nst {__version__}")
         return DONE
-    if given and given[0] in COMMANDS:
+    if given and given[0] in NAMES:
         # No module can be called import, or have a hyphen.
         name = given[0].replace("-", "_") + "_" * keyword.iskeyword(given[0])
         module = importlib.import_module(f"fast_nst.cli.{name}")
         code: int = module.main(given[1:])
         return code
-    listing = "\n".join(f"  fast-nst {name:<11} {words}" for name, words in COMMANDS.items())
-    if given in (["--help"], ["-h"]):
-        print(f"Real-time style transfer.\n\n{listing}\n\nfast-nst COMMAND --help lists a command's options.")
+    if given in (["--help"], ["-h"], ["help"]):
+        put(_overview())
         return DONE
     if given:
-        near = get_close_matches(given[0], COMMANDS, n=1)
-        say(f"error: unknown command {given[0]!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
-    say(listing)
+        near = get_close_matches(given[0], NAMES, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "fast-nst --help lists all commands"
+        say(f"error: unknown command {given[0]!r}; {hint}")
+        return USAGE
+    say(_overview())
     return USAGE
 
 
-def entry() -> NoReturn:
-    """The console script."""
-    leave(main())
+def _overview() -> str:
+    """What one does first, and all commands by purpose."""
+    lines = [START]
+    for title, commands in COMMANDS.items():
+        lines += [f"{title}:", *(f"  {name:<12} {words}" for name, words in commands.items()), ""]
+    return "\n".join([*lines, "fast-nst COMMAND --help lists the options of a command."])
+
+
+def entry(command: str | None = None) -> NoReturn:
+    """Run ``fast-nst``, or one of its commands, as a program.
+
+    Nothing is imported before it can be interrupted without a traceback.
+    """
+    leave(main(None if command is None else [command, *sys.argv[1:]]))

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fast_nst.cli.common import DONE, FAILED, SIGNALLED, USAGE, guarded, put, say, stopped_by_signals
-from fast_nst.cli.progress import Progress
+from fast_nst.cli.progress import ProgressBar
 from fast_nst.config.baseline import OptimizeConfig
 from fast_nst.config.optimize import GATYS_PRESETS
 from fast_nst.errors import InputError
@@ -75,7 +75,7 @@ def _run(optimizer: PictureOptimizer, config: OptimizeConfig, out: Path) -> int:
     log = _open_log(config)
     with (
         stopped_by_signals(optimizer, "after this iteration and saving") as caught,
-        Progress(optimizer.steps, "iteration") as progress,
+        ProgressBar(optimizer.steps, "iteration") as progress,
     ):
         shown = 0
         for report in optimizer:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fast_nst.cli.common import DONE, USAGE, guarded, put, say
 from fast_nst.cli.optimize import photo_and_painting
-from fast_nst.cli.progress import Progress
+from fast_nst.cli.progress import ProgressBar
 from fast_nst.config.baseline import ReconstructConfig
 from fast_nst.errors import InputError
 
@@ -42,7 +42,7 @@ def _reconstruct(arguments: list[str]) -> int:
 
     check_target(config.out, overwrite=config.overwrite)
     reconstruction = Reconstruction(load_image(photo), load_image(painting), config)
-    with Progress(2 * len(config.layers), "picture") as progress:
+    with ProgressBar(2 * len(config.layers), "picture") as progress:
         for done, total, line in reconstruction:
             progress.show(done, f"{done}/{total}  {line}")
     reconstruction.save(config.out)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from fast_nst.cli.common import DONE, USAGE, guarded, put, say
 from fast_nst.cli.optimize import photo_and_painting
-from fast_nst.cli.progress import Progress
+from fast_nst.cli.progress import ProgressBar
 from fast_nst.config.baseline import StudyConfig
 from fast_nst.errors import InputError
 
@@ -48,7 +48,7 @@ def _study(arguments: list[str]) -> int:
 
     study = Study(sources[0], load_image(photo), load_image(painting), config)
     say(f"{len(study.variants)} runs of {config.steps} iterations; results in {config.out}")
-    with Progress(len(study.variants), "run") as progress:
+    with ProgressBar(len(study.variants), "run") as progress:
         for done, total, line in study:
             progress.show(done, f"{done}/{total}  {line}")
     put(str(write_study(study)))

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from fast_nst.cli.common import DONE, SIGNALLED, USAGE, guarded, program, put, say, stopped_by_signals
-from fast_nst.cli.progress import Progress
+from fast_nst.cli.progress import ProgressBar
 from fast_nst.config import TaskConfig, TrainConfig, UpscaleTrainConfig
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def _train(arguments: list[str]) -> int:
         with (
             stopped_by_signals(trainer, "after this step and saving", tell) as caught,
             _saving_on_request(trainer, tell),
-            Progress(shown, "step", done=trainer.step) as progress,
+            ProgressBar(shown, "step", done=trainer.step) as progress,
         ):
             for report in trainer:
                 losses = {name: f"{report.losses[name]:.{report.digits}f}" for name in report.shown}
@@ -99,11 +99,11 @@ def _end(trainer: Trainer, caught: list[int], tell: Callable[[str], None]) -> in
 
 def _download_shown() -> Callable[[int, int | None], None]:
     """Shows the bytes received, of how many if that is known, once there are any."""
-    shown: list[Progress] = []
+    shown: list[ProgressBar] = []
 
     def show(done: int, total: int | None) -> None:
         if not shown:
-            shown.append(Progress(total or done, "B", done=done))
+            shown.append(ProgressBar(total or done, "B", done=done))
         of = f" of {total / 1e9:.2f}" if total else ""
         shown[0].show(done, f"downloaded {done / 1e9:.2f}{of} GB")
 
