@@ -99,7 +99,7 @@ def guarded(command: Callable[[list[str]], int], arguments: Sequence[str] | None
     _open_closed_streams()
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
-        with _sigterm_raises(), _library_messages():
+        with _signals_raise(), _library_messages():
             return command(given)
     except InputError as error:
         return _fail(one_line(error), given, USAGE)
@@ -140,18 +140,35 @@ def _library_messages() -> Iterator[None]:
 
 
 @contextmanager
-def _sigterm_raises() -> Iterator[None]:
-    def handle(_: int, __: FrameType | None) -> None:
-        raise Terminated
-
+def _signals_raise() -> Iterator[None]:
+    """Ctrl-C and SIGTERM end a command, as exceptions where those can be relied on; see `_end_at_once`."""
     if threading.current_thread() is not threading.main_thread():  # others cannot set handlers
         yield
         return
-    before = signal.signal(signal.SIGTERM, handle)
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    # A signal that is ignored stays so: nohup, and shells for what runs in the background.
+    before = {n: old for n in numbers if (old := signal.getsignal(n)) is not signal.SIG_IGN}
+    for number in before:
+        signal.signal(number, _end_at_once)
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, old in before.items():
+            signal.signal(number, old)
+
+
+def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:
+    """Raise what the signal means, so that partial files are removed.
+
+    During an import the process ends here: packages catch exceptions while they are loaded, and what they
+    make of this one is a traceback about something else.
+    """
+    while frame is not None and frame.f_code is not guarded.__code__:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            say("error: interrupted" if number == signal.SIGINT else "error: terminated")
+            os._exit(SIGNALLED + number)
+        frame = frame.f_back
+    raise KeyboardInterrupt if number == signal.SIGINT else Terminated
 
 
 def leave(code: int) -> NoReturn:
@@ -185,9 +202,9 @@ def stopped_by_signals(run: Stoppable, when: str, tell: Callable[[str], None] = 
     """
     caught: list[int] = []
 
-    def handle(number: int, _: FrameType | None) -> None:
+    def handle(number: int, frame: FrameType | None) -> None:
         if caught or getattr(run, "compiling", False):
-            raise KeyboardInterrupt if number == signal.SIGINT else Terminated
+            _end_at_once(number, frame)
         caught.append(number)
         run.stop()
         tell(f"stopping {when}; once more to stop at once")

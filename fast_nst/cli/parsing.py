@@ -9,24 +9,20 @@ from __future__ import annotations
 import dataclasses
 import tomllib
 import typing
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from functools import partial
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, TypeVar
 
 import tyro
-from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
+from fast_nst.cli.forms import REGISTRY, Words, checked, filled, flags_of, form_of, is_required, values_of
 from fast_nst.errors import InputError
-from fast_nst.serialization import aliases_of, flag_name, from_dict, from_words, without_aliases
+from fast_nst.serialization import from_dict, without_aliases
 
 __all__ = ["parse", "parse_one_of", "parse_with_sources"]
 
 T = TypeVar("T")
-_registry = ConstructorRegistry()
 
 # What other programs call an option, and what it is called here.
 _SYNONYMS = {
@@ -78,7 +74,7 @@ def parse_one_of(
     elsewhere = {
         typed: f"{typed} belongs to {flag} {other}, and this is {flag} {name}; leave it out"
         for other, config in configs.items()
-        for typed in _flags(config)
+        for typed in flags_of(config)
     }
     return _parse(configs[name], arguments, prog, description, elsewhere=elsewhere)[1]
 
@@ -116,58 +112,28 @@ def _parse(
     # After -- a file may begin with a hyphen; with ./ in front it is the same file and no flag.
     after = [f"./{w}" if w.startswith("-") and w != "-" else w for w in arguments[cut + 1 :]]
     arguments = arguments[:cut]
-    command = _form(config, *_flags_of_every_command(sources))
+    command = form_of(config, *_flags_of_every_command(sources))
+    flags = flags_of(command)
+    if not {"-h", "--help"} & set(arguments):
+        _check_flags(arguments, flags)
     parsed, unknown = tyro.cli(
         command,
         args=arguments,
         prog=prog,
         description=description,
-        default=_filled(command, _defaults(config, arguments, presets or {})),
+        default=filled(command, _defaults(config, arguments, presets or {})),
         return_unknown_args=True,
-        registry=_registry,
+        registry=REGISTRY,
         config=(tyro.conf.OmitArgPrefixes,),
     )
-    flags = _flags(command)
     for word in unknown:
         if word.startswith("-") and word != "-":
             raise InputError(_unknown_option(word, flags, elsewhere or {}))
-    _check_repeated(arguments, flags)
     found = getattr(parsed, "sources", ())
-    words = [*(found.words if isinstance(found, _Words) else ()), *unknown, *after]
+    words = [*(found.words if isinstance(found, Words) else ()), *unknown, *after]
     if words and sources is None:
         raise InputError(f"unexpected argument {words[0]!r}; {prog} --help lists what it takes")
-    return words, _checked(config, parsed)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Words:
-    """What was typed for one flag, not checked yet."""
-
-    words: tuple[str, ...]
-
-
-def _form(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
-    """The config as tyro reads it: any words will do for a field, and none of them is checked."""
-    hints, plain = typing.get_type_hints(config, include_extras=True), typing.get_type_hints(config)
-    fields: list[Any] = []
-    for f in dataclasses.fields(config):
-        hint, default = hints[f.name], f
-        if dataclasses.is_dataclass(hint):
-            hint = _form(typing.cast(type, hint))
-            inner = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
-            default = dataclasses.field(default_factory=partial(_filled, hint, _values(inner)))
-        elif _is_required(f):
-            default = dataclasses.field(default=None)
-            hint = Annotated[hint | None, tyro.conf.arg(help_behavior_hint="(required)")]
-        elif f.default in (None, ()):  # its help says what happens without it
-            hint = Annotated[hint, tyro.conf.arg(help_behavior_hint="")]
-        if typing.get_origin(plain[f.name]) is tuple:  # given again, it takes more values
-            hint = Annotated[hint, tyro.conf.UseAppendAction, tyro.conf.arg(help_behavior_hint=_default_hint)]
-        fields.append((f.name, hint, default))
-    namespace = {"__post_init__": lambda self: None, "__doc__": config.__doc__}
-    return dataclasses.make_dataclass(
-        config.__name__, [*fields, *extra], bases=(config,), namespace=namespace, frozen=True
-    )
+    return words, checked(config, parsed)
 
 
 def _flags_of_every_command(sources: str | None) -> list[tuple[str, Any, Any]]:
@@ -184,67 +150,8 @@ def _flags_of_every_command(sources: str | None) -> list[tuple[str, Any, Any]]:
     return [("sources", Annotated[tuple[str, ...], tyro.conf.Positional, named], ()), *own]
 
 
-def _is_required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is field.default_factory is dataclasses.MISSING
-
-
-def _default_hint(shown: str) -> str:
-    return f"(default: {shown})" if shown else ""
-
-
-def _values(config: Any) -> dict[str, Any]:
-    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
-
-
-def _filled(form: type[Any], values: Mapping[str, Any]) -> Any:
-    """A form that holds these values, nested configs as forms of their own."""
-    hints = typing.get_type_hints(form)
-    return form(
-        **{
-            name: _filled(hints[name], _values(value)) if dataclasses.is_dataclass(value) else value
-            for name, value in values.items()
-        }
-    )
-
-
-def _checked(config: type[T], form: Any) -> T:
-    """The config with what was typed, and the defaults for the rest.
-
-    Raises:
-        InputError: a value of the wrong kind or out of range, or none where one is required.
-    """
-    hints, values = typing.get_type_hints(config), dict[str, Any]()
-    fields = dataclasses.fields(config)  # type: ignore[arg-type]
-    if missing := [flag_name(f.name) for f in fields if _is_required(f) and getattr(form, f.name) is None]:
-        raise InputError(f"{' and '.join(missing)} must be given; --help lists all options")
-    for f in fields:
-        value, hint = getattr(form, f.name), hints[f.name]
-        typed = [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, _Words)]
-        if typed:
-            value = from_words([word for one in typed for word in one.words], hint, flag_name(f.name))
-        elif dataclasses.is_dataclass(hint):
-            value = _checked(typing.cast(type, hint), value)
-        values[f.name] = value
-    return config(**values)
-
-
-def _flags(config: type[Any]) -> dict[str, tuple[str, Any]]:
-    """Every spelling of every flag, nested configs' too: the flag's own name and its type."""
-    hints = typing.get_type_hints(config)
-    flags: dict[str, tuple[str, Any]] = {"--help": ("--help", bool)}
-    for field, aliases in aliases_of(config).items():
-        if dataclasses.is_dataclass(hints[field]):
-            flags |= _flags(typing.cast(type, hints[field]))
-            continue
-        for spelled in () if field == "sources" else (flag_name(field), *aliases):
-            flags[spelled] = (flag_name(field), hints[field])
-            if hints[field] is bool:
-                flags["--no-" + spelled.removeprefix("--")] = flags[spelled]
-    return flags
-
-
 def _spelled(word: str) -> str:
-    """The flag in a word such as ``--out_dir=x``, as `_flags` lists it."""
+    """The flag in a word such as ``--out_dir=x``, as `flags_of` lists it."""
     return word.partition("=")[0].replace("_", "-")
 
 
@@ -261,24 +168,27 @@ def _unknown_option(word: str, flags: Mapping[str, object], elsewhere: Mapping[s
     return f"unknown option {typed}; {hint}"
 
 
-def _check_repeated(arguments: Sequence[str], flags: Mapping[str, tuple[str, Any]]) -> None:
-    """Refuse a flag that is given twice, unless it takes several values: one of them would be lost.
+def _check_flags(arguments: Sequence[str], flags: Mapping[str, tuple[str, Any]]) -> None:
+    """Refuse flags that lack their value, and those given twice that take only one.
 
-    tyro takes no word for a value that is a flag, so every such word is one.
+    No flag is ever another one's value, so that every word that is a flag can be taken for one.
     """
     seen: dict[str, str] = {}
-    counted = Counter(flags[_spelled(word)][0] for word in arguments if _spelled(word) in flags)
-    for word in arguments:
+    for word, following in zip(arguments, [*arguments[1:], "--help"], strict=False):
         if (spelled := _spelled(word)) not in flags:
             continue
         name, hint = flags[spelled]
-        if hint is bool and "=" in word:
-            raise InputError(f"{spelled} takes no value, got {word!r}; --no-… turns a switch off")
-        before = seen.setdefault(name, spelled)
-        if hint is bool and before != spelled:
-            raise InputError(f"{before} and {spelled} exclude each other; give one")
-        if hint is not bool and typing.get_origin(hint) is not tuple and counted[name] > 1:
-            raise InputError(f"{name} is given {counted[name]} times; give it once")
+        if hint is bool:
+            if "=" in word:
+                raise InputError(f"{spelled} takes no value, got {word!r}; --no-… turns a switch off")
+            if (before := seen.get(name, spelled)) != spelled:
+                raise InputError(f"{before} and {spelled} exclude each other; give one")
+        elif typing.get_origin(hint) is not tuple:
+            if "=" not in word and _spelled(following) in flags:
+                raise InputError(f"{spelled} needs a value; --help says which")
+            if name in seen:
+                raise InputError(f"{name} is given twice; give it once")
+        seen[name] = spelled
 
 
 def _defaults(config: type[Any], arguments: Sequence[str], presets: Mapping[str, Any]) -> dict[str, Any]:
@@ -290,7 +200,7 @@ def _defaults(config: type[Any], arguments: Sequence[str], presets: Mapping[str,
     preset = presets.get(str(name))  # an unknown name is refused with the other values, later
     if preset is None:
         return everything
-    return everything | _values(preset) | values | {"preset": name}
+    return everything | values_of(preset) | values | {"preset": name}
 
 
 def _peek(arguments: Sequence[str], *names: str) -> dict[str, str | None]:
@@ -299,7 +209,8 @@ def _peek(arguments: Sequence[str], *names: str) -> dict[str, str | None]:
     form = dataclasses.make_dataclass("Peek", fields, frozen=True)
     if any(word.startswith("--tyro") for word in arguments):  # its own requests: completions for a shell
         return dict.fromkeys(names)
-    found, _ = tyro.cli(form, args=arguments, add_help=False, return_unknown_args=True, registry=_registry)
+    found: Any
+    found, _ = tyro.cli(form, args=arguments, add_help=False, return_unknown_args=True, registry=REGISTRY)
     return {name: words.words[-1] if (words := getattr(found, name)) else None for name in names}
 
 
@@ -320,38 +231,9 @@ def _from_file(config: type[Any], file: Path) -> tuple[dict[str, Any], dict[str,
     fields = {f.name: f for f in dataclasses.fields(config)}
     try:
         values = without_aliases(config, _read_toml(file))
-        missing = [n for n, f in fields.items() if _is_required(f) and n not in values]
+        missing = [n for n, f in fields.items() if is_required(f) and n not in values]
         known = from_dict(config, {**values, **dict.fromkeys(missing, "")})
     except InputError as error:
         raise InputError(f"--config {file}: {error}") from None
-    found = _values(known)
+    found = values_of(known)
     return {n: found[n] for n in values}, found | dict.fromkeys(missing)
-
-
-@_registry.primitive_rule
-def _any_words(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
-    """Words for any field but a switch; `_checked` says later whether they are of its type."""
-    kind, many = info.type, False
-    if typing.get_origin(kind) in (UnionType, typing.Union):
-        kind = next(inner for inner in typing.get_args(kind) if inner is not type(None))
-    if typing.get_origin(kind) is tuple:
-        kind, many = typing.get_args(kind)[0], True
-    if kind in (bool, type(None)) or dataclasses.is_dataclass(kind):
-        return None
-    if typing.get_origin(kind) is Literal:
-        metavar = "{" + ",".join(map(str, typing.get_args(kind))) + "}"
-    else:
-        metavar = getattr(kind, "__name__", str(kind)).upper()
-    return PrimitiveConstructorSpec(
-        nargs="*" if many else 1,
-        metavar=f"{metavar} ..." if many else metavar,
-        instance_from_str=lambda words: _Words(tuple(words)),
-        is_instance=lambda value: True,
-        str_from_instance=_shown,
-    )
-
-
-def _shown(default: Any) -> list[str]:
-    """A default as it stands in the help."""
-    values = default if isinstance(default, tuple) else () if default is None else (default,)
-    return [str(value) for value in values]

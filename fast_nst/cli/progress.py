@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 import time
+import typing
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import TracebackType
@@ -128,17 +129,16 @@ class _LinesAboveBars:
     @staticmethod
     def install() -> _LinesAboveBars:
         """Put it in the place of `sys.stderr`, or find it there."""
-        found: Any = sys.stderr
-        if not isinstance(found, _LinesAboveBars):
-            found = _LinesAboveBars(sys.stderr)
-            sys.stderr = found
-        found._users += 1
-        return found
+        current: Any = sys.stderr
+        lines = current if isinstance(current, _LinesAboveBars) else _LinesAboveBars(sys.stderr)
+        lines._users += 1
+        sys.stderr = typing.cast(TextIO, lines)
+        return lines
 
     def release(self) -> None:
         """One bar is gone; after the last one `sys.stderr` is what it was."""
         self._users -= 1
-        if self._users == 0 and sys.stderr is self:  # type: ignore[comparison-overlap]
+        if self._users == 0 and sys.stderr is typing.cast(TextIO, self):
             sys.stderr = self.stream
             self.stream.write(self._unfinished)
 

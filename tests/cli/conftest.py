@@ -74,3 +74,18 @@ def said(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[list[str]], 
         return Said(code, out.splitlines(), err.splitlines())
 
     return call
+
+
+@pytest.fixture
+def override() -> Callable[[list[str], list[str]], list[str]]:
+    """Flags with others in their place: no flag may be given twice. Each has one value."""
+
+    def merge(flags: list[str], others: list[str]) -> list[str]:
+        kept = list(flags)
+        for name in others:
+            if name in kept:
+                at = kept.index(name)
+                del kept[at : at + 2]
+        return [*kept, *others]
+
+    return merge

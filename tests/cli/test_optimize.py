@@ -58,11 +58,10 @@ def test_a_picture_is_written_under_the_names_of_both(said, here):
     assert size_of("photo_dots.png") == (32, 24)
 
 
-def test_nothing_is_overwritten_unasked_and_that_is_said_before_the_work(said, here):
+def test_nothing_is_overwritten_unasked_and_that_is_said_before_the_work(said, here, override):
     (here / "out.png").write_text("mine")
-    answer = said(
-        optimize.main, ["photo.png", "dots.jpg", *QUICK, "--out", "out.png", "--vgg-weights", "gone"]
-    )
+    words = override(QUICK, ["--out", "out.png", "--vgg-weights", "gone"])
+    answer = said(optimize.main, ["photo.png", "dots.jpg", *words])
     assert answer.code == 2
     assert answer.errors == ["error: out.png: exists already; --overwrite replaces it"]
     assert said(optimize.main, ["photo.png", "dots.jpg", *QUICK, "--out", "out.png", "--overwrite"]).code == 0
@@ -80,7 +79,7 @@ def test_a_run_folder_gets_metrics_a_plot_and_previews(said, here):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_keeps_the_best_so_far(said, here, monkeypatch, number, code):
+def test_a_signal_keeps_the_best_so_far(said, here, monkeypatch, number, code, override):
     evaluate = PictureOptimizer._evaluate
 
     def interrupted(self: PictureOptimizer, *arguments: object) -> object:
@@ -89,7 +88,7 @@ def test_a_signal_keeps_the_best_so_far(said, here, monkeypatch, number, code):
         return evaluate(self, *arguments)
 
     monkeypatch.setattr(PictureOptimizer, "_evaluate", interrupted)
-    answer = said(optimize.main, ["photo.png", "dots.jpg", *QUICK, "--steps", "1000"])
+    answer = said(optimize.main, ["photo.png", "dots.jpg", *override(QUICK, ["--steps", "1000"])])
     assert (answer.code, answer.out) == (code, ["photo_dots.png"])
     assert answer.err[-1] == "stopped at iteration 3 of 1000; what is written is the best so far"
     assert size_of("photo_dots.png") == (32, 24)
@@ -144,8 +143,8 @@ def test_a_preset_may_stand_in_the_file(said, here, monkeypatch):
         (["photo.png", "dots.jpg", "--style-layers", "relu2_1"], "lacks conv2_1 of vgg19"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(said, here, words, told):
-    answer = said(optimize.main, [*QUICK, *words] if "--steps" in words else [*LAYERS, *PLACE, *words])
+def test_what_cannot_be_done_is_one_line(said, here, words, told, override):
+    answer = said(optimize.main, override([*LAYERS, *PLACE], words))
     assert answer.code == 2
     (line,) = answer.errors
     assert told in line

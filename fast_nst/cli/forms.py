@@ -1,0 +1,141 @@
+"""Configs as tyro reads them: forms whose fields take any words; these are checked after all are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from collections.abc import Mapping
+from functools import partial
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar
+
+import tyro
+from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
+
+from fast_nst.errors import InputError
+from fast_nst.serialization import aliases_of, flag_name, from_words
+
+__all__ = ["REGISTRY", "Words", "checked", "filled", "flags_of", "form_of", "is_required", "values_of"]
+
+T = TypeVar("T")
+REGISTRY = ConstructorRegistry()
+
+
+@dataclasses.dataclass(frozen=True)
+class Words:
+    """What was typed for one flag, not checked yet."""
+
+    words: tuple[str, ...]
+
+
+def form_of(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
+    """The config as tyro reads it: any words will do for a field, and none of them is checked."""
+    hints, plain = typing.get_type_hints(config, include_extras=True), typing.get_type_hints(config)
+    fields: list[Any] = []
+    for f in dataclasses.fields(config):
+        hint: Any = hints[f.name]
+        default: Any = f
+        if dataclasses.is_dataclass(hint):
+            hint = form_of(typing.cast(type, hint))
+            inner = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            default = dataclasses.field(default_factory=partial(filled, hint, values_of(inner)))
+        elif is_required(f):
+            default = None
+            hint = Annotated[hint | None, tyro.conf.arg(help_behavior_hint="(required)")]
+        elif f.default in (None, ()):  # its help says what happens without it
+            hint = Annotated[hint, tyro.conf.arg(help_behavior_hint="")]
+        if typing.get_origin(plain[f.name]) is tuple:  # given again, it takes more values
+            hint = Annotated[hint, tyro.conf.UseAppendAction, tyro.conf.arg(help_behavior_hint=_default_hint)]
+        fields.append((f.name, hint, default))
+    namespace = {"__post_init__": lambda self: None, "__doc__": config.__doc__}
+    return dataclasses.make_dataclass(
+        config.__name__, [*fields, *extra], bases=(config,), namespace=namespace, frozen=True
+    )
+
+
+def is_required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is field.default_factory is dataclasses.MISSING
+
+
+def _default_hint(shown: str) -> str:
+    return f"(default: {shown})" if shown else ""
+
+
+def values_of(config: Any) -> dict[str, Any]:
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+
+
+def filled(form: type[Any], values: Mapping[str, Any]) -> Any:
+    """A form that holds these values, nested configs as forms of their own."""
+    hints = typing.get_type_hints(form)
+    return form(
+        **{
+            name: filled(hints[name], values_of(value)) if dataclasses.is_dataclass(value) else value
+            for name, value in values.items()
+        }
+    )
+
+
+def checked(config: type[T], form: Any) -> T:
+    """The config with what was typed, and the defaults for the rest.
+
+    Raises:
+        InputError: a value of the wrong kind or out of range, or none where one is required.
+    """
+    hints, values = typing.get_type_hints(config), dict[str, Any]()
+    fields = dataclasses.fields(config)  # type: ignore[arg-type]
+    if missing := [flag_name(f.name) for f in fields if is_required(f) and getattr(form, f.name) is None]:
+        raise InputError(f"{' and '.join(missing)} must be given; --help lists all options")
+    for f in fields:
+        value, hint = getattr(form, f.name), hints[f.name]
+        typed = [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, Words)]
+        if typed:
+            value = from_words([word for one in typed for word in one.words], hint, flag_name(f.name))
+        elif dataclasses.is_dataclass(hint):
+            value = checked(typing.cast(type, hint), value)
+        values[f.name] = value
+    return config(**values)
+
+
+def flags_of(config: type[Any]) -> dict[str, tuple[str, Any]]:
+    """Every spelling of every flag, nested configs' too: the flag's own name and its type."""
+    hints = typing.get_type_hints(config)
+    flags: dict[str, tuple[str, Any]] = {"--help": ("--help", bool)}
+    for field, aliases in aliases_of(config).items():
+        if dataclasses.is_dataclass(hints[field]):
+            flags |= flags_of(typing.cast(type, hints[field]))
+            continue
+        for spelled in () if field == "sources" else (flag_name(field), *aliases):
+            flags[spelled] = (flag_name(field), hints[field])
+            if hints[field] is bool:
+                flags["--no-" + spelled.removeprefix("--")] = flags[spelled]
+    return flags
+
+
+@REGISTRY.primitive_rule
+def _any_words(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
+    """Words for any field but a switch; `checked` says later whether they are of its type."""
+    kind, many = info.type, False
+    if typing.get_origin(kind) in (UnionType, typing.Union):
+        kind = next(inner for inner in typing.get_args(kind) if inner is not type(None))
+    if typing.get_origin(kind) is tuple:
+        kind, many = typing.get_args(kind)[0], True
+    if kind in (bool, type(None)) or dataclasses.is_dataclass(kind):
+        return None
+    if typing.get_origin(kind) is Literal:
+        metavar = "{" + ",".join(map(str, typing.get_args(kind))) + "}"
+    else:
+        metavar = getattr(kind, "__name__", str(kind)).upper()
+    return PrimitiveConstructorSpec(
+        nargs="*" if many else 1,
+        metavar=f"{metavar} ..." if many else metavar,
+        instance_from_str=lambda words: Words(tuple(words)),
+        is_instance=lambda value: True,
+        str_from_instance=_shown,
+    )
+
+
+def _shown(default: Any) -> list[str]:
+    """A default as it stands in the help."""
+    values = default if isinstance(default, tuple) else () if default is None else (default,)
+    return [str(value) for value in values]
