@@ -54,6 +54,7 @@ def form_of(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
 
 
 def is_required(field: dataclasses.Field[Any]) -> bool:
+    """Whether a field has no default."""
     return field.default is field.default_factory is dataclasses.MISSING
 
 
@@ -62,6 +63,7 @@ def _default_hint(shown: str) -> str:
 
 
 def values_of(config: Any) -> dict[str, Any]:
+    """The fields of a config, nested configs as they are."""
     return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
 
 

@@ -83,7 +83,7 @@ def override() -> Callable[[list[str], list[str]], list[str]]:
     def merge(flags: list[str], others: list[str]) -> list[str]:
         kept = list(flags)
         for name in others:
-            if name in kept:
+            if name.startswith("--") and name in kept:
                 at = kept.index(name)
                 del kept[at : at + 2]
         return [*kept, *others]
