@@ -112,7 +112,7 @@ class BatchReport:
         return FAILED if self._failed else DONE
 
     def show_bands(self, job: Job, share: float) -> None:
-        """ProgressBar of a picture that is computed in parts."""
+        """Progress of a picture that is computed in parts."""
         self._bands.show(job, share)
 
     def _add(self, result: Result) -> None:
