@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["InputError", "first_line", "one_line"]
+import reprlib
+
+__all__ = ["InputError", "first_line", "one_line", "shown"]
 
 
 class InputError(ValueError):
@@ -25,3 +27,10 @@ def one_line(error: BaseException) -> str:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
     # File names may hold line ends, escape sequences of terminals, or bytes that are no text.
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """A value from a file that is not trusted, for a message: printable, and no longer than the limit."""
+    text = value if isinstance(value, str) else reprlib.repr(value)
+    cut = text if len(text) <= limit else text[: limit - 1] + "…"
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)

@@ -166,6 +166,8 @@ def _coerce(value: Any, hint: Any, where: str) -> Any:
     if hint is Path and isinstance(value, str | Path):
         return Path(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        if abs(value) > 1 << 1023:  # beyond what a float holds
+            raise InputError(f"{where} is out of range, got a number of {value.bit_length()} bits")
         return float(value)
     if isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value

@@ -40,15 +40,24 @@ def benchmark() -> Callable[[str], ModuleType]:
     """Loads a module of the folder of benchmarks, by its name."""
 
     def load(name: str) -> ModuleType:
-        file = Path(__file__).resolve().parents[1] / "benchmarks" / f"{name}.py"
-        spec = importlib.util.spec_from_file_location(name, file)
-        assert spec is not None
-        assert spec.loader is not None
-        module = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(module)
-        return module
+        return _loaded(Path(__file__).resolve().parents[1] / "benchmarks" / f"{name}.py")
 
     return load
+
+
+def _loaded(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(file.stem, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def mutants() -> ModuleType:
+    """The module that makes damaged and hostile model files."""
+    return _loaded(Path(__file__).with_name("mutants.py"))
 
 
 @pytest.fixture(scope="session")

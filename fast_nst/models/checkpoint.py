@@ -1,8 +1,9 @@
-"""One safetensors file holds the weights and the config they need; it is whole or absent and runs no code.
+"""Checkpoints: one safetensors file with the weights and their configuration; whole or absent, no code.
 
 The metadata has exactly one key, sorted JSON: several keys would be written in a random order, and the same
-training would give different bytes. A SHA-256 of the tensor bytes is checked on load, for a flipped bit
-loads silently otherwise. What needs no torch of all this is in `style_files`.
+training would give different bytes. Two hashes are checked on loading, one of the tensors and one of the
+metadata, which holds the first: a flipped bit would load silently otherwise. `model_files` has what needs no
+torch.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from safetensors.torch import save
 from torch import Tensor
 
 from fast_nst.config import NetworkConfig, UpscaleNetConfig
-from fast_nst.errors import first_line
+from fast_nst.errors import first_line, shown
 from fast_nst.io.files import write_atomically
 from fast_nst.models.model_files import (
+    CHECKSUM,
     FORMAT,
     KEY,
     STYLE,
@@ -32,12 +34,13 @@ from fast_nst.models.model_files import (
     bundled_styles,
     find_style,
     find_upscaler,
+    metadata_digest,
     network_config,
     read_metadata,
     upscaler_config,
 )
 from fast_nst.models.transform_net import TransformNet
-from fast_nst.models.upscale_net import UpscaleNet
+from fast_nst.models.upscale_net import BicubicBase, UpscaleNet
 from fast_nst.serialization import to_dict
 
 __all__ = [
@@ -61,7 +64,7 @@ Network = TransformNet | UpscaleNet
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A trained style: the network, ready for inference, and what its file says of it."""
+    """A trained style: the network, ready for inference, and the metadata of its file."""
 
     network: TransformNet
     about: dict[str, Any]
@@ -73,14 +76,14 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class UpscalerCheckpoint:
-    """A trained network that enlarges pictures, ready for inference, and what its file says of it."""
+    """A trained super-resolution model, ready for inference, and the metadata of its file."""
 
     network: UpscaleNet
     about: dict[str, Any]
 
 
 def fresh_network(config: NetworkConfig | UpscaleNetConfig) -> Network:
-    """A fresh network of either kind."""
+    """A network of either kind with random weights."""
     return UpscaleNet(config) if isinstance(config, UpscaleNetConfig) else TransformNet(config)
 
 
@@ -102,6 +105,7 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str,
     """
     flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
     header = {**about, "format": FORMAT, "sha256": digest(flat)}
+    header[CHECKSUM] = metadata_digest(header)
     data = save(flat, metadata={KEY: json.dumps(header, sort_keys=True)})
     write_atomically(path, data, durable=True)
 
@@ -146,8 +150,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """A trained style from its file, in fp32 on the CPU, in evaluation mode.
 
     Raises:
-        CheckpointError: the file is missing, damaged, not ours, no style, or its tensors do not fit its own
-            config.
+        CheckpointError: the file is missing, damaged, not ours, not a style, or its tensors do not fit its
+            own config.
     """
     tensors, about = read_tensors(Path(path))
     config = network_config(Path(path), about)
@@ -158,15 +162,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def load_upscaler(path: str | Path) -> UpscalerCheckpoint:
-    """A trained network that enlarges pictures, from its file; as `load_checkpoint`."""
+    """A super-resolution model from its file; as `load_checkpoint`."""
     tensors, about = read_tensors(Path(path))
-    network = UpscaleNet(upscaler_config(Path(path), about))
+    config = upscaler_config(Path(path), about)
+    with torch.device("meta"):
+        network = UpscaleNet(config)
     _fill(network, tensors, path)
+    if network.base is not None:  # its kernel is not in the file
+        network.base = BicubicBase(config.factor)
     return UpscalerCheckpoint(network, about)
 
 
 def load_trained(name: str | Path, config: NetworkConfig | UpscaleNetConfig) -> Network:
-    """A trained network of the kind that a config is of, by its bundled name or its file.
+    """A trained network of the kind that the config describes, by its bundled name or its file.
 
     Raises:
         CheckpointError: as `load_checkpoint`.
@@ -177,15 +185,21 @@ def load_trained(name: str | Path, config: NetworkConfig | UpscaleNetConfig) -> 
 
 
 def _fill(network: Network, tensors: Mapping[str, Tensor], path: str | Path) -> None:
-    """Put the weights in their places, and the network in evaluation mode."""
+    """Replace the weights of a network on the meta device, and put it in evaluation mode."""
     wanted = network.state_dict()
     for name in sorted({*wanted, *tensors}):
         if name not in tensors or name not in wanted:
-            raise CheckpointError(f"{path} {'lacks' if name in wanted else 'has an unknown'} tensor {name}")
-        if tensors[name].shape != wanted[name].shape:
-            shapes = f"{tuple(tensors[name].shape)}, its network needs {tuple(wanted[name].shape)}"
+            what = "lacks" if name in wanted else "has an unknown"
+            raise CheckpointError(f"{path} {what} tensor {shown(name)}")
+        found, needed = tensors[name], wanted[name]
+        if found.shape != needed.shape:
+            shapes = f"{tuple(found.shape)}, its network needs {tuple(needed.shape)}"
             raise CheckpointError(f"{path}: {name} has shape {shapes}")
-        if not torch.isfinite(tensors[name]).all():
+        if found.is_floating_point() != needed.is_floating_point():
+            raise CheckpointError(f"{path}: {name} has type {found.dtype}, its network needs {needed.dtype}")
+        if not torch.isfinite(found).all():
             raise CheckpointError(f"{path}: {name} is not finite; the training that wrote it went wrong")
+        if name.endswith("running_var") and (found < 0).any():
+            raise CheckpointError(f"{path}: {name} is a variance and has negative values")
     network.load_state_dict({name: t.to(wanted[name].dtype) for name, t in tensors.items()}, assign=True)
     network.eval().requires_grad_(False)

@@ -1,189 +1,98 @@
-"""Trained networks of other projects, as networks of ours that paint the same.
+"""Import trained networks of other projects (see `families`) as networks of ours with the same results.
 
-The projects below share one architecture, that of Johnson et al. 2016 with instance norm and reflection at
-every convolution, under different names and with different ideas of a pixel. A network is recognized by the
-names and shapes of its tensors; what a project does to pixels outside of its network is multiplied into the
-first and the last convolution. Nothing is approximated: see `_convert`.
+A network is recognized by the names and shapes of its tensors; what a project does to pixels outside of its
+network is multiplied into the first and the last convolution. Nothing is approximated: see `_convert`.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from fast_nst.config import NetworkConfig
-from fast_nst.errors import InputError
+from fast_nst.errors import InputError, shown
 from fast_nst.io.images import MAX_LEVEL
-from fast_nst.models.torch_files import read_torch_file
+from fast_nst.models.families import CONVS, FAMILIES, NORMS, Family
+from fast_nst.models.model_files import file_digest
+from fast_nst.models.torch_files import read_torch_file, tensor_fault
 from fast_nst.models.transform_net import TransformNet
 from fast_nst.models.vgg import STATISTICS
 
-__all__ = ["FAMILIES", "Family", "ImportFault", "import_network"]
-
-# Our names; {} stands for the number of a residual block.
-_CONVS = ("conv1", "conv2", "conv3", "block{}.conv1", "block{}.conv2", "up1", "up2", "conv4")
-_NORMS = ("conv1_norm", "conv2_norm", "conv3_norm", "block{}.norm1", "block{}.norm2", "up1_norm", "up2_norm")
+__all__ = ["FAMILIES", "ImportFault", "import_network"]
 
 
 class ImportFault(InputError):
-    """A file that is no network we know."""
-
-
-@dataclass(frozen=True)
-class Family:
-    """What one project calls the parts of its network, and what a pixel is to it."""
-
-    project: str
-    convs: tuple[str, ...]
-    """its convolutions, in the order of `_CONVS`; {} stands for the number of a residual block"""
-    norms: tuple[str, ...]
-    """its norms, in the order of `_NORMS`"""
-    pixels: Literal["levels", "imagenet"]
-    """0 to 255, or normalized with the ImageNet mean and deviation, on the way in and out"""
-    bgr: bool = False
-    """blue first, in and out"""
-    first_block: int = 1
-    upsample: Literal["tied", "paper"] = "tied"
-    skip: int = 1
-    """times the identity that a residual block adds"""
-
-
-def _plain(up: tuple[str, str, str]) -> tuple[str, ...]:
-    """The convolutions of pytorch/examples and its children, who differ in the names of the last three."""
-    res = ("res{}.conv1.conv2d", "res{}.conv2.conv2d")
-    return ("conv1.conv2d", "conv2.conv2d", "conv3.conv2d", *res, *up)
-
-
-_PLAIN_NORMS = ("in1", "in2", "in3", "res{}.in1", "res{}.in2", "in4", "in5")
-
-FAMILIES = (
-    Family(
-        "pytorch/examples",
-        _plain(("deconv1.conv2d", "deconv2.conv2d", "deconv3.conv2d")),
-        _PLAIN_NORMS,
-        pixels="levels",
-    ),
-    # Its blocks add the identity twice, in `out = out + residual` and again in what they return.
-    Family(
-        "yakhyo/fast-neural-style-transfer",
-        _plain(("upsample_conv1.conv2d", "upsample_conv2.conv2d", "upsample_conv3.conv2d")),
-        _PLAIN_NORMS,
-        pixels="levels",
-        skip=2,
-    ),
-    Family(
-        "gordicaleksa/pytorch-neural-style-johnson",
-        _plain(("up1.conv2d.conv2d", "up2.conv2d.conv2d", "up3.conv2d")),
-        _PLAIN_NORMS,
-        pixels="imagenet",
-    ),
-    # Read by OpenCV, so blue comes first. Its Tanh variant has the same names and cannot be told apart.
-    Family(
-        "rrmina/fast-neural-style-pytorch",
-        (
-            *(f"ConvBlock.{i}.conv_layer" for i in (0, 2, 4)),
-            *(f"ResidualBlock.{{}}.conv{i}.conv_layer" for i in (1, 2)),
-            "DeconvBlock.0.conv_transpose",
-            "DeconvBlock.2.conv_transpose",
-            "DeconvBlock.4.conv_layer",
-        ),
-        (
-            *(f"ConvBlock.{i}.norm_layer" for i in (0, 2, 4)),
-            *(f"ResidualBlock.{{}}.conv{i}.norm_layer" for i in (1, 2)),
-            "DeconvBlock.0.norm_layer",
-            "DeconvBlock.2.norm_layer",
-        ),
-        pixels="levels",
-        bgr=True,
-        first_block=0,
-        upsample="paper",
-    ),
-    Family(
-        "eriklindernoren/Fast-Neural-Style-Transfer",
-        (
-            *(f"model.{i}.block.1" for i in range(3)),
-            *(f"model.{{}}.block.{i}.block.1" for i in range(2)),
-            *(f"model.{i}.block.1" for i in (8, 9, 10)),
-        ),
-        (
-            *(f"model.{i}.norm" for i in range(3)),
-            *(f"model.{{}}.block.{i}.norm" for i in range(2)),
-            *(f"model.{i}.norm" for i in (8, 9)),
-        ),
-        pixels="imagenet",
-        first_block=3,
-    ),
-    Family(
-        "igreat/fast-style-transfer",
-        (
-            *(f"layers.{i}.conv" for i in (0, 3, 6)),
-            *(f"layers.{{}}.conv{i}.conv" for i in (1, 2)),
-            *(f"layers.{i}.conv.conv" for i in (14, 17)),
-            "layers.20.conv",
-        ),
-        (
-            *(f"layers.{i}" for i in (1, 4, 7)),
-            *(f"layers.{{}}.instance_norm{i}" for i in (1, 2)),
-            *(f"layers.{i}" for i in (15, 18)),
-        ),
-        pixels="imagenet",
-        first_block=9,
-    ),
-)
+    """A file that is not a network of a known project."""
 
 
 def import_network(path: str | Path) -> tuple[TransformNet, dict[str, Any]]:
-    """A network of another project as one of ours, and what its checkpoint should say of it.
+    """A network of another project as one of ours, and the metadata that its checkpoint should have.
 
-    Its pictures are the original's to rounding. Where the original makes a picture a few pixels larger than
-    it was, as most do when a side is no multiple of 4, ours is cropped to the size it had.
+    Its results are the original's to rounding. Where the original's result is a few pixels larger than the
+    content image, as most are when a side is no multiple of 4, ours is cropped.
 
     Raises:
-        ImportFault: unreadable, ours already, or not recognized: names the nearest project and what differs.
+        ImportFault: unreadable, already ours, or not recognized: names the nearest project and what differs.
     """
     path = Path(path)
-    state = _state_of(path)
-    family, faults = min(((f, _faults(f, state)) for f in FAMILIES), key=lambda found: len(found[1]))
-    if faults:
-        raise ImportFault(f"{path} is no network known here; {_differs(family, faults, state)}")
+    family, state = _recognized(_state_of(path), path)
     config = _config(family, state, path)
     with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
         network = TransformNet(config)
     _check(family, state, network, path)
     network.load_state_dict(_convert(family, state, config), assign=True)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    about = {"imported": {"project": family.project, "file": path.name, "sha256": digest}}
-    return network.eval().requires_grad_(False), about
+    imported = {"project": family.project, "file": path.name, "sha256": file_digest(path)}
+    return network.eval().requires_grad_(False), {"imported": imported}
+
+
+def _recognized(state: dict[str, Tensor], path: Path) -> tuple[Family, dict[str, Tensor]]:
+    """The project a network is of, and its tensors without a prefix that all of their names share."""
+    candidates = [state]
+    prefix = next(iter(state), "").partition(".")[0] + "."
+    if all(name.startswith(prefix) for name in state):  # of a wrapper: module., net., model.
+        candidates.append({name.removeprefix(prefix): tensor for name, tensor in state.items()})
+    found = [(family, names, _faults(family, names)) for names in candidates for family in FAMILIES]
+    family, names, faults = min(found, key=lambda one: len(one[2]))
+    if faults:
+        raise ImportFault(f"{path} is not a known network; {_differs(family, faults, names)}")
+    return family, names
 
 
 def _state_of(path: Path) -> dict[str, Tensor]:
     """The tensors of the network, taken out of whatever dictionary they were saved in."""
-    found: Mapping[str, Any] = read_torch_file(path, "a style network", ImportFault)
+    found: Mapping[Any, Any] = read_torch_file(path, "a style network", ImportFault)
     inner = {name: value for name, value in found.items() if _is_state(value)}
     if not _is_state(found) and inner:
         if len(inner) > 1:
-            raise ImportFault(
-                f"{path} holds several networks, {', '.join(inner)}: save one of them by itself"
-            )
+            names = shown(", ".join(map(str, inner)))
+            raise ImportFault(f"{path} holds several networks, {names}: save one of them by itself")
         (found,) = inner.values()
-    state = {str(name): value for name, value in found.items() if isinstance(value, Tensor)}
-    if all(name.startswith("body.") for name in state) and state:
-        raise ImportFault(f"{path} has fast-nst's own names already; give it to --style as it is")
-    if all(name.startswith("module.") for name in state):  # saved out of DataParallel
+    # torch.compile puts a prefix before the module it wraps, at any depth.
+    state = {
+        str(name).replace("_orig_mod.", ""): value
+        for name, value in found.items()
+        if isinstance(value, Tensor)
+    }
+    state.pop("n_averaged", None)  # of torch.optim.swa_utils.AveragedModel
+    while state and all(name.startswith("module.") for name in state):  # of DataParallel
         state = {name.removeprefix("module."): value for name, value in state.items()}
+    if state and all(name.startswith("body.") for name in state):
+        raise ImportFault(f"{path} has fast-nst's own names already; give it to --style as it is")
     if tracked := [name for name in state if name.endswith("num_batches_tracked")]:
         raise ImportFault(
-            f"{path} normalizes with statistics of its training ({tracked[0]}), not with each picture's own: "
-            "batch norm, or instance norm with track_running_stats; neither is known here"
+            f"{path} normalizes with statistics of its training ({shown(tracked[0])}), not with each image's "
+            "own: batch norm, or instance norm with track_running_stats; neither is known here"
         )
     # torch before 0.4 saved running statistics of instance norms, which nothing used.
-    return {name: t for name, t in state.items() if not name.endswith((".running_mean", ".running_var"))}
+    state = {name: t for name, t in state.items() if not name.endswith((".running_mean", ".running_var"))}
+    for name, tensor in state.items():
+        if fault := tensor_fault(tensor):
+            raise ImportFault(f"{path}: {shown(name)} {fault}; weights must be plain floats")
+    return {name: tensor.detach() for name, tensor in state.items()}
 
 
 def _is_state(value: Any) -> bool:
@@ -208,7 +117,7 @@ def _pairs(family: Family, blocks: int) -> tuple[dict[str, str], dict[str, str]]
                 pairs[our.format(i + 1)] = their.format(family.first_block + i)
         return pairs
 
-    return named(_CONVS, family.convs), named(_NORMS, family.norms)
+    return named(CONVS, family.convs), named(NORMS, family.norms)
 
 
 def _faults(family: Family, state: Mapping[str, Tensor]) -> list[str]:
@@ -220,7 +129,7 @@ def _faults(family: Family, state: Mapping[str, Tensor]) -> list[str]:
     spare = {f"{name}.bias" for name in convs.values()}
     faults = [f"lacks {name}" for name in sorted(wanted - state.keys())]
     return faults + [
-        f"has {name} {tuple(state[name].shape)}" for name in sorted(state.keys() - wanted - spare)
+        f"has {shown(name)} {tuple(state[name].shape)}" for name in sorted(state.keys() - wanted - spare)
     ]
 
 
@@ -229,13 +138,13 @@ def _differs(family: Family, faults: list[str], state: Mapping[str, Tensor]) -> 
     lacking = sum(fault.startswith("lacks") for fault in faults)
     if len(faults) - lacking == len(state):  # not one name in common
         first = next(iter(state), None)
-        held = f"its tensors ({first} …) have" if first else "it holds no tensor and has"
+        held = f"its tensors ({shown(first)} …) have" if first else "it holds no tensor and has"
         return f"{held} nothing in common with those of {known}"
     # One of each kind says more than two of one.
-    shown = [faults[0], *faults[lacking : lacking + 1]] if lacking else faults[:2]
-    rest = len(faults) - len(shown)
+    named = [faults[0], *faults[lacking : lacking + 1]] if lacking else faults[:2]
+    rest = len(faults) - len(named)
     more = f" and {rest} more" if rest > 0 else ""
-    return f"nearest is {family.project}, from which it differs in that it {', '.join(shown)}{more}"
+    return f"nearest is {family.project}, from which it differs in that it {', '.join(named)}{more}"
 
 
 def _config(family: Family, state: Mapping[str, Tensor], path: Path) -> NetworkConfig:
@@ -245,7 +154,10 @@ def _config(family: Family, state: Mapping[str, Tensor], path: Path) -> NetworkC
     first, second, third = (shape[0] for shape in shapes)
     blocks = _blocks(family, state)
     widths = first, second, third
-    return NetworkConfig(widths=widths, blocks=blocks, upsample=family.upsample, alignment="crop")
+    try:
+        return NetworkConfig(widths=widths, blocks=blocks, upsample=family.upsample, alignment="crop")
+    except InputError as error:
+        raise ImportFault(f"{path} is nearest to {family.project}, but its {error}") from None
 
 
 def _check(family: Family, state: Mapping[str, Tensor], network: TransformNet, path: Path) -> None:

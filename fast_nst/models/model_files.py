@@ -1,7 +1,7 @@
-"""Trained networks' files, as far as they can be read without torch: where they are, and what they say.
+"""Model files without torch: where they are, and the metadata in them.
 
-Two kinds: styles, and networks that enlarge pictures. Their metadata has the one's network under another key
-than the other's, so neither is taken for the other.
+There are two kinds, styles and super-resolution models. Their metadata holds the network's configuration
+under different keys, so neither is taken for the other.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from safetensors import SafetensorError, safe_open
-
 from fast_nst.config import NetworkConfig, UpscaleNetConfig
-from fast_nst.errors import InputError, first_line
+from fast_nst.errors import InputError, first_line, shown
+from fast_nst.models.file_kinds import describe_file
+from fast_nst.models.tensor_header import parse_json, read_header
 from fast_nst.serialization import from_dict
 
 __all__ = [
@@ -28,6 +28,8 @@ __all__ = [
     "file_digest",
     "find_style",
     "find_upscaler",
+    "metadata_digest",
+    "model_name",
     "network_config",
     "read_metadata",
     "upscaler_config",
@@ -37,66 +39,93 @@ T = TypeVar("T")
 
 FORMAT = 1
 KEY = "fast_nst"
-STYLE, UPSCALER = "network", "upscaler"  # where the metadata of each kind has its network
+ENDING = ".safetensors"
+STYLE, UPSCALER = "network", "upscaler"  # the metadata key of each kind's network configuration
+# Hash of the metadata, in it; files of before version 2 have that of their tensors alone.
+CHECKSUM = "metadata_sha256"
+_TYPES = {"sha256": str, "style": str, "recipe": dict, "training": dict, "imported": dict, "versions": dict}
 
 
 class CheckpointError(InputError):
-    """A file that is no checkpoint of ours, is damaged, or does not fit."""
+    """A file that is not a checkpoint of ours, is damaged, or does not fit."""
+
+
+def metadata_digest(about: Mapping[str, Any]) -> str:
+    """SHA-256 of the metadata as sorted JSON, without this hash itself."""
+    rest = {key: value for key, value in about.items() if key != CHECKSUM}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def read_metadata(path: Path) -> dict[str, Any]:
-    """The metadata of a file of ours; its tensors are not looked at.
+    """The metadata of a file of ours, verified; of its tensors only the header is read.
 
     Raises:
-        CheckpointError: not there, not ours, or of a later format.
+        CheckpointError: not there, not ours, of a later format, or damaged.
     """
     if not path.is_file():
         raise CheckpointError(f"there is no checkpoint at {path}")
     try:
-        with safe_open(path, framework="numpy") as file:
-            about: dict[str, Any] = json.loads((file.metadata() or {})[KEY])
+        header = read_header(path)
+    except (ValueError, OSError) as error:
+        what = describe_file(path) or f"cannot be read as safetensors: {first_line(error)}"
+        raise CheckpointError(f"{path} {what}") from None
+    try:
+        about: dict[str, Any] = parse_json(header.metadata[KEY])
         found = about["format"]
-    except (SafetensorError, OSError) as error:
-        raise CheckpointError(f"{path} cannot be read as safetensors: {first_line(error)}") from None
     except (KeyError, ValueError, TypeError):
         raise CheckpointError(
             f"{path} is not a fast-nst checkpoint: its metadata has no readable {KEY!r} entry; "
             "models of other projects go through `fast-nst import` first"
         ) from None
     if found != FORMAT:
-        raise CheckpointError(f"{path} has format {found!r}, this version reads {FORMAT}; update fast-nst")
+        raise CheckpointError(
+            f"{path} has format {shown(found)}, this version reads {FORMAT}; update fast-nst"
+        )
+    if CHECKSUM in about and about[CHECKSUM] != metadata_digest(about):
+        raise CheckpointError(f"{path} is damaged: its metadata does not match its checksum; get it again")
+    if "sha256" not in about:
+        raise CheckpointError(f"{path} is damaged: its metadata lacks the checksum; get it again")
+    for key, kind in _TYPES.items():
+        if key in about and not isinstance(about[key], kind):
+            raise CheckpointError(f"{path} is damaged: {key!r} in its metadata is {shown(about[key])}")
     return about
 
 
 def network_config(path: Path, about: Mapping[str, Any]) -> NetworkConfig:
-    """The network that a style file of ours is for.
+    """The network configuration of a style file.
 
     Args:
-        about: its metadata, as `read_metadata` gives it.
+        about: its metadata, as `read_metadata` returns it.
 
     Raises:
-        CheckpointError: a training state, a network that enlarges, or one of a later version.
+        CheckpointError: a training state, a super-resolution model, or a network of a later version.
     """
     if UPSCALER in about and STYLE not in about:
-        raise CheckpointError(f"{path} enlarges pictures, it is no style: fast-nst upscale takes it")
+        raise CheckpointError(f"{path} is a super-resolution model, not a style: fast-nst upscale takes it")
     return _config_of(path, about, STYLE, NetworkConfig)
 
 
 def upscaler_config(path: Path, about: Mapping[str, Any]) -> UpscaleNetConfig:
-    """The network that a file of ours has for enlarging pictures; as `network_config`."""
+    """The network configuration of a super-resolution model; as `network_config`."""
     if STYLE in about and UPSCALER not in about:
-        raise CheckpointError(f"{path} is a style, it does not enlarge pictures: stylize.py takes it")
+        raise CheckpointError(f"{path} is a style, not a super-resolution model: stylize.py takes it")
     return _config_of(path, about, UPSCALER, UpscaleNetConfig)
 
 
 def _config_of(path: Path, about: Mapping[str, Any], kind: str, config: type[T]) -> T:
     if kind not in about:
-        what = "a style" if kind == STYLE else "a network that enlarges"
+        what = "a style" if kind == STYLE else "a super-resolution model"
         raise CheckpointError(f"{path} holds a training state, not {what}; give the checkpoint beside it")
     try:
         return from_dict(config, about[kind])
     except InputError as error:
-        raise CheckpointError(f"{path} describes a network this version does not know: {error}") from None
+        reason = shown(str(error), 300)
+        raise CheckpointError(f"{path} describes a network this version does not know: {reason}") from None
+
+
+def model_name(path: str | Path) -> str:
+    """A model file's name without its ending; other dots belong to the name: ``candy.v1.5``."""
+    return Path(path).name.removesuffix(ENDING)
 
 
 def file_digest(path: Path) -> str:
@@ -107,24 +136,24 @@ def file_digest(path: Path) -> str:
 
 def bundled_styles() -> dict[str, Path]:
     """The trained styles that come with the package, by name."""
-    return {name: path for name, path in _bundled().items() if not _enlarges(path)}
+    return {name: path for name, path in _bundled().items() if not _is_upscaler(path)}
 
 
 def bundled_upscalers() -> dict[str, Path]:
-    """The networks for enlarging pictures that come with the package, by name."""
-    return {name: path for name, path in _bundled().items() if _enlarges(path)}
+    """The super-resolution models that come with the package, by name."""
+    return {name: path for name, path in _bundled().items() if _is_upscaler(path)}
 
 
 def _bundled() -> dict[str, Path]:
     here = Path(__file__).resolve().parents[1]
     for folder in (here / "checkpoints", here.parent / "checkpoints"):
-        if found := {path.stem: path for path in sorted(folder.glob("*.safetensors"))}:
+        if found := {model_name(path): path for path in sorted(folder.glob(f"*{ENDING}"))}:
             return found
     return {}
 
 
-def _enlarges(path: Path) -> bool:
-    """Damaged files count as styles: whoever asks for one is told what is wrong with it."""
+def _is_upscaler(path: Path) -> bool:
+    """Damaged files count as styles; loading one says what is wrong with it."""
     try:
         return UPSCALER in read_metadata(path)
     except CheckpointError:
@@ -141,7 +170,7 @@ def find_style(style: str | Path) -> Path:
 
 
 def find_upscaler(model: str | Path) -> Path:
-    """The file of a network that enlarges pictures, by bundled name or path; as `find_style`."""
+    """The file of a super-resolution model, by bundled name or path; as `find_style`."""
     return _find(model, bundled_upscalers(), "model")
 
 
@@ -149,7 +178,7 @@ def _find(name: str | Path, bundled: Mapping[str, Path], what: str) -> Path:
     path = Path(name)
     if str(name) in bundled:  # before a file or folder that happens to be called so
         return bundled[str(name)]
-    if path.suffix == ".safetensors" or path.is_file():
+    if path.suffix == ENDING or path.is_file():
         if not path.is_file():
             raise CheckpointError(f"there is no checkpoint at {path}")
         return path

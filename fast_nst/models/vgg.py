@@ -21,7 +21,8 @@ from torch import Tensor, nn
 
 from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL
-from fast_nst.models.torch_files import read_torch_file, why_not
+from fast_nst.models.model_files import file_digest
+from fast_nst.models.torch_files import read_torch_file, tensor_fault, unreadable_reason
 
 __all__ = ["ARCHITECTURES", "STATISTICS", "VGGFeatures", "WeightsError", "layer_names", "load_vgg"]
 
@@ -197,21 +198,27 @@ def _load_strictly(network: VGGFeatures, tensors: Mapping[str, Tensor], source: 
                     f"{source}: {name} ({key}) has shape {found}, {network.arch} needs "
                     f"{tuple(parameter.shape)}; is it another network's file?"
                 )
-            if not tensor.is_floating_point() or not torch.isfinite(tensor).all():
-                raise WeightsError(
-                    f"{source}: {name} ({key}) is not made of finite floats; the file is damaged or quantized"
-                )
+            if fault := tensor_fault(tensor):
+                raise WeightsError(f"{source}: {name} ({key}) {fault}; weights must be plain floats")
+            if not torch.isfinite(tensor).all():
+                raise WeightsError(f"{source}: {name} ({key}) is not finite; the file is damaged")
             parameter.data.copy_(tensor)
 
 
 def _download(arch: str, weights: str) -> tuple[Mapping[str, Tensor], str]:
-    """torchvision's published weights, hash-checked, from its cache when they are there."""
+    """torchvision's published weights, from its cache when they are there; their hash is checked always."""
     file = _DOWNLOADS.get((arch, weights))
     if file is None:
         have = sorted(w for a, w in _DOWNLOADS if a == arch)
         raise WeightsError(f"there are no {weights} weights of {arch}; there are {', '.join(have)}")
     cached = Path(torch.hub.get_dir()) / "checkpoints" / file
-    was_there = cached.exists()
+    if was_there := cached.is_file():
+        expected, found = cached.stem.rpartition("-")[2], file_digest(cached)
+        if not found.startswith(expected):
+            raise WeightsError(
+                f"{cached} is damaged: its SHA-256 begins with {found[:8]}, not with {expected}; "
+                "delete it to download it again"
+            )
     try:
         with redirect_stdout(sys.stderr):  # the loader announces the download on stdout, which is for data
             # weights_only: the loader's own default still unpickles whatever the file says.
@@ -223,7 +230,7 @@ def _download(arch: str, weights: str) -> tuple[Mapping[str, Tensor], str]:
                 weights_only=True,
             )
     except Exception as error:  # whatever the network, the disk, zipfile and pickle raise
-        reason = why_not(error)
+        reason = unreadable_reason(error)
         if was_there:
             raise WeightsError(
                 f"{cached} cannot be read ({reason}); delete it to download it again"

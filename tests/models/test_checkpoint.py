@@ -184,17 +184,76 @@ def test_a_truncated_file_is_refused(saved, share):
     assert "cannot be read as safetensors" in refusal(saved)
 
 
-@pytest.mark.parametrize("content", [b"", b"text\n" * 99, b"\x80\x04\x95", bytes(99), pickle.dumps({"a": 1})])
-def test_a_file_of_something_else_is_refused(content, tmp_path):
-    path = tmp_path / "style.safetensors"
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "is empty: the download or the copy went wrong"),
+        (b"text\n" * 99, "cannot be read as safetensors: it has no header of that format"),
+        (bytes(99), "cannot be read as safetensors"),
+        (pickle.dumps({"a": 1}), "is a PyTorch file: fast-nst import"),
+        (b"\n<!DOCTYPE html><html>404", "is a web page: the download or the copy went wrong"),
+        (b"\xff\xd8\xff\xe0\x00\x10JFIF", "is a picture, not a model: train.py --style"),
+        (b"\x89PNG\r\n\x1a\n", "is a picture, not a model"),
+        (b"RIFF\x00\x00\x00\x00WEBPVP8 ", "is a picture, not a model"),
+        (b"\x08\x08\x12\x07pytorch", "is an ONNX model: no command reads those"),
+        (b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "is a file of Torch7 (Lua)"),
+        (b"version https://git-lfs.github.com/spec/v1\n", "is a pointer of Git LFS: run git lfs pull"),
+        (b"\x89HDF\r\n\x1a\n", "is an HDF5 file, as Keras writes"),
+    ],
+)
+@pytest.mark.parametrize("name", ["style.safetensors", "style.bin"])
+def test_a_file_of_something_else_is_refused_and_says_what_it_is(content, reason, name, tmp_path):
+    path = tmp_path / name
     path.write_bytes(content)
-    assert "cannot be read as safetensors" in refusal(path)
+    assert reason in refusal(path)
 
 
-def test_a_renamed_pth_is_refused(tmp_path):
+def test_a_renamed_pth_is_refused_and_says_which_command_takes_it(tmp_path):
     path = tmp_path / "style.safetensors"
     torch.save(network().state_dict(), path)
-    assert "cannot be read as safetensors" in refusal(path)
+    assert f"is a PyTorch file: fast-nst import {path}" in refusal(path)
+
+
+@pytest.mark.parametrize("part", ["metadata", "header"])
+def test_no_flipped_bit_of_the_header_changes_a_network(saved, part):
+    """A flip is either refused or without effect, such as the letter of the checksum's own key."""
+    expected = load_checkpoint(saved).network
+    data = saved.read_bytes()
+    end = header_length(data)
+    start = data.index(b"fast_nst") if part == "metadata" else 0
+    stop = data.index(b'"}', start) if part == "metadata" else end
+    refused = 0
+    for place in range(start, stop, 1 if part == "metadata" else 3):
+        flipped = bytearray(data)
+        flipped[place] ^= 1 << place % 8
+        saved.write_bytes(flipped)
+        try:
+            found = load_checkpoint(saved).network
+        except CheckpointError:
+            refused += 1
+            continue
+        assert found.config == expected.config
+        assert all(torch.equal(a, b) for a, b in zip(found.parameters(), expected.parameters(), strict=True))
+    assert refused > 0
+
+
+def test_a_file_of_before_the_metadata_had_a_checksum_is_read_and_its_tensors_verified(saved):
+    tensors, about = read_tensors(saved)
+    del about["metadata_sha256"]
+    expected = load_checkpoint(saved).network.state_dict()
+    save_file(tensors, saved, metadata={"fast_nst": json.dumps(about)})
+    torch.testing.assert_close(load_checkpoint(saved).network.state_dict(), expected, rtol=0, atol=0)
+    data = bytearray(saved.read_bytes())
+    data[-1] ^= 1
+    saved.write_bytes(data)
+    assert "is damaged: its contents do not match its checksum" in refusal(saved)
+
+
+def test_changed_metadata_is_noticed_although_the_tensors_are_as_they_were(saved):
+    tensors, about = read_tensors(saved)
+    about["network"]["output"] = "tanh"
+    save_file(tensors, saved, metadata={"fast_nst": json.dumps(about)})
+    assert "is damaged: its metadata does not match its checksum; get it again" in refusal(saved)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path):
@@ -254,6 +313,18 @@ def forget(tensors: dict, about: dict) -> None:
     del about["network"]
 
 
+def overflow(tensors: dict, about: dict) -> None:
+    about["network"]["tanh_scale"] = 10**400
+
+
+def integers(tensors: dict, about: dict) -> None:
+    tensors["body.conv2_norm.bias"] = torch.zeros(3, dtype=torch.int64)
+
+
+def mistype(tensors: dict, about: dict) -> None:
+    about["recipe"] = [1, 2]
+
+
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -269,6 +340,9 @@ def forget(tensors: dict, about: dict) -> None:
         (misname, "has no option 'upsampel'; did you mean 'upsample'?"),
         (flatten, "must be a table of options"),
         (forget, "holds a training state, not a style"),
+        (overflow, "NetworkConfig.tanh_scale is out of range, got a number of 1329 bits"),
+        (integers, "body.conv2_norm.bias has type torch.int64, its network needs torch.float32"),
+        (mistype, "is damaged: 'recipe' in its metadata is [1, 2]"),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -172,10 +174,32 @@ def test_a_saved_import_paints_the_same(project, saved, tmp_path):
         lambda state: {f"module.{name}": tensor for name, tensor in state.items()},
         lambda state: {"net": {f"module.{name}": tensor for name, tensor in state.items()}, "epoch": 3},
         lambda state: state | {"in1.running_mean": torch.ones(4), "res1.in2.running_var": torch.ones(8)},
+        lambda state: {f"_orig_mod.{name}": tensor for name, tensor in state.items()},
+        lambda state: {f"module._orig_mod.{name}": tensor for name, tensor in state.items()},
+        lambda state: {f"_orig_mod.module.{name}": tensor for name, tensor in state.items()},
+        lambda state: {name.replace("res1.", "res1._orig_mod."): tensor for name, tensor in state.items()},
+        lambda state: {f"module.{k}": t for k, t in state.items()} | {"n_averaged": torch.tensor(3)},
+        lambda state: {"state_dict": {f"net.{name}": tensor for name, tensor in state.items()}},
+        lambda state: {name: torch.nn.Parameter(tensor) for name, tensor in state.items()},
         lambda state: {name: tensor for name, tensor in state.items() if name != "conv2.conv2d.bias"},
         lambda state: {name: tensor.half() if "in1" in name else tensor for name, tensor in state.items()},
     ],
-    ids=["nested", "nested-otherwise", "parallel", "both", "old-statistics", "no-bias", "half"],
+    ids=[
+        "nested",
+        "nested-otherwise",
+        "parallel",
+        "both",
+        "old-statistics",
+        "compiled",
+        "parallel-compiled",
+        "compiled-parallel",
+        "part-compiled",
+        "averaged",
+        "lightning",
+        "parameters",
+        "no-bias",
+        "half",
+    ],
 )
 def test_the_wrappings_of_children_do_not_matter(wrap, saved):
     state = {name: tensor.half().float() for name, tensor in trained("pytorch/examples").items()}
@@ -230,10 +254,40 @@ def test_what_has_nothing_in_common_is_told_what_is_known(saved):
         (lambda s: s | {"in2.bias": torch.full((6,), torch.nan)}, "in2.bias is not finite"),
         (lambda s: {"a": s, "b": s}, "holds several networks, a, b"),
         (lambda s: {f"body.{name}": tensor for name, tensor in s.items()}, "give it to --style as it is"),
+        (lambda s: {1: s, ("a", 2): s}, "holds several networks, 1, ('a', 2)"),
         (lambda s: list(s), "holds a list"),
-        (lambda s: Path("/"), "more than plain tensors"),
+        (lambda s: Path("/"), "it is a pickle of Python objects (pathlib."),
+        (lambda s: torch.nn.Conv2d(1, 1, 1), "(torch.nn.modules.conv.Conv2d), such as a whole module, which"),
+        (
+            lambda s: s | {"in2.bias": torch.zeros(1).expand(10**12)},
+            "in2.bias has shape (1000000000000,) but",
+        ),
+        (lambda s: s | {"in2.bias": torch.zeros(6).to_sparse()}, "in2.bias is sparse or nested"),
+        (lambda s: s | {"in2.bias": torch.zeros(6, device="meta")}, "in2.bias has a shape but no values"),
+        (lambda s: s | {"in2.bias": torch.zeros(6).to(torch.float8_e4m3fn)}, "has type torch.float8_e4m3fn"),
+        (lambda s: s | {"in2.bias": torch.zeros(6, dtype=torch.complex64)}, "has type torch.complex64"),
+        (lambda s: s | {"in2.bias": torch.zeros(6, dtype=torch.int32)}, "has type torch.int32"),
+        (lambda s: s | {"conv1.conv2d.weight": torch.zeros(0, 3, 9, 9)}, "its widths are three numbers"),
+        (lambda s: {"a\nb\x1b[31m" + "c" * 999: torch.zeros(1)}, r"(a\nb\x1b[31mccc"),
     ],
-    ids=["batch-norm", "nan", "several", "ours", "list", "code"],
+    ids=[
+        "batch-norm",
+        "nan",
+        "several",
+        "ours",
+        "numbered",
+        "list",
+        "code",
+        "module",
+        "stride-0",
+        "sparse",
+        "meta",
+        "fp8",
+        "complex",
+        "integers",
+        "empty",
+        "names",
+    ],
 )
 def test_what_cannot_be_used_is_refused(change, told, saved):
     assert told in refusal(saved(change(trained("pytorch/examples"))))
@@ -241,6 +295,44 @@ def test_what_cannot_be_used_is_refused(change, told, saved):
 
 def test_a_missing_file_is_told(tmp_path):
     assert "there is no file" in refusal(tmp_path / "gone.pth")
+    assert "is not a regular file" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("a.pth", b"", "is empty: the download or the copy went wrong"),
+        ("a.pth", b"<!DOCTYPE html>\n<title>404", "is a web page: the download or the copy went wrong"),
+        ("a.onnx", b"\x08\x07\x12\x07pytorch", "is an ONNX model: no command reads those; give the"),
+        ("a.t7", b"\x04\0\0\0\x01\0\0\0\x03\0\0\0V 1", "is a file of Torch7 (Lua)"),
+        ("a.pth", b"\xff\xd8\xff\xe0\0\x10JFIF", "is a picture, not a model"),
+        ("a.pth", b"nothing known", "cannot be read as a style network"),
+        ("a.pth", b"\x80\x02}q\0.", "cannot be read as a style network"),
+        ("a.safetensors", b"\xff" * 99, "cannot be read as a style network"),
+    ],
+)
+def test_what_is_no_network_at_all_is_called_what_it_is(tmp_path, name, content, told):
+    (tmp_path / name).write_bytes(content)
+    assert told in refusal(tmp_path / name)
+
+
+def test_a_program_is_told_from_weights(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.jit.save(torch.jit.script(torch.nn.Conv2d(1, 1, 1)), tmp_path / "a.pt")
+    assert "is a TorchScript program: import takes weights alone" in refusal(tmp_path / "a.pt")
+
+
+def test_a_compressed_archive_is_not_unpacked(saved, tmp_path):
+    path = saved({"zeros": torch.zeros(1 << 22)})
+    with (
+        zipfile.ZipFile(path) as file,
+        zipfile.ZipFile(tmp_path / "b.pth", "w", zipfile.ZIP_DEFLATED) as small,
+    ):
+        for member in file.infolist():
+            small.writestr(member.filename, file.read(member))
+    assert (tmp_path / "b.pth").stat().st_size < 1 << 16
+    assert "compressed, which torch.save does not do" in refusal(tmp_path / "b.pth")
 
 
 @pytest.mark.weights

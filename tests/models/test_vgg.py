@@ -221,8 +221,11 @@ def changed(key: str, value: object) -> dict[str, object]:
         ),
         (changed("features.2.bias", torch.zeros(128)), r"conv1_2 \(features.2.bias\) has shape \(128,\)"),
         (changed("features.2.bias", 3), "conv1_2 .* has shape int"),
-        (changed("features.5.bias", torch.full((128,), np.nan)), "conv2_1 .* not made of finite floats"),
-        (changed("features.5.bias", torch.zeros(128, dtype=torch.uint8)), "damaged or quantized"),
+        (
+            changed("features.5.bias", torch.full((128,), np.nan)),
+            "conv2_1 .* is not finite; the file is damaged",
+        ),
+        (changed("features.5.bias", torch.zeros(128, dtype=torch.uint8)), "conv2_1 .* has type torch.uint8"),
         ({"state_dict": small_weights()}, "lacks conv1_1"),
         ([1, 2, 3], "holds a list, not a dictionary"),
     ],
@@ -252,7 +255,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
         load_vgg("vgg16", ["relu1_1"], file=tmp_path / "none.pth")
     with pytest.raises(WeightsError, match=r"no VGG weights at .*none\.safetensors; give --vgg-weights"):
         load_vgg("vgg16", ["relu1_1"], file=tmp_path / "none.safetensors")
-    with pytest.raises(WeightsError, match="cannot be read as VGG weights"):
+    with pytest.raises(WeightsError, match="is not a regular file"):
         load_vgg("vgg16", ["relu1_1"], file=tmp_path)
 
 
@@ -348,13 +351,16 @@ def test_a_downloaded_pickle_does_not_run_even_when_its_hash_is_right(served, tm
     assert not (tmp_path / "it-ran").exists()
 
 
-def test_a_damaged_file_in_the_cache_is_named_with_the_cure(served, tmp_path, monkeypatch):
+@pytest.mark.parametrize(
+    "damage", [lambda d: b"cut short", lambda d: d[:-1] + bytes([d[-1] ^ 1]), lambda d: b""]
+)
+def test_a_downloaded_file_is_checked_whenever_it_is_loaded(served, tmp_path, monkeypatch, damage):
     name = publish(served, small_weights(), monkeypatch)
+    load_vgg("vgg16", ["relu1_1"])
     cached = tmp_path / "home" / "hub" / "checkpoints" / name
-    cached.parent.mkdir(parents=True)
-    cached.write_bytes(b"cut short")
+    cached.write_bytes(damage(cached.read_bytes()))
     with pytest.raises(
-        WeightsError, match=r"cannot be read \(.*\); delete it to download it again"
+        WeightsError, match=r"is damaged: its SHA-256 begins .*; delete it to download it again"
     ) as caught:
         load_vgg("vgg16", ["relu1_1"])
     assert str(caught.value).startswith(str(cached))
