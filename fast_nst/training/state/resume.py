@@ -6,6 +6,7 @@ goes on from a state file is the run that was never interrupted, bit for bit on 
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -103,6 +104,7 @@ def load_state(path: Path, network: nn.Module, optimizer: Optimizer, average: We
         raise CheckpointError(f"{path} holds a style, not a training state")
     try:
         state = TrainingState(**about["training"])
+        _check_types(state)
     except TypeError:
         raise CheckpointError(f"{path} was saved by another version of fast-nst; start a new --run") from None
     weights, averaged = (_part(tensors, prefix) for prefix in ("network.", "average."))
@@ -110,6 +112,10 @@ def load_state(path: Path, network: nn.Module, optimizer: Optimizer, average: We
     # Compared first: a loading that fails half-way has changed half of the weights.
     if any({name: t.shape for name, t in found.items()} != wanted for found in (weights, averaged)):
         raise CheckpointError(f"{path} belongs to another network; give the --preset it was trained with")
+    for name, parameter in network.named_parameters():
+        for key, moment in _part(tensors, f"adam.{name}.").items():
+            if moment.shape != (() if key == "step" else parameter.shape) or not torch.isfinite(moment).all():
+                raise CheckpointError(f"{path} is damaged: adam.{name}.{key} does not fit its parameter")
     network.load_state_dict(weights)
     average.network.load_state_dict(averaged)
     optimizer.state.clear()
@@ -117,6 +123,22 @@ def load_state(path: Path, network: nn.Module, optimizer: Optimizer, average: We
         if found := _part(tensors, f"adam.{name}."):
             optimizer.state[parameter] = {key: _placed(key, t, parameter) for key, t in found.items()}
     return state
+
+
+def _check_types(state: TrainingState) -> None:
+    """Refuse values of other types than the fields have, which would fail anywhere later.
+
+    Raises:
+        TypeError: names the field.
+    """
+    types: dict[str, Any] = {"int": int, "float": (int, float), "str": str, "dict": dict, "bool": bool}
+    for f in dataclasses.fields(TrainingState):
+        value: Any = getattr(state, f.name)
+        kind, *optional = (part.partition("[")[0] for part in str(f.type).split(" | "))
+        if value is None and "None" in optional:
+            continue
+        if not isinstance(value, types[kind]) or (kind in ("int", "float") and not 0 <= value < 1 << 62):
+            raise TypeError(f.name)
 
 
 def _part(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

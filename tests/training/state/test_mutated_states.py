@@ -22,7 +22,7 @@ def parts() -> tuple[TransformNet, torch.optim.Adam, WeightAverage]:
     optimizer = torch.optim.Adam(network.parameters(), lr=0.01)
     network(torch.rand(1, 3, 16, 16)).square().mean().backward()
     optimizer.step()
-    return network, optimizer, WeightAverage(network)
+    return network, optimizer, WeightAverage(network, 0.9)
 
 
 def files(mutants: ModuleType, path: Path) -> list[bytes]:
