@@ -16,6 +16,7 @@ DESCRIPTION = """Write a trained style in a format of other programs.
   fast-nst export starry-night                                 -> starry-night.onnx
   fast-nst export my-style.safetensors --format pt2 --out my-style.pt2
   fast-nst export the-scream --format openvino --pixels uint8
+  fast-nst export the-scream --fixed-size 480x640              for OpenCV's DNN module
 """
 
 
@@ -36,14 +37,17 @@ def _export(arguments: list[str]) -> int:
     )
     if len(sources) != 1:
         raise InputError(f"one style is exported at a time, got {len(sources)}; fast-nst export STYLE")
-    from fast_nst.inference.engine.export import ENDINGS, SHAPES, export_style
-    from fast_nst.models.model_files import find_style
+    from fast_nst.inference.engine.export import ENDINGS, checked_sizes, export_style
+    from fast_nst.models.model_files import find_style, model_name
 
     style = find_style(sources[0])
-    out = config.out or Path(style.stem + ENDINGS[config.format])
-    files = export_style(style, out, config.format, pixels=config.pixels, overwrite=config.overwrite)
-    sizes = ", ".join(f"{width} x {height}" for _, height, width in SHAPES)
-    say(f"{style.stem} as {config.format}, the same as our own at {sizes}")
+    name = model_name(style)
+    out = config.out or Path(name + ENDINGS[config.format])
+    files = export_style(
+        style, out, config.format, pixels=config.pixels, fixed_size=config.size, overwrite=config.overwrite
+    )
+    sizes = ", ".join(f"{width} x {height}" for height, width in checked_sizes(config.size))
+    say(f"{name} as {config.format}, results verified at {sizes}")
     for file in files:
         put(str(file))
     return DONE

@@ -11,6 +11,8 @@ from fast_nst.errors import InputError
 
 __all__ = ["main"]
 
+ENDINGS = (".pth", ".pt", ".model", ".ckpt", ".bin", ".pkl", ".tar", ".safetensors")
+
 DESCRIPTION = """Import a trained network of another project.
 
   fast-nst import candy.pth                            -> candy.safetensors, for --style
@@ -41,18 +43,30 @@ def _import(arguments: list[str]) -> int:
     )
     if len(files) != 1:
         raise InputError(f"give one file to import, got {len(files)}: fast-nst import candy.pth")
-    out = config.out or Path(Path(files[0]).with_suffix(".safetensors").name)
+    out = config.out or Path(_stem(files[0]) + ".safetensors")
     if out.suffix != ".safetensors":
         raise InputError(f"--out {out}: a style's file ends in .safetensors")
     if out.exists() and not config.overwrite:
         raise InputError(f"{out} exists; give --overwrite or another --out")
+    from fast_nst.io.files import write_reason
     from fast_nst.models.checkpoint import save_checkpoint
     from fast_nst.models.convert import import_network
 
     network, about = import_network(files[0])
-    # In fp32: what was imported paints what it painted, and not nearly that.
-    save_checkpoint(out, network, {**about, "style": out.stem}, half=False)
+    # In fp32: its results are those of the original, not close to them.
+    try:
+        save_checkpoint(out, network, {**about, "style": out.stem}, half=False)
+    except OSError as error:
+        raise OSError(error.errno, write_reason(error, out), str(out)) from None
     widths = "-".join(str(width) for width in network.config.widths)
     say(f"{about['imported']['project']}, {widths}, {network.config.blocks} residual blocks")
     put(str(out))
     return DONE
+
+
+def _stem(file: str) -> str:
+    """A file's name without the endings of model files; other dots belong to the name: ``candy.v1.5``."""
+    name = Path(file).name
+    while (path := Path(name)).suffix.lower() in ENDINGS and path.stem:
+        name = path.stem
+    return name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -116,7 +117,26 @@ class ExportConfig:
     """ONNX, PyTorch's torch.export, or OpenVINO's .xml and .bin"""
     pixels: Literal["float", "uint8"] = "float"
     """(B, 3, H, W) RGB in [0, 1], or (B, H, W, 3) RGB levels of 0 to 255, in and out"""
+    fixed_size: str | None = None
+    """HEIGHTxWIDTH of the only images it takes, one at a time: for OpenCV's DNN module (5.0 computes the 9x1
+    convolution of other exports wrongly) and Core ML converters [default: any size]"""
     out: Path | None = None
     """file to write [default: STYLE.onnx, .pt2 or .xml in the current folder]"""
     overwrite: bool = False
     """replace existing files"""
+
+    def __post_init__(self) -> None:
+        _ = self.size
+
+    @property
+    def size(self) -> tuple[int, int] | None:
+        """Height and width, where they are fixed."""
+        if self.fixed_size is None:
+            return None
+        found = re.fullmatch(r"([0-9]{1,5})[xX×]([0-9]{1,5})", self.fixed_size)
+        height, width = (int(found[1]), int(found[2])) if found else (0, 0)
+        if not (1 <= height <= 8192 and 1 <= width <= 8192):
+            raise InputError(
+                f"--fixed-size {self.fixed_size!r} is not HEIGHTxWIDTH with sides of 1 to 8192, like 480x640"
+            )
+        return height, width

@@ -63,3 +63,26 @@ def test_the_command_says_what_it_needs(said, here, arguments, told):
     answer = said(command.main, arguments)
     assert answer.code == 2
     assert told in answer.errors[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "out"),
+    [
+        ("candy.v1.5", "candy.v1.5.safetensors"),
+        ("candy.v1.5.pth", "candy.v1.5.safetensors"),
+        ("shot 10.00.01.pt", "shot 10.00.01.safetensors"),
+        ("model.pth.tar", "model.safetensors"),
+        (".pth", ".pth.safetensors"),
+    ],
+)
+def test_the_dots_of_a_name_stay(said, theirs, here, name, out):
+    theirs.rename(here / name)
+    assert said(command.main, [name]).out == [out]
+
+
+def test_a_folder_that_cannot_be_written_is_told_with_the_file(said, theirs):
+    answer = said(command.main, [theirs, "--out", "nowhere/candy.safetensors"])
+    assert answer.code == 1
+    assert answer.errors == [
+        "error: nowhere/candy.safetensors: the folder nowhere does not exist; create it first"
+    ]

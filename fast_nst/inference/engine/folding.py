@@ -27,7 +27,7 @@ from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.padding import Frame, frame
 from fast_nst.models.resampling import bicubic_kernel
 
-__all__ = ["EPSILON", "Layer", "Plan", "fold_weights", "taking_levels"]
+__all__ = ["EPSILON", "Layer", "Plan", "fold_weights", "merge_output", "taking_levels"]
 
 Array = NDArray[np.float32]
 Border = Literal["reflect", "repeat", "zero"]
@@ -211,6 +211,18 @@ def _split(border: Border, weight: Array, bias: Array | None) -> Iterator[Layer]
     for o in range(outputs):
         place[o, o, :, 0] = np.eye(width)
     yield Layer("conv4_rows", place.reshape(outputs, -1, 1, width), bias, border, (0, width // 2))
+
+
+def merge_output(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
+    """The same layers with the last two, see `_split`, as one k x k convolution again."""
+    *others, columns, rows = layers
+    outputs, _, _, width = rows.weight.shape
+    _, inputs, height, _ = columns.weight.shape
+    weight = columns.weight.reshape(outputs, width, inputs, height).transpose(0, 2, 3, 1)
+    merged = replace(
+        rows, name="conv4", weight=np.ascontiguousarray(weight), margin=(columns.margin[0], rows.margin[1])
+    )
+    return *others, merged
 
 
 def _normed(

@@ -1,12 +1,12 @@
-"""A folded network as an ONNX graph: what OpenVINO and onnxruntime run, and what is exported.
+"""A folded network as an ONNX graph, for OpenVINO, onnxruntime and exported files.
 
-Batch, height and width are dynamic. Two kinds of pixels: ``uint8``, ``(B, H, W, 3)`` levels in and out,
-clipped and rounded inside; ``float``, ``(B, 3, H, W)`` in [0, 1] in, the same clipped to [0, 1] out.
+Pixels are ``uint8``: ``(B, H, W, 3)`` levels in and out, clipped and rounded inside; or ``float``:
+``(B, 3, H, W)``, [0, 1] in, clipped to [0, 1] out. Batch, height and width are dynamic, or, given a size, one
+image of that size: every index is then a constant, and the operators are those that OpenCV's DNN module has.
 
-And two kinds of norms: ``fused``, the operator of that name; ``apart``, means of rows and of those, for
-engines whose operator adds up a whole map value by value in fp32. OpenVINO's is off by up to 11 levels in a
-photograph of 9 megapixels, by 45 in one of 20, and in pale pictures of one; apart, norms take a few percent
-more time.
+Norms are ``fused``, the operator of that name; or ``apart``, means of rows and of those, for engines whose
+operator sums a whole feature map value by value in fp32. OpenVINO's is off by up to 11 levels in a content
+image of 9 megapixels, by 45 in one of 20, and in pale ones of 1; apart, norms take a few percent more time.
 """
 
 from __future__ import annotations
@@ -20,36 +20,48 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from fast_nst.inference.engine.folding import EPSILON, Layer, Plan, taking_levels
+from fast_nst.inference.engine.folding import EPSILON, Layer, Plan, merge_output, taking_levels
 from fast_nst.io.images import MAX_LEVEL
-from fast_nst.models.padding import MIN_SIZE, whole
+from fast_nst.models.padding import MIN_SIZE, mirrored, whole
 
 __all__ = ["INPUT", "OUTPUT", "Norms", "Pixels", "build_graph"]
 
 Pixels = Literal["uint8", "float"]
 Norms = Literal["fused", "apart"]
-INPUT, OUTPUT = "picture", "painted"
+INPUT, OUTPUT = "picture", "painted"  # programs that run exported files use these names
 OPSET, IR_VERSION = 17, 8  # read by everything since 2022
 _BORDERS = {"reflect": "reflect", "repeat": "edge", "zero": "constant"}
 
 
 def build_graph(
-    plan: Plan, about: Mapping[str, Any], *, pixels: Pixels, norms: Norms = "fused"
+    plan: Plan,
+    about: Mapping[str, Any],
+    *,
+    pixels: Pixels,
+    norms: Norms = "fused",
+    size: tuple[int, int] | None = None,
 ) -> onnx.ModelProto:
-    """The graph of a plan, for pictures of any size; ``about`` goes into its metadata."""
-    graph = _Graph(norms)
-    residual = x = graph.picture(plan, pixels)
-    for layer in taking_levels(plan.layers) if pixels == "uint8" else plan.layers:
+    """The graph of a style's plan.
+
+    Args:
+        about: metadata, stored in the model.
+        size: height and width of the only image it takes; None: batches of any size.
+    """
+    graph = _Graph(norms, size)
+    layers = taking_levels(plan.layers) if pixels == "uint8" else plan.layers
+    residual = x = graph.input(plan, pixels)
+    # OpenCV 5.0 miscomputes k x 1 convolutions; as one k x k it takes no more multiplications.
+    for layer in layers if size is None else merge_output(layers):
         x, residual = graph.layer(layer, x, residual), x
-    graph.painting(plan, x, pixels)
+    graph.output(plan, x, pixels)
     return graph.model(about, pixels)
 
 
 class _Graph:
     """Nodes and constants as they are added; values are known by their names."""
 
-    def __init__(self, norms: Norms) -> None:
-        self.norms = norms
+    def __init__(self, norms: Norms, size: tuple[int, int] | None) -> None:
+        self.norms, self.fixed = norms, size
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.ends: list[onnx.ValueInfoProto] = []
@@ -68,27 +80,45 @@ class _Graph:
         return name
 
     def number(self, value: float) -> str:
+        """A scalar constant in fp32."""
         return self.constant(np.array(value, np.float32))
 
-    def picture(self, plan: Plan, pixels: Pixels) -> str:
-        """The input, extended, as ``(B, 3, H, W)`` floats."""
-        axes, shape, kind = (2, 3), ["batch", 3, "height", "width"], TensorProto.FLOAT
+    def _end(self, name: str, pixels: Pixels) -> None:
+        """Declare the input or the output."""
+        batch, *sides = (1, *self.fixed) if self.fixed else ("batch", "height", "width")
+        shape, kind = [batch, 3, *sides], TensorProto.FLOAT
         if pixels == "uint8":
-            axes, shape, kind = (1, 2), ["batch", "height", "width", 3], TensorProto.UINT8
-        self.ends.append(helper.make_tensor_value_info(INPUT, kind, shape))
-        x, margin = INPUT, plan.frame(MIN_SIZE, MIN_SIZE).left
-        for axis in axes:
-            walk = self._walk(self._size(axis), margin, whole(plan.config))
-            x = self.add("Gather", x, walk, axis=axis)
-        if pixels == "float":
+            shape, kind = [batch, *sides, 3], TensorProto.UINT8
+        self.ends.append(helper.make_tensor_value_info(name, kind, shape))
+
+    def input(self, plan: Plan, pixels: Pixels) -> str:
+        """The input with its frame, as ``(B, 3, H, W)`` floats."""
+        self._end(INPUT, pixels)
+        x = INPUT
+        if self.fixed is None:
+            margin = plan.frame(MIN_SIZE, MIN_SIZE).left
+            for axis in (1, 2) if pixels == "uint8" else (2, 3):
+                positions = self._framed_positions(self._size(axis), margin, whole(plan.config))
+                x = self.add("Gather", x, positions, axis=axis)
+        if pixels == "uint8":
+            x = self.add("Transpose", self.add("Cast", x, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
+        return x if self.fixed is None else self._framed(x, plan, *self.fixed)
+
+    def _framed(self, x: str, plan: Plan, height: int, width: int) -> str:
+        """An image of the fixed size with its frame."""
+        left, right, top, bottom = plan.frame(height, width)
+        if not any((left, right, top, bottom)):
             return x
-        return self.add("Transpose", self.add("Cast", x, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
+        if max(top, bottom) < height and max(left, right) < width:
+            return self.add("Pad", x, self.constant([0, 0, top, left, 0, 0, bottom, right]), mode="reflect")
+        x = self.add("Gather", x, self.constant(mirrored(height, top, bottom), "rows"), axis=2)
+        return self.add("Gather", x, self.constant(mirrored(width, left, right), "columns"), axis=3)
 
     def _size(self, axis: int) -> str:
         """Of the input, as ``(1,)``."""
         return self.add("Gather", self.add("Shape", INPUT), self.constant([axis]), axis=0)
 
-    def _walk(self, size: str, margin: int, stride: int) -> str:
+    def _framed_positions(self, size: str, margin: int, stride: int) -> str:
         """`padding.mirrored` from ``margin`` before the first position to the end of the frame."""
         one, two, side = self.constant([1]), self.constant([2]), self.constant([stride])
         up = self.add("Div", self.add("Add", size, self.constant([stride - 1])), side)
@@ -108,13 +138,14 @@ class _Graph:
         values = [self.constant(layer.weight, f"{layer.name}.weight")]
         if layer.bias is not None:
             values.append(self.constant(layer.bias, f"{layer.name}.bias"))
-        strides = [layer.stride] * 2
+        # ONNX may leave the kernel's shape to the weights; OpenCV and others read it from here alone.
+        settings = {"strides": [layer.stride] * 2, "kernel_shape": list(layer.weight.shape[2:])}
         if layer.fractional:
             before, after = layer.crop
             # Of the second end fewer are cropped than of the first: what is to be given back.
-            x = self.add("ConvTranspose", x, *values, strides=strides, pads=[before, before, after, after])
+            x = self.add("ConvTranspose", x, *values, pads=[before, before, after, after], **settings)
         else:
-            x = self.add("Conv", x, *values, strides=strides)
+            x = self.add("Conv", x, *values, **settings)
         if layer.norm is not None:
             x = self._normed(x, layer.name, *layer.norm)
         if layer.relu:
@@ -124,6 +155,7 @@ class _Graph:
         return x
 
     def _normed(self, x: str, name: str, weight: NDArray[Any], bias: NDArray[Any]) -> str:
+        """Instance norm."""
         shape = (-1,) if self.norms == "fused" else (-1, 1, 1)
         scale, shift = (
             self.constant(array.reshape(shape), f"{name}.norm_{part}")
@@ -141,33 +173,39 @@ class _Graph:
     def _mean(self, x: str) -> str:
         """Of each channel, ``(B, C, 1, 1)``."""
         rows = self.add("ReduceMean", x, axes=[3], keepdims=1)
-        # Doubled and halved, for OpenVINO makes one mean, and a poor one, of two that follow each other.
+        # Doubled and halved: OpenVINO fuses two means that follow each other into an inaccurate one.
         twice = self.add("ReduceMean", self.add("Mul", rows, self.number(2)), axes=[2], keepdims=1)
         return self.add("Mul", twice, self.number(0.5))
 
     def _cropped(self, x: str, crop: int) -> str:
+        """Without so many positions on each side."""
         if not crop:
             return x
         starts, ends, axes = ([crop] * 2, [-crop] * 2, [2, 3])
         return self.add("Slice", x, *(self.constant(values) for values in (starts, ends, axes)))
 
-    def painting(self, plan: Plan, x: str, pixels: Pixels) -> None:
-        """The output: clipped, for levels rounded, and cropped to the picture."""
+    def output(self, plan: Plan, x: str, pixels: Pixels) -> None:
+        """The output: clipped, rounded if it is levels, and cropped to the size of the input."""
+        self._end(OUTPUT, pixels)
         if plan.tanh_scale is not None:
             x = self.add("Mul", self.add("Tanh", x), self.number(plan.tanh_scale))
             x = self.add("Add", x, self.number(0.5))
-        axes, shape, kind = (2, 3), ["batch", 3, "height", "width"], TensorProto.FLOAT
+        axes = (2, 3)
         if pixels == "uint8":
-            axes, shape, kind = (1, 2), ["batch", "height", "width", 3], TensorProto.UINT8
+            axes = (1, 2)
             x = self.add("Mul", x, self.number(MAX_LEVEL))
             x = self.add("Round", self.add("Clip", x, self.number(0), self.number(MAX_LEVEL)))
-            x = self.add("Transpose", self.add("Cast", x, to=kind), perm=[0, 2, 3, 1])
+            x = self.add("Transpose", self.add("Cast", x, to=TensorProto.UINT8), perm=[0, 2, 3, 1])
         else:
             x = self.add("Clip", x, self.number(0), self.number(1))
-        ends = self.add("Concat", self._size(axes[0]), self._size(axes[1]), axis=0)
-        x = self.add("Slice", x, self.constant([0, 0]), ends, self.constant(list(axes)))
+        ends = None
+        if self.fixed is None:
+            ends = self.add("Concat", self._size(axes[0]), self._size(axes[1]), axis=0)
+        elif any(plan.frame(*self.fixed)):
+            ends = self.constant(list(self.fixed))
+        if ends is not None:
+            x = self.add("Slice", x, self.constant([0, 0]), ends, self.constant(list(axes)))
         self.nodes.append(helper.make_node("Identity", [x], [OUTPUT]))
-        self.ends.append(helper.make_tensor_value_info(OUTPUT, kind, shape))
 
     def model(self, about: Mapping[str, Any], pixels: Pixels) -> onnx.ModelProto:
         """The finished, checked model."""
@@ -176,7 +214,7 @@ class _Graph:
         )
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="fast-nst")
-        told = {"fast_nst": json.dumps(dict(about), sort_keys=True), "pixels": pixels, "colors": "RGB"}
-        helper.set_model_props(model, told)
+        entries = {"fast_nst": json.dumps(dict(about), sort_keys=True), "pixels": pixels, "colors": "RGB"}
+        helper.set_model_props(model, entries)
         onnx.checker.check_model(model)
         return model

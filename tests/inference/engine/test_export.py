@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ import pytest
 import torch
 
 from fast_nst.cli import main as cli
-from fast_nst.config import NetworkConfig
+from fast_nst.config import PRESETS, ExportConfig, NetworkConfig
 from fast_nst.errors import InputError
 from fast_nst.inference.engine import export
 from fast_nst.inference.engine.export import ENDINGS, export_style
@@ -84,15 +85,117 @@ def test_an_exported_style_paints_what_we_paint_and_says_what_it_is(style, forma
         assert np.abs(found.astype(float) - expected).max() <= most
 
 
-def test_a_file_that_paints_something_else_is_not_left_behind(style, tmp_path, monkeypatch):
-    def wrong(path: Path, *_: object) -> export.Runner:
-        path.touch()
-        return lambda array: np.clip(array * 0.9, 0, 1)
+def test_a_file_with_other_results_is_not_left_behind(style, tmp_path, monkeypatch):
+    def wrong(*_: object) -> tuple[dict[str, bytes], export.Runner]:
+        return {".pt2": b"wrong"}, lambda array: np.clip(array * 0.9, 0, 1)
 
     monkeypatch.setitem(export._WRITERS, "pt2", wrong)
     with pytest.raises(InputError, match=r"dots\.pt2 is not written: at 48 x 64 it differs .* by [01]"):
         export_style(style, tmp_path / "dots.pt2", "pt2")
     assert list(tmp_path.iterdir()) == [style]
+
+
+@pytest.mark.parametrize("pixels", ["float", "uint8"])
+@pytest.mark.parametrize("size", [(32, 40), (19, 33), (2, 3)])
+def test_an_export_of_a_fixed_size_has_the_same_result_and_takes_no_other(
+    style, format, pixels, size, tmp_path
+):
+    out = tmp_path / f"dots{ENDINGS[format]}"
+    export_style(style, out, format, pixels=pixels, fixed_size=size)
+    stylize = Stylizer.load(style, device="cpu", precision="fp32", backend="torch")
+    levels = np.random.default_rng(0).integers(0, 256, (1, *size, 3), dtype=np.uint8)
+    floats = torch.stack([from_uint8(one) for one in levels])
+    if pixels == "uint8":
+        found, expected, most = run(out, format, levels), stylize.backend.levels(levels), 1
+    else:
+        found, expected, most = run(out, format, floats.numpy()), stylize(floats).numpy(), 1e-3
+    assert np.abs(found.astype(float) - expected).max() <= most
+    with pytest.raises(Exception):  # noqa: B017, PT011 - each engine has its own
+        run(out, format, np.zeros((1, 3, 64, 64), np.float32))
+
+
+@pytest.mark.parametrize("size", [(32, 40), (19, 33), (2, 3)])
+@pytest.mark.parametrize("preset", ["default", "paper"])
+def test_opencv_runs_an_onnx_export_of_a_fixed_size(preset, size, tmp_path):
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; the extra onnx brings it")
+    import cv2
+
+    torch.manual_seed(0)
+    style, out = tmp_path / "dots.safetensors", tmp_path / "dots.onnx"
+    save_checkpoint(
+        style, TransformNet(replace(PRESETS[preset], widths=(4, 4, 8), blocks=1)), {"style": "dots"}
+    )
+    export_style(style, out, "onnx", fixed_size=size)
+    image = torch.rand(1, 3, *size)
+    network = cv2.dnn.readNetFromONNX(str(out))
+    network.setInput(image.numpy())
+    found = network.forward()
+    expected = Stylizer.load(style, device="cpu", precision="fp32", backend="torch")(image).numpy()
+    assert found.shape == expected.shape
+    assert np.abs(found - expected).max() < 1e-3
+
+
+@pytest.mark.parametrize("size", [None, (32, 40)])
+def test_every_convolution_of_an_onnx_export_says_its_kernel_shape(style, size, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed; the extra onnx brings it")
+    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; the extra onnx brings it")
+    export_style(style, tmp_path / "dots.onnx", "onnx", fixed_size=size)
+    nodes = onnx.load(tmp_path / "dots.onnx").graph.node
+    convolutions = [node for node in nodes if node.op_type in ("Conv", "ConvTranspose")]
+    assert len(convolutions) == (8 if size else 9)
+    for node in convolutions:
+        assert "kernel_shape" in {attribute.name for attribute in node.attribute}
+    if size:
+        assert not {node.op_type for node in nodes} & {"Shape", "Range", "Gather", "Slice", "Mod", "Max"}
+
+
+def test_a_pt2_export_of_a_fixed_size_computes_no_sizes(style, tmp_path):
+    export_style(style, tmp_path / "dots.pt2", "pt2", fixed_size=(32, 40))
+    called = {str(node.target) for node in torch.export.load(tmp_path / "dots.pt2").graph.nodes}
+    assert not [name for name in called if "sym" in name or "arange" in name]
+
+
+def test_a_full_disk_is_one_error_that_names_the_file_and_leaves_nothing(
+    style, format, tmp_path, monkeypatch
+):
+    resource = pytest.importorskip("resource")
+    out = tmp_path / f"dots{ENDINGS[format]}"
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    make = export._WRITERS[format]
+
+    def then_full(*arguments: object) -> object:
+        made = make(*arguments)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+        return made
+
+    monkeypatch.setitem(export._WRITERS, format, then_full)
+    try:
+        with pytest.raises(OSError, match="the disk is full") as caught:
+            export_style(style, out, format)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert Path(caught.value.filename).stem == "dots"
+    assert list(tmp_path.iterdir()) == [style]
+
+
+def test_openvino_on_a_full_disk_is_one_error(style, tmp_path):
+    pytest.importorskip("openvino", reason="openvino is not installed; the extra openvino brings it")
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2048, before[1]))
+    try:
+        with pytest.raises(OSError, match=r"cannot write there|the disk is full"):
+            export_style(style, tmp_path / "dots.xml", "openvino")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert list(tmp_path.iterdir()) == [style]
+
+
+@pytest.mark.parametrize("size", ["480", "0x5", "5x", "axb", "99999x3", "-3x4", "480x640x3"])
+def test_a_fixed_size_that_is_none_is_refused(size):
+    with pytest.raises(InputError, match=r"--fixed-size .* is not HEIGHTxWIDTH with sides of 1 to 8192"):
+        ExportConfig(fixed_size=size)
+    assert ExportConfig(fixed_size="480x640").size == (480, 640)
 
 
 def test_a_package_that_is_missing_is_named_with_its_extra(style, tmp_path, monkeypatch):
@@ -129,5 +232,11 @@ def test_the_command_prints_the_file(style, tmp_path, monkeypatch, capsys):
     said = capsys.readouterr()
     assert said.out == "dots.onnx\n"
     assert "48 x 64" in said.err
+    dotted = tmp_path / "dots.v1.5"
+    dotted.write_bytes(style.read_bytes())
+    assert cli.main(["export", str(dotted), "--fixed-size", "16x24"]) == 0
+    said = capsys.readouterr()
+    assert said.out == "dots.v1.5.onnx\n"
+    assert "dots.v1.5 as onnx, results verified at 24 x 16" in said.err
     assert cli.main(["export", str(style), str(style)]) == 2
     assert "one style is exported at a time, got 2" in capsys.readouterr().err
