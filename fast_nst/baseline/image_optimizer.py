@@ -148,6 +148,9 @@ class PictureOptimizer:
         target = objective.content_target(photo[None].contiguous(memory_format=self._layout))
         self.best, self.best_loss = optimizer.point, math.inf
         mark, mark_step, end = time.perf_counter(), self.step, self.step + c.steps
+        # What is reported is the current iterate: a trial that the line search rejects can be a thousand times
+        # higher. The first evaluation is always accepted.
+        accepted: list[float] = []
         while not self._ended and self.step < end:
             terms, gradient = self._evaluate(judge, optimizer.point, target)
             values = [term.item() for term in terms]
@@ -159,12 +162,13 @@ class PictureOptimizer:
                 return
             if total < self.best_loss:
                 self.best, self.best_loss = optimizer.point, total
+            if optimizer.tell(total, gradient):
+                accepted = values
             if self._ended or self.step == end or self.step % c.report_every == 0:
                 now = time.perf_counter()
-                yield self._report(values, (self.step - mark_step) / max(now - mark, 1e-9))
+                yield self._report(accepted, (self.step - mark_step) / max(now - mark, 1e-9))
                 began += time.perf_counter() - now  # the caller's time is not the run's
                 mark, mark_step = time.perf_counter(), self.step
-            optimizer.tell(total, gradient)
 
     @property
     def _network(self) -> VGGFeatures:

@@ -29,8 +29,12 @@ class PixelOptimizer(Protocol):
 
     point: Tensor
 
-    def tell(self, loss: float, gradient: Tensor) -> None:
-        """The loss and gradient at ``point``, both finite; moves ``point`` on."""
+    def tell(self, loss: float, gradient: Tensor) -> bool:
+        """Take the loss and gradient at ``point``, both finite, and move ``point`` to the next trial.
+
+        Returns:
+            Whether the point was accepted as the new iterate; a line search rejects some of its trials.
+        """
 
 
 class Adam:
@@ -47,8 +51,8 @@ class Adam:
         self.bounds = bounds
         self._inner = torch.optim.Adam([self.point], lr=rate, betas=(beta1, 0.999), eps=epsilon)
 
-    def tell(self, loss: float, gradient: Tensor) -> None:
-        """One step."""
+    def tell(self, loss: float, gradient: Tensor) -> bool:
+        """Take one step; every iterate is accepted."""
         # A new tensor: the caller may keep the point it has evaluated.
         moved = self.point.clone()
         moved.grad = gradient
@@ -57,6 +61,7 @@ class Adam:
             self._inner.state[moved] = self._inner.state.pop(self.point)
         self._inner.step()
         self.point = moved if self.bounds is None else moved.clamp_(*self.bounds)
+        return True
 
 
 class _Pair(NamedTuple):
@@ -105,12 +110,12 @@ class LBFGS:
         self._refused = 0
         self._told = 0
 
-    def tell(self, loss: float, gradient: Tensor) -> None:
-        """Take the trial point or refuse it, and name the next."""
+    def tell(self, loss: float, gradient: Tensor) -> bool:
+        """Accept the trial point or reject it, and set the next; returns whether it was accepted."""
         self._told += 1
         if self._at is None:
             self._take(loss, gradient)
-            return
+            return True
         move = self.point - self._at
         slope = _dot(self._gradient, move)
         good = loss <= self._loss + SUFFICIENT * slope + self.noise * abs(self._loss)
@@ -127,6 +132,7 @@ class LBFGS:
             self._aim()
         else:
             self._shorten(loss, slope)
+        return good
 
     def _take(self, loss: float, gradient: Tensor) -> None:
         self._at, self._loss, self._gradient = self.point, loss, gradient

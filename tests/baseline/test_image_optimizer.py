@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import islice
+from itertools import islice, pairwise
 
 import pytest
 import torch
@@ -59,6 +59,18 @@ def test_a_descent_lowers_its_objective_by_more_than_a_fifth(config, pictures, c
     reports = list(PictureOptimizer(*pictures, replace(config, steps=24, **changes)))
     assert reports[-1].total < 0.8 * reports[0].total
     assert [report.step for report in reports] == list(range(1, reports[-1].steps + 1))
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("bounds", ["projected", "free"])
+def test_l_bfgs_reports_iterates_that_never_rise(config, picture, seed, bounds):
+    """Trials that the line search rejects are no iterates, however high the objective is there."""
+    gatys = {"objective": "gatys", "activations": "normalised", "content_weight": 1e-5, "tv_weight": 0}
+    photo, painting = picture(2 * seed, 32, 40), picture(2 * seed + 1, 40, 30)
+    run = PictureOptimizer(photo, painting, replace(config, steps=24, bounds=bounds, **gatys))
+    losses = [report.total for report in run]
+    assert all(later <= earlier * (1 + 1e-6) for earlier, later in pairwise(losses))
+    assert losses[-1] == pytest.approx(run.best_loss, rel=1e-5)
 
 
 def test_the_result_is_the_photograph_s_size_in_range_and_on_the_cpu(config, pictures):
