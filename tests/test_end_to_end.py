@@ -66,7 +66,7 @@ def test_a_trained_style_brings_pictures_nearer_to_the_painting(here, train, cap
     assert command.main(["stylize", "photos", "--style", "dots.safetensors", "--format", "png"]) == 0
     results = capsys.readouterr().out.splitlines()
     assert results == [f"photos_dots/{i}.png" for i in range(4)]
-    # A direction with room, not what 60 steps happen to reach: between 0.12 and 0.65 over seeds and processors.
+    # A direction with room, not what 60 steps happen to reach: 0.12 to 0.65 over seeds and processors.
     for result in results:
         assert style_distance(result) < 0.9 * style_distance(result.replace("_dots", ""))
 

@@ -1,7 +1,7 @@
-"""A trained style against the optimizer on one objective object: the paper's Table 1 and Figure 5.
+"""A trained network against the optimizer on the same objective: Table 1 and Figure 5 of Johnson et al. 2016.
 
-Johnson et al. 2016, section 4.1. Every piece of work is kept in the folder when it is done, and an
-interrupted comparison goes on with what is missing. Iterate to run; each item is a `ProgressReport`.
+Each measurement is written to the result store when it is done, and an interrupted comparison resumes with
+the missing ones. Iterate to run; each item is a `ProgressReport`.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import find_pictures, load_image, save_image
 from fast_nst.models.checkpoint import find_style, load_checkpoint
 from fast_nst.models.losses import PerceptualLoss
+from fast_nst.models.model_files import bundled_style_image
 from fast_nst.models.vgg import load_vgg, weights_digest
 from fast_nst.serialization import from_dict, to_dict
 from fast_nst.system.device import autocast, choose_device, choose_precision
@@ -38,7 +39,7 @@ WARMUP = 2
 
 
 class SpeedRow(NamedTuple):
-    """Milliseconds at one size: a pass of the network, an iteration of the optimizer."""
+    """Milliseconds at one size for one forward pass of the network and one iteration of the optimizer."""
 
     size: int
     network: float
@@ -48,31 +49,32 @@ class SpeedRow(NamedTuple):
     timed: int
 
     def ratio(self, iterations: int) -> float:
-        """How many passes of the network so many iterations take."""
+        """The time of that many iterations, divided by the time of one forward pass."""
         return iterations * self.iteration / self.network
 
 
 class LossRow(NamedTuple):
-    """The objective at one size and start: means over photographs, the curve that of the best so far."""
+    """The objective at one size and start: means over the content images; the curve is the lowest so far."""
 
     size: int
     start: str
-    photos: int
+    images: int
     curve: list[float]
     spread: list[float]
     network: float
-    photo: float
+    content_image: float
+    """the objective of the content image itself"""
     passes: list[int | None]
-    """iteration at which the optimizer falls under the network, for each photograph; None if it never does"""
+    """iteration at which the optimizer reaches the network's loss, per content image; None: not reached"""
 
     @property
     def mean_passes(self) -> int | None:
-        """The same for the mean curve and the mean of the network."""
+        """The iteration at which the mean curve reaches the mean loss of the network."""
         return first_below(self.curve, self.network)
 
 
 def first_below(curve: list[float], value: float) -> int | None:
-    """The iteration, from 1, at which a curve falls under a value."""
+    """The iteration, from 1, at which a curve reaches a value; None if it does not."""
     return next((i for i, loss in enumerate(curve, start=1) if loss <= value), None)
 
 
@@ -80,14 +82,15 @@ class Comparison:
     """Measures one style; iterate over it to run.
 
     Args:
-        config: everything tunable.
+        config: sizes, iterations, files.
 
     Attributes:
         speed, losses: the rows so far.
-        about: style, painting, precision and other facts for the report.
+        style_image: ``(3, H, W)``, RGB in [0, 1], at the size that the style was trained with.
+        about: style, style image, precision and other facts for the report.
 
     Raises:
-        InputError: no photographs, no painting, or one that the style was not trained from.
+        InputError: no content images, no style image, or one that the style was not trained from.
     """
 
     def __init__(self, config: CompareConfig) -> None:
@@ -98,13 +101,17 @@ class Comparison:
         checkpoint = load_checkpoint(file)
         self.style, recipe = file.stem, checkpoint.about.get("recipe", {})
         if "loss" not in recipe:
-            raise InputError(f"{file} does not say what it was trained with, so there is no common objective")
+            raise InputError(
+                f"{file} does not record its training objective, so there is nothing to compare on"
+            )
         if config.content is None:
-            raise InputError("no photographs were given: --content PHOTO or FOLDER")
+            raise InputError("no content image was given: --content IMAGE or FOLDER")
+        if not config.content.exists():
+            raise InputError(f"--content {config.content}: no such file or folder")
         self.files = find_pictures(config.content) if config.content.is_dir() else [config.content]
         if not self.files:
-            raise InputError(f"--content {config.content} holds no photographs")
-        painting = _find_painting(config, file, checkpoint.about)
+            raise InputError(f"--content {config.content} contains no images")
+        style_file = _find_style_image(config, file, checkpoint.about)
         self.stylizer = Stylizer(checkpoint, device=config.device, precision=self.precision)
         self.loss = _loss_of(recipe)
         layers = (*self.loss.content_layers, *self.loss.style_layers_for(config.loss_network))
@@ -113,12 +120,13 @@ class Comparison:
         digest = weights_digest(features)
         layout = torch.contiguous_format if self.precision == "fp32" else torch.channels_last
         features = features.to(self.device).to(memory_format=layout)
-        picture = load_image(painting, short_side=int(recipe.get("style_size", 384)))
-        self.objective = PerceptualLoss(features, picture.to(self.device), self.loss)
+        self.style_image = load_image(style_file, short_side=int(recipe.get("style_size", 384)))
+        self.objective = PerceptualLoss(features, self.style_image.to(self.device), self.loss)
         self.about: dict[str, Any] = {
             "style": self.style,
             "steps": checkpoint.about.get("steps"),
-            "painting": painting.name,
+            "style_image": style_file.name,
+            "bundled_style_image": style_file == bundled_style_image(file),
             "objective": to_dict(self.loss),
             "loss_network": config.loss_network,
             "same_loss_network_as_trained": digest == checkpoint.about.get("vgg_sha256"),
@@ -133,7 +141,7 @@ class Comparison:
 
     @property
     def pieces(self) -> list[str]:
-        """The names of all the pieces of work, those done before included."""
+        """The names of all measurements, finished ones included."""
         c = self.config
         speed = [f"speed_{size}" for size in c.sizes if c.only != "loss"]
         return speed + [name for names in self._loss_names().values() for name in names]
@@ -143,7 +151,7 @@ class Comparison:
         for size in self.config.sizes if self.config.only != "loss" else ():
             self.speed.append(self._speed_at(size))
             done += 1
-            yield ProgressReport(done, total, f"timed at {size}")
+            yield ProgressReport(done, total, f"speed at {size} x {size}")
         for (size, start), names in self._loss_names().items():
             records = []
             for name, file in zip(names, self.files, strict=False):
@@ -153,25 +161,25 @@ class Comparison:
             self.losses.append(_row(size, start, records))
 
     def _loss_names(self) -> dict[tuple[int, str], list[str]]:
-        """The pieces of each size and start; a name is that of the photograph's file."""
+        """The measurements of each size and start, named after the files of the content images."""
         c = self.config
         out: dict[tuple[int, str], list[str]] = {}
         for i, size in enumerate(c.sizes if c.only != "speed" else ()):
-            files = self.files[: c.photos[min(i, len(c.photos) - 1)]]
+            files = self.files[: c.images[min(i, len(c.images) - 1)]]
             for start in c.starts:
                 out[size, str(start)] = [f"{size}_{start}_{file.stem}" for file in files]
         return out
 
     def _speed_at(self, size: int) -> SpeedRow:
-        """One pass and one iteration at a size, in turn."""
+        """Time one forward pass and one iteration at a size, alternating."""
         name = f"speed_{size}"
         record = self.store.get(name)
         if record is None:
-            photo = square(self.files[0], size).to(self.device)
-            # As many as the table speaks of, so that what pays for a run of that length is done here too.
+            content = square(self.files[0], size).to(self.device)
+            # As many as the table lists, so that the run is compiled if one of that length would be.
             steps = max(*PAPER_ITERATIONS, WARMUP + self.config.timed + 1)
-            iterations = iter(self._optimizer(photo, "noise", steps=steps))
-            calls = {"network": lambda: self.stylizer(photo), "iteration": lambda: next(iterations)}
+            iterations = iter(self._optimizer(content, "noise", steps=steps))
+            calls = {"network": lambda: self.stylizer(content), "iteration": lambda: next(iterations)}
             found = measure_in_turn(calls, calls=self.config.timed, warmup=WARMUP, device=self.device)
             network, iteration = found["network"], found["iteration"]
             times = (network.median, network.p95, iteration.median, iteration.p95)
@@ -180,23 +188,23 @@ class Comparison:
         return SpeedRow(**record)
 
     def _descent(self, name: str, file: Path, size: int, start: str) -> dict[str, Any]:
-        """The objective of one photograph: by iteration, of the network's picture, and of its own."""
+        """The objective for one content image: by iteration, of the network's result, of the image itself."""
         record = self.store.get(name)
         if record is not None:
             return record
-        photo = square(file, size)
-        painted = self.stylizer(photo)
-        optimizer = self._optimizer(photo, start, steps=self.config.iterations)
+        content = square(file, size)
+        stylized = self.stylizer(content)
+        optimizer = self._optimizer(content, start, steps=self.config.iterations)
         losses = [report.total for report in optimizer]
         best = [min(losses[: i + 1]) for i in range(len(losses))]
         save_image(self.store.picture(name), optimizer.picture())
-        save_image(self.store.picture(f"{size}_network_{file.stem}"), painted)
-        values = {"network": self._value(painted, photo), "photo": self._value(photo, photo)}
+        save_image(self.store.picture(f"{size}_network_{file.stem}"), stylized)
+        values = {"network": self._value(stylized, content), "content_image": self._value(content, content)}
         record = {"losses": best, **values, "failure": optimizer.failure}
         self.store.put(name, record)
         return record
 
-    def _optimizer(self, photo: Tensor, start: str, steps: int) -> PictureOptimizer:
+    def _optimizer(self, content: Tensor, start: str, steps: int) -> PictureOptimizer:
         config: GatysConfig = replace(
             GATYS_PRESETS["johnson2016-baseline"],
             steps=steps,
@@ -207,19 +215,19 @@ class Comparison:
             precision=self.precision,  # type: ignore[arg-type]
             report_every=1,
         )
-        return PictureOptimizer(photo.cpu(), photo.cpu(), config, objective=self.objective)
+        return PictureOptimizer(content.cpu(), content.cpu(), config, objective=self.objective)
 
     @torch.no_grad()
-    def _value(self, image: Tensor, photo: Tensor) -> float:
-        """The objective of a ``(3, H, W)`` image against its photograph."""
-        batch, photos = image[None].to(self.device), photo[None].to(self.device)
-        target = self.objective.content_target(photos)
+    def _value(self, image: Tensor, content: Tensor) -> float:
+        """The objective of a ``(3, H, W)`` image against its content image."""
+        batch, contents = image[None].to(self.device), content[None].to(self.device)
+        target = self.objective.content_target(contents)
         with autocast(self.device, self.precision):
             return float(self.objective(batch, target).total)
 
 
 def square(file: Path, size: int) -> Tensor:
-    """The center of a photograph, scaled to ``(3, size, size)``."""
+    """The center of an image, scaled to ``(3, size, size)``."""
     image = load_image(file, short_side=size)
     top, left = (image.shape[-2] - size) // 2, (image.shape[-1] - size) // 2
     return image[:, top : top + size, left : left + size].contiguous()
@@ -235,39 +243,44 @@ def _row(size: int, start: str, records: list[dict[str, Any]]) -> LossRow:
         [statistics.fmean(column) for column in columns],
         [statistics.pstdev(column) for column in columns],
         statistics.fmean(record["network"] for record in records),
-        statistics.fmean(record["photo"] for record in records),
+        statistics.fmean(record["content_image"] for record in records),
         [first_below(record["losses"], record["network"]) for record in records],
     )
 
 
 def _loss_of(recipe: dict[str, Any]) -> LossConfig:
-    """The objective a style was trained with; the grid's weight once stood outside of it."""
-    told = dict(recipe["loss"])
+    """The training objective of a style; early checkpoints record the grid weight outside of it."""
+    values = dict(recipe["loss"])
     if "grid_weight" in recipe:
-        told.setdefault("grid_weight", recipe["grid_weight"])
-    return from_dict(LossConfig, told)
+        values.setdefault("grid_weight", recipe["grid_weight"])
+    return from_dict(LossConfig, values)
 
 
-def _find_painting(config: CompareConfig, style: Path, about: dict[str, Any]) -> Path:
-    """The painting that was named, or the one that the style's file names, known by its hash."""
+def _find_style_image(config: CompareConfig, style: Path, about: dict[str, Any]) -> Path:
+    """The style image given, else the file the checkpoint names (checked by hash), else the bundled copy."""
     wanted = about.get("style_sha256")
-    if config.painting is not None:
-        if wanted is not None and config.painting.is_file() and _hash(config.painting) != wanted:
-            raise InputError(
-                f"--painting {config.painting} is not the file that {style.stem} was trained from "
-                f"({about['recipe'].get('style')}); the objective would be another"
-            )
-        return config.painting
-    assert config.content is not None
     name = str(about["recipe"].get("style", ""))
+    bundled = bundled_style_image(style)
+    given = config.style_image
+    if given is not None:
+        known = wanted is None or not given.is_file() or given == bundled or _hash(given) == wanted
+        if not known:
+            raise InputError(
+                f"--style-image {given} is not the image that {style.stem} was trained from ({name}); "
+                "the objectives would differ"
+            )
+        return given
+    assert config.content is not None
     content = config.content if config.content.is_dir() else config.content.absolute().parent
     for folder in (Path.cwd(), style.parent, content, content.absolute().parent):
         for found in (folder / name, *sorted(folder.glob(f"*/{name}"))):
             if name and found.is_file() and wanted in (None, _hash(found)):
                 return found
+    if bundled is not None:
+        return bundled
     raise InputError(
-        f"the painting of {style.stem}, {name or 'of unknown name'}, is neither in the current folder nor "
-        "near the style or the photographs; give it with --painting FILE"
+        f"the style image of {style.stem} ({name or 'name not recorded'}) is not in the current folder, "
+        "nor near the style or the content images; give it with --style-image FILE"
     )
 
 

@@ -1,8 +1,7 @@
-"""What a comparison leaves to read: table.md, results.json, speed.png, loss.png, pictures and index.html."""
+"""The report of a comparison: table.md, results.json, speed.png, loss.png, image sheets and index.html."""
 
 from __future__ import annotations
 
-import html
 import json
 import statistics
 from pathlib import Path
@@ -10,29 +9,25 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from fast_nst.baseline.compare import PAPER_ITERATIONS, Comparison, LossRow, SpeedRow, square
+from fast_nst.baseline.comparison_page import STYLE_IMAGE, Section, markdown, page
 from fast_nst.baseline.sheets import COLORS, Curve, contact_sheet, plot_curves
-from fast_nst.io.images import load_image
+from fast_nst.io.images import load_image, save_image
 
 __all__ = ["write_comparison"]
 
-Table = list[list[str]]
+STARTS = {"noise": "noise", "content": "the content image", "style": "the style image"}
 
 
 def write_comparison(comparison: Comparison) -> Path:
     """Write the report of a finished comparison to its folder; returns index.html."""
     folder = comparison.config.out
-    tables: dict[str, Table] = {}
-    pictures: list[str] = []
-    if comparison.speed:
-        tables["Speed"] = _speed_table(comparison.speed)
-        _plot_speed(comparison.speed, folder / "speed.png")
-        pictures.append("speed.png")
-    if comparison.losses:
-        tables["Loss"] = _loss_table(comparison.losses)
-        plot_curves(_panels(comparison.losses), folder / "loss.png", ylabel="objective")
-        pictures += ["loss.png", *_sheets(comparison)]
-    notes = _notes(comparison)
-    (folder / "table.md").write_text(_markdown(tables, notes), encoding="utf-8")
+    (folder / "pictures").mkdir(exist_ok=True)
+    save_image(folder / STYLE_IMAGE, comparison.style_image, quality=90, overwrite=True)
+    sections = [make(comparison) for make in (_speed, _loss, _images)]
+    known = [section for section in sections if section is not None]
+    title = f"{comparison.style}: network against optimizer"
+    summary, setup = _summary(comparison), _setup(comparison)
+    (folder / "table.md").write_text(markdown(title, summary, known, setup), encoding="utf-8")
     results = {
         "about": comparison.about,
         "speed": [row._asdict() for row in comparison.speed],
@@ -40,100 +35,158 @@ def write_comparison(comparison: Comparison) -> Path:
     }
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     index = folder / "index.html"
-    index.write_text(_page(comparison.style, tables, notes, pictures), encoding="utf-8")
+    index.write_text(page(title, summary, known, setup), encoding="utf-8")
     return index
 
 
-def _speed_table(rows: list[SpeedRow]) -> Table:
-    """The paper's Table 1, the optimizer's times multiplied from one iteration's."""
-    head = ["size", "one pass, ms (p95)", "one iteration, ms (p95)"]
-    head += [f"{n} iterations, s" for n in PAPER_ITERATIONS] + [f"ratio at {n}" for n in PAPER_ITERATIONS]
+def _speed(comparison: Comparison) -> Section | None:
+    """The paper's Table 1; the optimizer's times are multiples of one iteration's."""
+    rows = comparison.speed
+    if not rows:
+        return None
+    head = ["size, pixels", "network, one pass", "optimizer, one iteration"]
+    head += [f"{n} iterations" for n in PAPER_ITERATIONS]
+    head += [f"speed-up over {n} iterations" for n in PAPER_ITERATIONS]
     table = [head]
     for row in rows:
-        line = [f"{row.size}²", f"{row.network:.1f} ({row.network_p95:.1f})"]
-        line.append(f"{row.iteration:.0f} ({row.iteration_p95:.0f})")
-        line += [f"{n * row.iteration / 1e3:.1f}" for n in PAPER_ITERATIONS]
-        line += [f"{row.ratio(n):.0f}×" for n in PAPER_ITERATIONS]
+        line = [_size(row.size), _seconds(row.network / 1e3), _seconds(row.iteration / 1e3)]
+        line += [_seconds(n * row.iteration / 1e3) for n in PAPER_ITERATIONS]
+        line += [f"{_rounded(row.ratio(n))}×" for n in PAPER_ITERATIONS]
         table.append(line)
-    return table
+    spread = max(max(row.network_p95 / row.network, row.iteration_p95 / row.iteration) for row in rows)
+    note = (
+        f"Medians of {rows[0].timed} passes and iterations, measured alternately after a warm-up; the 95th "
+        f"percentile is at most {spread:.2f} times the median. Times of {PAPER_ITERATIONS[0]} and more "
+        "iterations are multiples of one."
+    )
+    _plot_speed(rows, comparison.config.out / "speed.png")
+    caption = "Time for one image (logarithmic scale)."
+    return Section("Speed", table, [note], [("speed.png", caption)])
 
 
-def _loss_table(rows: list[LossRow]) -> Table:
-    """The paper's Figure 5 in numbers."""
-    table = [
-        [
-            "size",
-            "start",
-            "photographs",
-            "untouched",
-            "network",
-            "optimizer at the end",
-            "passes the network at",
-        ]
-    ]
+def _loss(comparison: Comparison) -> Section | None:
+    """The paper's Figure 5, and the same in numbers."""
+    rows = comparison.losses
+    if not rows:
+        return None
+    head = ["size, pixels", "optimizer starts from", "content images", "loss of the content image"]
+    head += ["loss of the network", "loss of the optimizer", "optimizer reaches the network's loss at"]
+    table = [head]
     for row in rows:
-        end = f"{row.curve[-1]:.4f} ± {row.spread[-1]:.4f} (iteration {len(row.curve)})"
-        table.append(
-            [
-                f"{row.size}²",
-                row.start,
-                str(row.photos),
-                f"{row.photo:.4f}",
-                f"{row.network:.4f}",
-                end,
-                _passes(row),
-            ]
-        )
-    return table
+        spread = f" ± {row.spread[-1]:.3f}" if row.images > 1 else ""
+        end = f"{row.curve[-1]:.3f}{spread} after {_count(len(row.curve), 'iteration')}"
+        line = [_size(row.size), STARTS[row.start], str(row.images), f"{row.content_image:.3f}"]
+        table.append([*line, f"{row.network:.3f}", end, _passes(row)])
+    c = comparison.config
+    notes = [
+        "The loss is the objective that the network was trained to minimize; lower is better. Of the "
+        f"optimizer it is the lowest up to each iteration. Noise is drawn with seed {c.seed}.",
+    ]
+    if any(row.images > 1 for row in rows):
+        notes.append("Losses are means over the content images; ± and bands are standard deviations.")
+    plot_curves(_panels(rows), c.out / "loss.png", ylabel="loss")
+    return Section("Loss", table, notes, [("loss.png", "Loss by iteration of the optimizer.")])
+
+
+def _size(size: int) -> str:
+    return f"{size} × {size}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
+
+
+def _rounded(ratio: float) -> str:
+    """A ratio to two digits or the nearest one: 2.5, 38, 2,500."""
+    if ratio < 10:
+        return f"{ratio:.1f}"
+    return f"{round(ratio, 1 - len(str(int(ratio))) + 1):,.0f}"
+
+
+def _seconds(seconds: float) -> str:
+    """A time in the unit that suits: 12 ms, 3.4 s, 5.6 min."""
+    if seconds < 1:
+        return f"{1e3 * seconds:.3g} ms"
+    return f"{seconds:.3g} s" if seconds < 100 else f"{seconds / 60:.3g} min"
 
 
 def _passes(row: LossRow) -> str:
     mean = f"iteration {row.mean_passes}" if row.mean_passes else f"not within {len(row.curve)}"
     known = [n for n in row.passes if n is not None]
-    if row.photos == 1 or not known:
+    if row.images == 1 or not known:
         return mean
-    return f"{mean}; by photograph {min(known)} to {max(known)}, median {statistics.median(known):g}"
+    missing = f", not reached for {row.images - len(known)}" if len(known) < row.images else ""
+    between = f"{min(known)} to {max(known)}" if min(known) < max(known) else f"{known[0]}"
+    return f"{mean} (single images: {between}, median {statistics.median(known):g}{missing})"
 
 
-def _notes(comparison: Comparison) -> list[str]:
-    """What the numbers mean, a sentence each."""
-    about, c = comparison.about, comparison.config
-    notes = [
-        f"Style {about['style']} ({about['steps']} steps of training), painting {about['painting']}. Both "
-        f"minimize the objective it was trained with, one object: {json.dumps(about['objective'])}.",
-        f"Both in {about['precision']} on {about['device']}, {about['threads']} threads; the optimizer is "
-        "projected L-BFGS, an iteration one evaluation of the objective with its gradient.",
-    ]
+def _summary(comparison: Comparison) -> list[str]:
+    """The results in a sentence or two."""
+    out = []
     if comparison.speed:
-        notes.append(
-            f"Times are medians of {comparison.speed[0].timed} after a warm-up, taken in turn and waiting "
-            "for the device; those of 100, 300 and 500 iterations are one iteration's, multiplied."
+        row, n = comparison.speed[-1], PAPER_ITERATIONS[-1]
+        out.append(
+            f"At {_size(row.size)} pixels one pass of the network takes {_seconds(row.network / 1e3)}, "
+            f"{n} iterations of the optimizer take {_seconds(n * row.iteration / 1e3)}: "
+            f"{_rounded(row.ratio(n))} times as long."
         )
-    if comparison.losses:
-        notes.append(
-            "Losses are means over the photographs, of the optimizer the lowest up to each iteration; "
-            f"noise has seed {c.seed}."
+    for loss in comparison.losses:
+        at = loss.mean_passes
+        end = (
+            f"after {_count(at, 'iteration')}" if at else f"not within {_count(len(loss.curve), 'iteration')}"
         )
-    if not about["same_loss_network_as_trained"]:
-        notes.append("The loss network's weights are not those that the style was trained against.")
-    return notes
+        out.append(
+            f"At {_size(loss.size)} pixels the optimizer, started from {STARTS[loss.start]}, "
+            f"reaches the network's loss {end}."
+        )
+    return out
+
+
+def _setup(comparison: Comparison) -> dict[str, str]:
+    """What was compared, by name."""
+    about, loss = comparison.about, comparison.loss
+    style_layers = loss.style_layers_for(comparison.config.loss_network)
+    steps = about["steps"]
+    trained = f"{about['style']}, {_count(int(steps), 'training step')}" if steps else str(about["style"])
+    copy = " (the bundled copy, short side 512 pixels)" if about["bundled_style_image"] else ""
+    weights = (
+        "" if about["same_loss_network_as_trained"] else "; not the weights the style was trained against"
+    )
+    network = str(about["loss_network"]).upper().replace("VGG", "VGG-")
+    terms = [
+        f"content at {', '.join(loss.content_layers)} (weight {loss.content_weight:g})",
+        f"style at {', '.join(style_layers)} (weight {loss.style_weight:g})",
+        f"total variation (weight {loss.tv_weight:g})",
+    ]
+    terms += [f"grid (weight {loss.grid_weight:g})"] if loss.grid_weight else []
+    device = str(about["device"])
+    machine = f"{device}, {_count(about['threads'], 'thread')}" if device == "cpu" else device
+    return {
+        "network": trained,
+        "style image": f"{about['style_image']}{copy}",
+        "objective": f"{loss.objective}: {'; '.join(terms)}",
+        "loss network": f"{network}{weights}",
+        "optimizer": "projected L-BFGS; one iteration is one evaluation of the objective and its gradient",
+        "machine": f"{machine}, {about['precision']}",
+    }
 
 
 def _panels(rows: list[LossRow]) -> dict[str, tuple[list[Curve], dict[str, float]]]:
     panels: dict[str, tuple[list[Curve], dict[str, float]]] = {}
     for row in rows:
-        title = f"{row.size} x {row.size}, {row.photos} photograph{'s' * (row.photos > 1)}"
+        title = f"{_size(row.size)} pixels, {_count(row.images, 'content image')}"
         curves, lines = panels.setdefault(title, ([], {}))
-        curves.append(Curve(f"optimizer from {row.start}", row.curve, row.spread if row.photos > 1 else ()))
+        label = f"optimizer from {STARTS[row.start]}"
+        curves.append(Curve(label, row.curve, row.spread if row.images > 1 else ()))
         lines["network, one pass"] = row.network
-        lines["untouched photograph"] = row.photo
+        lines["content image, unchanged"] = row.content_image
     return panels
 
 
 def _plot_speed(rows: list[SpeedRow], path: Path) -> None:
-    figure = Figure(figsize=(6.4, 4.4), layout="constrained")
+    figure = Figure(figsize=(max(5.6, 2.8 * len(rows)), 4.2), layout="constrained", dpi=100)
     axes = figure.add_subplot()
-    names = [f"{row.size} x {row.size}" for row in rows]
+    names = [f"{_size(row.size)} pixels" for row in rows]
     series = {"network, one pass": [row.network / 1e3 for row in rows]}
     series |= {
         f"optimizer, {n} iterations": [n * row.iteration / 1e3 for row in rows] for n in PAPER_ITERATIONS
@@ -142,55 +195,29 @@ def _plot_speed(rows: list[SpeedRow], path: Path) -> None:
     for i, (label, seconds) in enumerate(series.items()):
         places = [x + (i - (len(series) - 1) / 2) * width for x in range(len(rows))]
         bars = axes.bar(places, seconds, width, color=COLORS[i], label=label)
-        axes.bar_label(bars, [f"{s:.2g}" if s < 10 else f"{s:.0f}" for s in seconds], fontsize=7)
-    axes.set(yscale="log", ylabel="seconds", xticks=range(len(rows)), xticklabels=names)
-    axes.legend(fontsize=8, loc="upper left")
-    figure.savefig(path, dpi=100)
+        axes.bar_label(bars, [_seconds(s) for s in seconds], fontsize=7, padding=2)
+    axes.set(yscale="log", ylabel="seconds for one image", xticks=range(len(rows)), xticklabels=names)
+    axes.margins(y=0.1)
+    figure.legend(fontsize=9, ncols=2, loc="outside upper center")
+    figure.savefig(path)
 
 
-def _sheets(comparison: Comparison) -> list[str]:
-    """A sheet for each size: photograph, network and optimizer from each start, side by side."""
+def _images(comparison: Comparison) -> Section | None:
+    """A sheet for each size: content image, network, and optimizer from each start, side by side."""
     c, store = comparison.config, comparison.store
-    (c.out / "pictures").mkdir(exist_ok=True)
-    names = []
+    if not comparison.losses:
+        return None
+    figures = []
     for i, size in enumerate(c.sizes):
         rows = []
-        for file in comparison.files[: c.photos[min(i, len(c.photos) - 1)]]:
-            row = [("photograph", square(file, size))]
+        for file in comparison.files[: c.images[min(i, len(c.images) - 1)]]:
+            row = [("content image", square(file, size))]
             row.append(("network, one pass", load_image(store.picture(f"{size}_network_{file.stem}"))))
             for start in c.starts:
-                picture = load_image(store.picture(f"{size}_{start}_{file.stem}"))
-                row.append((f"optimizer from {start}, {c.iterations} iterations", picture))
+                result = load_image(store.picture(f"{size}_{start}_{file.stem}"))
+                caption = f"optimizer from {STARTS[start]}, {_count(c.iterations, 'iteration')}"
+                row.append((caption, result))
             rows.append(row)
         contact_sheet(rows, c.out / f"pictures/{size}.png", inches=2.56)
-        names.append(f"pictures/{size}.png")
-    return names
-
-
-def _markdown(tables: dict[str, Table], notes: list[str]) -> str:
-    parts = []
-    for title, (head, *rows) in tables.items():
-        lines = [head, ["---"] * len(head), *rows]
-        parts.append(f"## {title}\n\n" + "\n".join(f"| {' | '.join(line)} |" for line in lines))
-    return "\n\n".join([*parts, *notes]) + "\n"
-
-
-def _page(style: str, tables: dict[str, Table], notes: list[str], pictures: list[str]) -> str:
-    """A page that needs nothing but the files beside it."""
-    parts = [f"<h1>{html.escape(style)} against the optimizer</h1>"]
-    for title, (head, *rows) in tables.items():
-        cells = "".join(f"<th>{html.escape(cell)}</th>" for cell in head)
-        body = "".join("<tr>" + "".join(f"<td>{html.escape(c)}</td>" for c in row) + "</tr>" for row in rows)
-        parts.append(f"<h2>{title}</h2><table><tr>{cells}</tr>{body}</table>")
-    parts += [f"<p>{html.escape(note)}</p>" for note in notes]
-    parts += [f'<p><img src="{name}" alt="{name}"></p>' for name in pictures]
-    style_sheet = (
-        "body{font:15px/1.5 sans-serif;max-width:70em;margin:2em auto;padding:0 1em}"
-        "table{border-collapse:collapse}td,th{border:1px solid #999;padding:.2em .6em;text-align:left}"
-        "img{max-width:100%}"
-    )
-    title = html.escape(f"{style} against the optimizer")
-    return (
-        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{style_sheet}</style><body>{''.join(parts)}</body></html>\n"
-    )
+        figures.append((f"pictures/{size}.png", f"{_size(size)} pixels."))
+    return Section("Images", [], [], figures)

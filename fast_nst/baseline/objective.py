@@ -1,6 +1,6 @@
-"""What the optimizer minimizes: Gatys' own objective, or the very object that networks are trained with.
+"""Objectives of the optimizer: that of Gatys et al., or the training objective of the networks.
 
-Both are called as ``objective(images, objective.content_target(photos))`` and give `LossTerms`.
+Both are called as ``objective(images, objective.content_target(content_images))`` and return `LossTerms`.
 """
 
 from __future__ import annotations
@@ -30,19 +30,19 @@ __all__ = [
     "Objective",
     "load_features",
     "make_objective",
-    "normalise_activations",
+    "normalize_activations",
     "wanted_layers",
 ]
 
-PHOTOS_MEASURED = 64  # of a folder; the means of 64 photographs differ by a few per cent from those of more
+IMAGES_MEASURED = 64  # from a folder; means over 64 photographs are within a few percent of those over more
 MEASURED_SIZE = 256
 
 
 class Objective(Protocol):
-    """Weighted terms of images against a painting and the targets of their photographs."""
+    """Weighted loss terms of images against a style image and the content targets."""
 
-    def content_target(self, photos: Tensor) -> dict[str, Tensor]:
-        """The photographs' content features, ``(B, 3, H, W)`` in."""
+    def content_target(self, images: Tensor) -> dict[str, Tensor]:
+        """The content features of ``(B, 3, H, W)`` content images."""
 
     def __call__(self, images: Tensor, target: Mapping[str, Tensor]) -> LossTerms:
         """The terms of ``(B, 3, H, W)`` images."""
@@ -54,15 +54,15 @@ class GatysLoss(nn.Module):
     .. math:: \alpha \sum_l v_l \tfrac12 \sum (F^l - P^l)^2
         + \beta \sum_l w_l \frac{1}{4 N_l^2 M_l^2} \sum (G^l - A^l)^2 + \text{TV}
 
-    F and P are activations, N channels by M positions; G and A are sums over positions. Where the painting
-    has other positions than the image, each Gram matrix is divided by its own M. Total variation is not in
+    F and P are activations, N channels by M positions; G and A are sums over positions. Where the style
+    image has another size than the image, each Gram matrix is divided by its own M. Total variation is not in
     the paper: the sum of squares of `total_variation`, of pixels in the unit of ``config.pixels``. With the
     scaling ``means``, which the weights of several authors belong to, the sums over activations and over Gram
     entries are means, and there is neither ½ nor ¼.
 
     Args:
         features: built for at least the layers of ``config``.
-        style: ``(3, H, W)``, the painting, RGB in [0, 1].
+        style: ``(3, H, W)``, the style image, RGB in [0, 1].
         config: layers, weights, factor of the content term.
     """
 
@@ -80,9 +80,9 @@ class GatysLoss(nn.Module):
             self.grams = {layer: gram_matrix(found[layer])[0] for layer in self.style_weights}
 
     @torch.no_grad()
-    def content_target(self, photos: Tensor) -> dict[str, Tensor]:
-        """The photographs' content features by layer, only as deep as the content layers need."""
-        found: dict[str, Tensor] = self.features(photos, self.content_weights)
+    def content_target(self, images: Tensor) -> dict[str, Tensor]:
+        """Content features of ``(B, 3, H, W)`` images by layer; layers above the deepest are not computed."""
+        found: dict[str, Tensor] = self.features(images, self.content_weights)
         return found
 
     def forward(self, images: Tensor, target: Mapping[str, Tensor]) -> LossTerms:
@@ -109,27 +109,27 @@ def _shares(layers: tuple[str, ...], weights: tuple[float, ...]) -> dict[str, fl
 
 
 def wanted_layers(config: GatysConfig) -> tuple[str, ...]:
-    """Every layer that the objective of a config looks at."""
+    """All layers that the objective of a config uses."""
     style = config.style_layers if config.is_gatys else config.loss.style_layers_for(config.loss_network)
     return (*config.content_layers, *style)
 
 
-def make_objective(features: VGGFeatures, painting: Tensor, config: GatysConfig) -> Objective:
-    """The objective of a config against a ``(3, H, W)`` painting, whose features are taken in fp32."""
+def make_objective(features: VGGFeatures, style_image: Tensor, config: GatysConfig) -> Objective:
+    """The objective of a config for a ``(3, H, W)`` style image, whose features are computed in fp32."""
     if config.is_gatys:
-        return GatysLoss(features, painting, config)
-    return PerceptualLoss(features, painting, config.loss)
+        return GatysLoss(features, style_image, config)
+    return PerceptualLoss(features, style_image, config.loss)
 
 
-def load_features(config: GatysConfig, pictures: Iterable[Tensor], layers: Iterable[str] = ()) -> VGGFeatures:
+def load_features(config: GatysConfig, images: Iterable[Tensor], layers: Iterable[str] = ()) -> VGGFeatures:
     """The loss network of a config, on the CPU.
 
     Args:
-        pictures: ``(3, H, W)``, to measure mean activations over where no folder is given for it.
-        layers: further ones that are wanted.
+        images: ``(3, H, W)``, to measure mean activations over where ``config`` names no folder.
+        layers: additional layers.
 
     Raises:
-        InputError: an unknown layer, or a folder without photographs.
+        InputError: an unknown layer, or a folder without images.
         WeightsError: weights that cannot be used.
     """
     wanted = (*wanted_layers(config), *layers)
@@ -140,33 +140,33 @@ def load_features(config: GatysConfig, pictures: Iterable[Tensor], layers: Itera
         weights=config.vgg_release,
         pooling=config.pooling,
     )
-    if config.activations == "normalised":
-        if config.activation_photos is not None:
-            files = find_pictures(config.activation_photos)[:PHOTOS_MEASURED]
+    if config.activations == "normalized":
+        if config.activation_images is not None:
+            files = find_pictures(config.activation_images)[:IMAGES_MEASURED]
             if not files:
-                raise InputError(f"--activation-photos {config.activation_photos} holds no photographs")
-            pictures = (load_image(file, size=MEASURED_SIZE) for file in files)
-        normalise_activations(features, pictures)
+                raise InputError(f"--activation-images {config.activation_images} contains no images")
+            images = (load_image(file, size=MEASURED_SIZE) for file in files)
+        normalize_activations(features, images)
     return features
 
 
 @torch.no_grad()
-def normalise_activations(features: VGGFeatures, pictures: Iterable[Tensor]) -> None:
-    """Rescale a network in place, so that each channel's mean activation over pictures and positions is 1.
+def normalize_activations(features: VGGFeatures, images: Iterable[Tensor]) -> None:
+    """Rescale a network in place, so that each channel's mean activation over images and positions is 1.
 
     Each convolution is divided by its channels' means and the next one multiplied by them, which changes
     nothing but the scale: a ReLU and a pooling of a positive multiple are that multiple of them. Channels
     that never fire are left as they are. Gatys et al. 2016, section 2; they measured over ImageNet.
 
     Args:
-        pictures: ``(3, H, W)``, RGB in [0, 1], of any sizes; at least one.
+        images: ``(3, H, W)``, RGB in [0, 1], of any sizes; at least one.
     """
     convolutions = {n: m for n, m in features.body.named_children() if isinstance(m, nn.Conv2d)}
     sums: dict[str, Tensor] = {}
     count = 0
-    for picture in pictures:
+    for image in images:
         count += 1
-        for name, found in features(picture[None], convolutions).items():
+        for name, found in features(image[None], convolutions).items():
             sums[name] = sums.get(name, 0) + F.relu(found).mean(dim=(0, 2, 3), dtype=torch.float64)
     before: Tensor | None = None
     for name, module in convolutions.items():

@@ -1,8 +1,7 @@
-"""What a loss network keeps: the first figure of Gatys et al. 2016, as one contact sheet.
+"""Content and style reconstructions, figure 1 of Gatys et al. 2016, as one contact sheet.
 
-Content is rebuilt from one layer's activations alone, texture from the Gram matrices of the layers up to
-each depth, both from white noise. The deeper the layer, the less of the photograph's pixels and the larger
-the painting's patterns.
+Content is reconstructed from the activations of a single layer, texture from the Gram matrices of all layers
+up to a depth, both from white noise. Deeper layers keep less pixel detail and larger texture patterns.
 """
 
 from __future__ import annotations
@@ -24,45 +23,47 @@ __all__ = ["Reconstruction"]
 
 
 class Reconstruction:
-    """Rebuilds a photograph and a painting; iterate over it to run, each item one picture done.
+    """Reconstructs a content image and a style image; iterate over it to run, each item is one result.
 
     Args:
-        photo, painting: ``(3, H, W)``, RGB, [0, 1].
+        content_image, style_image: ``(3, H, W)``, RGB, [0, 1].
         config: layers, size, iterations.
 
     Attributes:
-        content, textures: caption and picture of what is done so far.
+        content, textures: captions and images of the results so far.
 
     Raises:
-        InputError: an unknown layer or a device that is not there.
+        InputError: an unknown layer or a device that does not exist.
     """
 
-    def __init__(self, photo: Tensor, painting: Tensor, config: ReconstructConfig) -> None:
+    def __init__(self, content_image: Tensor, style_image: Tensor, config: ReconstructConfig) -> None:
         self.config = config
-        self.photo, self.painting = (fit_longer(image, config.size) for image in (photo, painting))
-        self._features = load_features(self._settings(config.layers, ()), (self.photo,))
-        self.content: list[Cell] = [("photograph", self.photo)]
-        self.textures: list[Cell] = [("painting", self.painting)]
+        self.content_image, self.style_image = (
+            fit_longer(image, config.size) for image in (content_image, style_image)
+        )
+        self._features = load_features(self._settings(config.layers, ()), (self.content_image,))
+        self.content: list[Cell] = [("content image", self.content_image)]
+        self.textures: list[Cell] = [("style image", self.style_image)]
 
     def __iter__(self) -> Iterator[ProgressReport]:
         layers = self.config.layers
         total = 2 * len(layers)
         for done, layer in enumerate(layers, start=1):
             run = PictureOptimizer(
-                self.photo, self.painting, self._settings((layer,), ()), features=self._features
+                self.content_image, self.style_image, self._settings((layer,), ()), features=self._features
             )
             self.content.append((layer, self._finished(run)))
             yield ProgressReport(done, total, f"content of {layer}: {run.best_loss:.4g}")
         for depth, layer in enumerate(layers, start=1):
-            # A texture has the size of its painting.
+            # A texture has the size of the style image.
             config = self._settings((), layers[:depth])
-            run = PictureOptimizer(self.painting, self.painting, config, features=self._features)
+            run = PictureOptimizer(self.style_image, self.style_image, config, features=self._features)
             caption = layer if depth == 1 else f"{layers[0]} … {layer}"
             self.textures.append((caption, self._finished(run)))
             yield ProgressReport(len(layers) + depth, total, f"texture up to {layer}: {run.best_loss:.4g}")
 
     def save(self, path: Path) -> None:
-        """Write the contact sheet of what is done, a PNG: content above, textures below."""
+        """Write the results so far as a PNG contact sheet: content above, textures below."""
         contact_sheet([self.content, self.textures], path)
 
     def _settings(self, content: tuple[str, ...], style: tuple[str, ...]) -> GatysConfig:

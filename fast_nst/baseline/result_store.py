@@ -1,4 +1,4 @@
-"""Long work in pieces: each piece's result is on disk when it is done, and is not done again."""
+"""A result store: each result of a long computation is written to disk when done and reused afterwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["ProgressReport", "ResultStore"]
 
 
 class ProgressReport(NamedTuple):
-    """A piece of a longer work is done."""
+    """One of several results is done."""
 
     done: int
     total: int
@@ -22,15 +22,15 @@ class ProgressReport(NamedTuple):
 
 
 class ResultStore:
-    """The results of pieces of work, by name, one JSON file each in a folder.
+    """Named results, one JSON file each in a folder.
 
     Args:
-        folder: made if it is not there.
-        settings: what the results depend on, as plain JSON values.
-        overwrite: drop results that were made with other settings.
+        folder: created if missing.
+        settings: everything the results depend on, as plain JSON values.
+        overwrite: delete results that were computed with other settings.
 
     Raises:
-        InputError: there are such results, and they are not to be dropped.
+        InputError: the folder has results of other settings and ``overwrite`` is False.
     """
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], *, overwrite: bool) -> None:
@@ -44,8 +44,8 @@ class ResultStore:
                     k for k in wanted.keys() | (found or {}).keys() if wanted.get(k) != (found or {}).get(k)
                 )
                 raise InputError(
-                    f"{folder} holds results of other settings ({', '.join(keys)} differ); "
-                    "give --overwrite to drop them, or another --out"
+                    f"{folder} contains results of other settings ({', '.join(keys)} differ); "
+                    "give --overwrite to delete them, or another --out"
                 )
             for old in (*folder.glob("*.json"), *folder.glob("*.png")):
                 old.unlink()
@@ -53,15 +53,15 @@ class ResultStore:
         write_atomically(there, json.dumps(wanted).encode())
 
     def get(self, name: str) -> dict[str, Any] | None:
-        """The result of a piece, or None while it is not done."""
+        """A result, or None if it does not exist yet."""
         return _read(self.folder / f"{name}.json")
 
     def put(self, name: str, result: Mapping[str, Any]) -> None:
-        """A piece is done: written whole or not at all."""
+        """Store a result atomically."""
         write_atomically(self.folder / f"{name}.json", json.dumps(result).encode())
 
     def picture(self, name: str) -> Path:
-        """Where the picture of a piece lies; it is to be written before `put`."""
+        """Path of the image of a result; write it before `put`."""
         return self.folder / f"{name}.png"
 
 

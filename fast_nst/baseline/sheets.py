@@ -4,92 +4,126 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import pairwise
 from pathlib import Path
+from textwrap import fill
 
 import numpy as np
-from matplotlib import colormaps
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure  # no pyplot: no global state, no display
+from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator
 from torch import Tensor
 
 from fast_nst.io.images import to_uint8
 
-__all__ = ["COLORS", "Curve", "contact_sheet", "plot_curves"]
+__all__ = ["COLORS", "Curve", "balanced_rows", "contact_sheet", "plot_curves"]
 
-# Okabe and Ito's palette: told apart by color-blind readers.
+# Okabe and Ito's palette, distinguishable for color-blind readers.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#F0E442", "#000000")
+DPI = 100
 Cell = tuple[str, Tensor]
 
 
+def balanced_rows(cells: Sequence[Cell], most: int) -> list[list[Cell]]:
+    """Cells in as few rows as hold at most ``most`` each, of lengths that differ by at most one."""
+    count = -(-len(cells) // most)
+    cuts = [len(cells) * i // count for i in range(count + 1)]
+    return [list(cells[a:b]) for a, b in pairwise(cuts)]
+
+
 def contact_sheet(rows: Sequence[Sequence[Cell]], path: Path, *, inches: float = 2.2) -> None:
-    """Pictures, ``(3, H, W)`` in [0, 1], in rows, each under its caption.
+    """Images, ``(3, H, W)`` in [0, 1], each under its caption; shorter rows are centered.
 
     Args:
         inches: width of a cell, at 100 pixels an inch.
     """
-    columns = max(len(row) for row in rows)
-    tallest = [max(image.shape[-2] / image.shape[-1] for _, image in row) for row in rows]
-    height = sum(inches * ratio + 0.35 for ratio in tallest)
-    figure = Figure(figsize=(columns * inches, height), layout="constrained", dpi=100)
-    grid = figure.subplots(len(rows), columns, squeeze=False)
-    for axes_row, row in zip(grid, rows, strict=True):
-        for axes in axes_row:
+    gap, line = 0.06 * inches, 0.16
+    captions = [[fill(caption, round(inches * 15)) for caption, _ in row] for row in rows]
+    heads = [line * (1.6 + max(caption.count("\n") for caption in row)) for row in captions]
+    bodies = [inches * max(image.shape[-2] / image.shape[-1] for _, image in row) for row in rows]
+    width = max(len(row) for row in rows) * (inches + gap) - gap
+    height = sum(heads) + sum(bodies) + gap * (len(rows) - 1)
+    figure = Figure(figsize=(width, height), dpi=DPI)
+    bottom = height
+    for row, words, head, body in zip(rows, captions, heads, bodies, strict=True):
+        bottom -= head + body
+        left = (width - len(row) * (inches + gap) + gap) / 2
+        for caption, (_, image) in zip(words, row, strict=True):
+            tall = inches * image.shape[-2] / image.shape[-1]
+            place = (left / width, (bottom + body - tall) / height, inches / width, tall / height)
+            axes = figure.add_axes(place)
             axes.axis("off")
-        for axes, (caption, image) in zip(axes_row, row, strict=False):
-            axes.imshow(to_uint8(image), interpolation="lanczos")
-            axes.set_title(caption, fontsize=8)
+            axes.imshow(to_uint8(image), interpolation="lanczos", aspect="auto")
+            axes.set_title(caption, fontsize=8, pad=3)
+            left += inches + gap
+        bottom -= gap
     figure.savefig(path)
 
 
 @dataclass(frozen=True)
 class Curve:
-    """An objective by iteration, the first after one evaluation."""
+    """An objective by iteration; the first value is that of the first evaluation."""
 
     label: str
     values: Sequence[float]
     spread: Sequence[float] = ()
-    """standard deviation over the photographs, drawn as a band"""
-    dashed: bool = False
-    """a variant of the curve before it, in the same color"""
+    """standard deviation over the content images, drawn as a band"""
 
 
 def plot_curves(
-    panels: Mapping[str, tuple[Sequence[Curve], Mapping[str, float]]], path: Path, *, ylabel: str
+    panels: Mapping[str, tuple[Sequence[Curve], Mapping[str, float]]],
+    path: Path,
+    *,
+    ylabel: str,
+    columns: int = 3,
 ) -> None:
-    """Curves on logarithmic axes of loss, a panel for each title, with horizontal lines by their labels.
+    """Plot loss curves on logarithmic axes, one panel a title, and one legend below all panels.
 
-    Panels of the same curves share one legend beside them.
+    Args:
+        panels: by title, curves and labeled horizontal lines; equal positions have equal colors.
+        columns: the most panels in a row.
     """
-    figure = Figure(figsize=(6.4 * len(panels), 4.4), layout="constrained")
-    grid = figure.subplots(1, len(panels), squeeze=False)[0]
-    for axes, (title, (curves, lines)) in zip(grid, panels.items(), strict=True):
-        for color, curve in zip(_colors(curves), curves, strict=True):
-            _draw(axes, curve, color)
+    columns = min(columns, len(panels))
+    rows = -(-len(panels) // columns)
+    small = rows > 1
+    size = (3.4 * columns, 2.5 * rows + 0.5) if small else (max(5.6, 4.6 * columns), 4.2)
+    figure = Figure(figsize=size, layout="constrained", dpi=DPI)
+    grid = figure.subplots(rows, columns, squeeze=False)
+    legend: dict[str, Artist] = {}
+    for axes, (title, (curves, lines)) in zip(grid.flat, panels.items(), strict=False):
+        for i, curve in enumerate(curves):
+            _draw(axes, curve, COLORS[i % len(COLORS)])
         for i, (label, value) in enumerate(lines.items()):
             axes.axhline(value, color="black", linestyle=(":", "-.", "--")[i % 3], linewidth=1.2, label=label)
-        axes.set(title=title, xlabel="iteration", ylabel=ylabel, yscale="log")
-        axes.grid(alpha=0.3, which="both")
-    legends = [axes.get_legend_handles_labels() for axes in grid]
-    if len(legends) > 1 and all(labels == legends[0][1] for _, labels in legends):
-        figure.legend(*legends[0], fontsize=8, loc="outside right upper")
-    else:
-        for axes in grid:
-            axes.legend(fontsize=8, loc="upper right")
-    figure.savefig(path, dpi=100)
+        axes.set_title(title, fontsize=9 if small else 11)
+        _label(axes, ylabel)
+        legend |= {label: handle for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)}
+    for axes in grid.flat[len(panels) :]:
+        axes.remove()
+    labels = list(legend)
+    figure.legend(
+        list(legend.values()), labels, fontsize=9, ncols=min(4, len(labels)), loc="outside lower center"
+    )
+    figure.savefig(path)
 
 
-def _colors(curves: Sequence[Curve]) -> list[str | tuple[float, ...]]:
-    """One for each curve that is not dashed, which the dashed ones behind it share."""
-    numbers = list(accumulate((not curve.dashed for curve in curves[1:]), initial=0))
-    palette = COLORS if numbers[-1] < len(COLORS) else [colormaps["tab20"](i) for i in range(20)]
-    return [palette[i % len(palette)] for i in numbers]
+def _label(axes: Axes, ylabel: str) -> None:
+    """Axis labels, and ticks on the logarithmic axis as plain numbers: 0.5, 1, 2."""
+    axes.set(xlabel="iteration", ylabel=ylabel, yscale="log")
+    low, high = axes.get_ylim()
+    subs = (1.0, 2.0, 5.0) if high / low < 1e3 else (1.0,)
+    axes.yaxis.set_major_locator(LogLocator(subs=subs))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6))
+    axes.grid(alpha=0.3)
 
 
-def _draw(axes: Axes, curve: Curve, color: str | tuple[float, ...]) -> None:
+def _draw(axes: Axes, curve: Curve, color: str) -> None:
     values = np.asarray(curve.values)
     steps = np.arange(1, len(values) + 1)
-    axes.plot(steps, values, "--" if curve.dashed else "-", color=color, linewidth=1.5, label=curve.label)
+    axes.plot(steps, values, color=color, linewidth=1.5, label=curve.label)
     if curve.spread:
         low, high = values - np.asarray(curve.spread), values + np.asarray(curve.spread)
         axes.fill_between(steps, np.maximum(low, values / 4), high, color=color, alpha=0.15, linewidth=0)

@@ -1,8 +1,8 @@
-"""Experiments with the optimizer: one choice is varied, the rest held, and claims are checked.
+"""Experiments with the optimizer: one option is varied, the others are fixed, and claims are checked.
 
-Three of Wang's analysis of the algorithm (where to start, which content layer, which style layers) and the
-one left open there (total variation), with its weights: losses as means, 1e3 for content, 1e-2 for style.
-Each run is kept when it is done; an interrupted study goes on with what is missing, and studies share runs.
+Three are from Wang's analysis of the algorithm (starting image, content layer, style layers), one was left
+open there (total variation). The weights are Wang's: losses as means, 1e3 for content, 1e-2 for style.
+Runs are stored as they finish; an interrupted study resumes with the missing ones, and studies share runs.
 """
 
 from __future__ import annotations
@@ -32,24 +32,25 @@ __all__ = ["STUDIES", "Outcome", "Study", "Variant", "variants_of"]
 
 STUDIES = ("start", "content", "style", "tv")
 LAST_OF_BLOCKS = ("conv1_2", "conv2_2", "conv3_4", "conv4_4", "conv5_4")
-# What every result is measured by, whatever it was made with: relative errors, as in training.
-YARDSTICK = LossConfig(
-    content_layers=("relu4_2",), content_weight=1, style_weight=1, tv_weight=1, grid_weight=0
-)
+# One metric for all results, whatever objective they were optimized with: relative errors, as in training.
+METRIC = LossConfig(content_layers=("relu4_2",), content_weight=1, style_weight=1, tv_weight=1, grid_weight=0)
 
 
 class Variant(NamedTuple):
     """One run of a study."""
 
     name: str
+    """of the files in the result store"""
+    title: str
+    """shown in the report"""
     config: GatysConfig
     tv: bool = False
-    """with total variation; its weight depends on the photograph"""
+    """with total variation; its weight depends on the content image"""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What a run came to."""
+    """The result of a run."""
 
     variant: Variant
     content: list[float]
@@ -57,9 +58,9 @@ class Outcome:
     style: list[float]
     total: list[float]
     content_distance: float
-    """to the photograph at relu4_2, a share of its mean square"""
+    """to the content image at relu4_2, relative to its mean square"""
     style_distance: float
-    """to the painting's Gram matrices, a share of their mean square"""
+    """to the Gram matrices of the style image, relative to their mean square"""
     noise: float
     """total variation of the result: mean squared difference of neighbors, times 1e3"""
     picture: Tensor
@@ -74,56 +75,68 @@ def variants_of(study: str, base: GatysConfig) -> list[Variant]:
 
     Args:
         study: one of `STUDIES`.
-        base: what is held.
+        base: the fixed options.
 
     Raises:
         InputError: an unknown study.
     """
     if study not in STUDIES:
-        raise InputError(f"unknown study {study!r}; there are {', '.join(STUDIES)}")
+        raise InputError(f"unknown study {study!r}; known: {', '.join(STUDIES)}")
     if study == "tv":
         kinds = [v for kind in STUDIES[:-1] for v in variants_of(kind, base)]
         off = list({variant.name: variant for variant in kinds}.values())
-        return [v for off_run in off for v in (off_run, off_run._replace(name=f"{off_run.name}_tv", tv=True))]
-    photo = replace(base, start="photo")
+        return [
+            v
+            for run in off
+            for v in (run, run._replace(name=f"{run.name}_tv", title=f"{run.title}, with TV", tv=True))
+        ]
+    content = replace(base, start="content")
+    noise = Variant("noise", "start: noise", replace(base, start="noise"))
     if study == "start":
-        return [Variant("noise", replace(base, start="noise")), Variant("photo", photo)]
+        return [noise, Variant("content", "start: content image", content)]
     if study == "content":
         one = ("conv2_2", "conv3_3", "conv4_4", "conv5_4")
         block = ("conv5_1", "conv5_2", "conv5_3", "conv5_4", "pool5")
-        found = [Variant(f"content_{layer}", replace(photo, content_layers=(layer,))) for layer in one]
-        return [*found, Variant("content_block5_pool5", replace(photo, content_layers=block))]
+        found = [
+            Variant(f"content_{layer}", f"content: {layer}", replace(content, content_layers=(layer,)))
+            for layer in one
+        ]
+        every_5 = replace(content, content_layers=block)
+        return [*found, Variant("content_block5_pool5", "content: conv5_1 to pool5", every_5)]
     every = tuple(name for name in layer_names(base.loss_network) if name.startswith("conv"))
-    deep = replace(photo, content_layers=GATYS_PRESETS["wang-candidate-1"].content_layers)
+    deep = replace(content, content_layers=GATYS_PRESETS["wang-candidate-1"].content_layers)
     sets = {
-        "style_first_of_blocks": base.style_layers,
-        "style_last_of_blocks": LAST_OF_BLOCKS,
-        "style_all": every,
-        "style_candidate_1": GATYS_PRESETS["wang-candidate-1"].style_layers,
-        "style_candidate_2": GATYS_PRESETS["wang-candidate-2"].style_layers,
+        "style_first_of_blocks": ("first layer of each block", base.style_layers),
+        "style_last_of_blocks": ("last layer of each block", LAST_OF_BLOCKS),
+        "style_all": ("all 16 layers", every),
+        "style_candidate_1": ("candidate 1", GATYS_PRESETS["wang-candidate-1"].style_layers),
+        "style_candidate_2": ("candidate 2", GATYS_PRESETS["wang-candidate-2"].style_layers),
     }
-    runs = [Variant(name, replace(deep, style_layers=layers)) for name, layers in sets.items()]
-    return [Variant("noise", replace(base, start="noise")), *runs]
+    runs = [
+        Variant(name, f"style: {title}", replace(deep, style_layers=layers))
+        for name, (title, layers) in sets.items()
+    ]
+    return [noise, *runs]
 
 
 class Study:
-    """Runs one study; iterate over it, each item one run done.
+    """Runs one study; iterate over it to run, each item is one finished run.
 
     Args:
         name: one of `STUDIES`.
-        photo, painting: ``(3, H, W)``, RGB, [0, 1].
+        content_image, style_image: ``(3, H, W)``, RGB, [0, 1].
         config: size, iterations, folder.
 
     Attributes:
-        outcomes: of the runs so far, in order.
+        outcomes: results of the runs so far, in order.
 
     Raises:
         InputError: an unknown study, a network that is not VGG-19, or a folder with other results.
     """
 
-    def __init__(self, name: str, photo: Tensor, painting: Tensor, config: StudyConfig) -> None:
+    def __init__(self, name: str, content_image: Tensor, style_image: Tensor, config: StudyConfig) -> None:
         if config.loss_network != "vgg19":
-            raise InputError(f"the studies name layers of vgg19, got --loss-network {config.loss_network}")
+            raise InputError(f"the studies use layers of vgg19, got --loss-network {config.loss_network}")
         self.name, self.config = name, config
         base = replace(
             GATYS_PRESETS["wang"],
@@ -137,10 +150,12 @@ class Study:
             report_every=1,
         )
         self.variants = variants_of(name, base)
-        self.photo, self.painting = fit_longer(photo, config.size), fit_longer(painting, config.size)
+        self.content_image, self.style_image = (
+            fit_longer(image, config.size) for image in (content_image, style_image)
+        )
         settings = {
-            "photo": _digest(self.photo),
-            "painting": _digest(self.painting),
+            "content_image": _digest(self.content_image),
+            "style_image": _digest(self.style_image),
             "size": config.size,
             "steps": config.steps,
             "optimizer": config.optimizer,
@@ -152,16 +167,16 @@ class Study:
         layers = [
             layer for v in self.variants for layer in (*v.config.content_layers, *v.config.style_layers)
         ]
-        layers += [*YARDSTICK.content_layers, *YARDSTICK.style_layers_for("vgg19")]
+        layers += [*METRIC.content_layers, *METRIC.style_layers_for("vgg19")]
         self._features = load_features(base, (), layers).to(choose_device(config.device))
-        self._yardstick = PerceptualLoss(self._features, self._moved(self.painting), YARDSTICK)
+        self._metric = PerceptualLoss(self._features, self._moved(self.style_image), METRIC)
         self.outcomes: list[Outcome] = []
 
     def __iter__(self) -> Iterator[ProgressReport]:
         for done, variant in enumerate(self.variants, start=1):
             outcome = self._outcome(variant)
             self.outcomes.append(outcome)
-            yield ProgressReport(done, len(self.variants), f"{variant.name}: {outcome.total[-1]:.4g}")
+            yield ProgressReport(done, len(self.variants), f"{variant.title}: {outcome.total[-1]:.4g}")
 
     def _moved(self, image: Tensor) -> Tensor:
         return image.to(next(self._features.parameters()).device)
@@ -177,13 +192,13 @@ class Study:
         config = variant.config
         if variant.tv:
             config = replace(config, tv_weight=self._tv_weight(config))
-        run = PictureOptimizer(self.photo, self.painting, config, features=self._features)
+        run = PictureOptimizer(self.content_image, self.style_image, config, features=self._features)
         reports = list(run)
         picture = run.picture()
         save_image(self.store.picture(variant.name), picture)
         with torch.no_grad():
-            target = self._yardstick.content_target(self._moved(self.photo)[None])
-            terms = self._yardstick(self._moved(picture)[None], target)
+            target = self._metric.content_target(self._moved(self.content_image)[None])
+            terms = self._metric(self._moved(picture)[None], target)
         return {
             "content": [report.content for report in reports],
             "style": [report.style for report in reports],
@@ -195,12 +210,14 @@ class Study:
 
     @torch.no_grad()
     def _tv_weight(self, config: GatysConfig) -> float:
-        """The weight at which the photograph's own total variation costs the share that is asked for."""
-        photo = self._moved(self.photo)[None]
-        objective = make_objective(self._features, self._moved(self.painting), replace(config, tv_weight=0))
-        alone = float(objective(photo, objective.content_target(photo)).total)
+        """The weight at which total variation is the configured share of the content image's own loss."""
+        content = self._moved(self.content_image)[None]
+        objective = make_objective(
+            self._features, self._moved(self.style_image), replace(config, tv_weight=0)
+        )
+        alone = float(objective(content, objective.content_target(content)).total)
         unit = MAX_LEVEL if config.pixels == "levels" else 1
-        return self.config.tv_share * alone / max(unit**2 * float(total_variation(photo)), 1e-12)
+        return self.config.tv_share * alone / max(unit**2 * float(total_variation(content)), 1e-12)
 
 
 def _digest(image: Tensor) -> str:

@@ -1,4 +1,4 @@
-"""What a study leaves to read: report.md with claims checked, results.json, loss.png and sheet.png."""
+"""The report of a study: report.md with claims checked, results.json, loss.png and sheet.png."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from fast_nst.baseline.sheets import Curve, contact_sheet, plot_curves
+from fast_nst.baseline.sheets import Curve, balanced_rows, contact_sheet, plot_curves
 from fast_nst.baseline.studies import Outcome, Study
 
 __all__ = ["Claim", "check_claims", "write_study"]
 
 
 class Claim(NamedTuple):
-    """A sentence of the analysis, and whether these runs bear it out."""
+    """A published claim, and whether these runs support it."""
 
     claim: str
     holds: bool
@@ -25,20 +25,22 @@ Outcomes = dict[str, Outcome]
 
 
 def check_claims(study: str, outcomes: list[Outcome]) -> list[Claim]:
-    """The claims of the analysis that a study speaks about."""
+    """Check the published claims that a study is about."""
     return _CHECKS[study]({outcome.name: outcome for outcome in outcomes})
 
 
 def _start(found: Outcomes) -> list[Claim]:
-    noise, photo = found["noise"], found["photo"]
-    level = max(noise.total[-1], photo.total[-1])
-    needed = {o.name: _reaches(o.total, level) for o in (noise, photo)}
-    told = f"to {level:.3g}: from noise {needed['noise']}, from the photograph {needed['photo']}"
-    return [Claim("fewer iterations from the photograph", needed["photo"] < needed["noise"], told)]
+    noise, content = found["noise"], found["content"]
+    level = max(noise.total[-1], content.total[-1])
+    needed = {o.name: _reaches(o.total, level) for o in (noise, content)}
+    evidence = (
+        f"loss {level:.3g} after {needed['noise']} from noise, {needed['content']} from the content image"
+    )
+    return [Claim("fewer iterations from the content image", needed["content"] < needed["noise"], evidence)]
 
 
 def _reaches(curve: list[float], level: float) -> int:
-    """The iteration, from 1, at which a curve first lies at or under a level that it does reach."""
+    """The first iteration, from 1, at which a curve is at or below a level that it reaches."""
     return next(i for i, loss in enumerate(curve, start=1) if loss <= level)
 
 
@@ -46,11 +48,11 @@ def _content(found: Outcomes) -> list[Claim]:
     one = [found[f"content_{layer}"] for layer in ("conv2_2", "conv3_3", "conv4_4", "conv5_4")]
     pool = found["content_block5_pool5"]
     style = [o.style_distance for o in one]
-    told = ", ".join(f"{o.name.removeprefix('content_')} {o.style_distance:.3f}" for o in one)
+    evidence = ", ".join(f"{o.name.removeprefix('content_')} {o.style_distance:.3f}" for o in one)
     falling = style == sorted(style, reverse=True)
     return [
-        Claim("deeper content layers mix better", falling, f"style distance {told}"),
-        Claim("conv5_4 is best", min(style) == style[-1], f"style distance {told}"),
+        Claim("deeper content layers mix better", falling, f"style distance {evidence}"),
+        Claim("conv5_4 is best", min(style) == style[-1], f"style distance {evidence}"),
         Claim(
             "block 5 with pool5 has a higher loss",
             pool.total[-1] > one[-1].total[-1],
@@ -75,8 +77,8 @@ def _style(found: Outcomes) -> list[Claim]:
             claim = f"candidate {i} cuts the {term} loss by about {wanted:.0%} of the baseline"
             claims.append(Claim(claim, abs(cut - wanted) <= 0.05, f"cut by {cut:.0%}"))
     few = found["style_first_of_blocks"]
-    told = f"style loss {every.style[-1]:.3g} of all layers against {few.style[-1]:.3g} of one a block"
-    return [*claims, Claim("more style layers do not lower it", every.style[-1] >= few.style[-1], told)]
+    evidence = f"style loss {every.style[-1]:.3g} of all layers against {few.style[-1]:.3g} of one a block"
+    return [*claims, Claim("more style layers do not lower it", every.style[-1] >= few.style[-1], evidence)]
 
 
 def _tv(found: Outcomes) -> list[Claim]:
@@ -111,27 +113,47 @@ def write_study(study: Study) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     outcomes = study.outcomes
     claims = check_claims(study.name, outcomes)
-    terms = {"content": "content", "style": "style", "total": "all terms"}
-    panels = {
-        title: ([Curve(o.name, getattr(o, term), dashed=o.variant.tv) for o in outcomes], dict[str, float]())
-        for term, title in terms.items()
+    plot_curves(_panels(study), folder / "loss.png", ylabel="weighted loss", columns=4)
+    inputs = [("content image", study.content_image), ("style image", study.style_image)]
+    # With total variation, the two runs of a pair stand side by side.
+    most = 4 if study.name == "tv" else 3
+    results = balanced_rows([(outcome.variant.title, outcome.picture) for outcome in outcomes], most)
+    contact_sheet([inputs, *results], folder / "sheet.png")
+    _write_results(study, claims, folder / "results.json")
+    report = folder / "report.md"
+    report.write_text(_markdown(study, claims), encoding="utf-8")
+    return report
+
+
+def _panels(study: Study) -> dict[str, tuple[list[Curve], dict[str, float]]]:
+    """One panel for each term; with total variation, one for each pair of runs with and without it."""
+    if study.name != "tv":
+        terms = {"content": "content loss", "style": "style loss", "total": "total loss"}
+        return {
+            title: ([Curve(o.variant.title, getattr(o, term)) for o in study.outcomes], {})
+            for term, title in terms.items()
+        }
+    with_tv = {o.name.removesuffix("_tv"): o for o in study.outcomes if o.variant.tv}
+    return {
+        o.variant.title: (
+            [Curve("without total variation", o.total), Curve("with total variation", with_tv[o.name].total)],
+            {},
+        )
+        for o in study.outcomes
+        if not o.variant.tv
     }
-    plot_curves(panels, folder / "loss.png", ylabel="weighted loss")
-    cells = [("photograph", study.photo), ("painting", study.painting)]
-    cells += [(outcome.name, outcome.picture) for outcome in outcomes]
-    contact_sheet([cells[i : i + 4] for i in range(0, len(cells), 4)], folder / "sheet.png")
+
+
+def _write_results(study: Study, claims: list[Claim], path: Path) -> None:
     results = {
         "study": study.name,
         "size": study.config.size,
         "steps": study.config.steps,
         "optimizer": study.config.optimizer,
-        "runs": [_record(outcome) for outcome in outcomes],
+        "runs": [_record(outcome) for outcome in study.outcomes],
         "claims": [claim._asdict() for claim in claims],
     }
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    report = folder / "report.md"
-    report.write_text(_markdown(study, claims), encoding="utf-8")
-    return report
+    path.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 
 
 def _record(o: Outcome) -> dict[str, object]:
@@ -149,29 +171,50 @@ def _record(o: Outcome) -> dict[str, object]:
     }
 
 
+VARIED = {
+    "start": "the starting image",
+    "content": "the content layer",
+    "style": "the style layers",
+    "tv": "total variation",
+}
+OPTIMIZERS = {"adam": "Adam", "lbfgs": "L-BFGS"}
+
+
 def _markdown(study: Study, claims: list[Claim]) -> str:
     c = study.config
-    height, width = study.photo.shape[-2:]
+    height, width = study.content_image.shape[-2:]
     lines = [
-        f"# Study: {study.name}",
+        f"# Study: {VARIED[study.name]}",
         "",
-        f"{c.steps} iterations of {c.optimizer} at {width} x {height}, losses as means, 1e3 for content, "
-        "1e-2 for style. Losses over different layers do not compare; the distances and the noise, taken of "
-        "every result in the same way, do.",
+        f"{c.steps} iterations of {OPTIMIZERS[c.optimizer]} at {width} × {height} pixels. Losses are means "
+        "over activations and Gram matrix entries, with weights 1000 for content and 0.01 for style.",
         "",
-        "| run | content loss | style loss | all | content distance | style distance | noise |",
+        "![results](sheet.png)",
+        "",
+        "## Claims",
+        "",
+    ]
+    lines += [f"* {c.claim}: **{'holds' if c.holds else 'does not hold'}** ({c.evidence})" for c in claims]
+    lines += [
+        "",
+        "## Runs",
+        "",
+        "| run | content loss | style loss | total loss | content distance | style distance | noise |",
         "|---|---|---|---|---|---|---|",
     ]
-    for o in study.outcomes:
-        lines.append(
-            f"| {o.name} | {o.content[-1]:.3g} | {o.style[-1]:.3g} | {o.total[-1]:.3g} "
-            f"| {o.content_distance:.3f} | {o.style_distance:.3f} | {o.noise:.2f} |"
-        )
-    lines += ["", "Content distance: to the photograph at relu4_2, style distance: to the painting's Gram"]
-    lines += ["matrices, both relative; noise: mean squared difference of neighbors, times 1000.", ""]
     lines += [
-        f"* *{claim}*: {'holds' if holds else 'does not hold'} here ({told})."
-        for claim, holds, told in claims
+        f"| {o.variant.title} | {o.content[-1]:.3g} | {o.style[-1]:.3g} | {o.total[-1]:.3g} "
+        f"| {o.content_distance:.3f} | {o.style_distance:.3f} | {o.noise:.2f} |"
+        for o in study.outcomes
     ]
-    lines += ["", "![loss by iteration](loss.png)", "", "![results](sheet.png)", ""]
+    lines += [
+        "",
+        "Losses over different layers cannot be compared. The last three columns can, because they are "
+        "computed in the same way for every result: the content distance at relu4_2 and the style distance "
+        "between Gram matrices are relative errors; noise is 1000 times the mean squared difference of "
+        "neighboring pixels.",
+        "",
+        "![loss by iteration](loss.png)",
+        "",
+    ]
     return "\n".join(lines)

@@ -10,12 +10,12 @@ from fast_nst.config.baseline import CompareConfig
 
 __all__ = ["main"]
 
-DESCRIPTION = """Measure a trained style against the optimizer, on the objective that it was trained with.
+DESCRIPTION = """Compare a trained network with the optimizer, on the network's training objective.
 
   compare.py --style starry-night --content photos/ --sizes 256 512 --iterations 200
-  compare.py --style starry-night --content photo.jpg --painting starry_night.jpg --only speed
+  compare.py --style my_style.safetensors --content photo.jpg --style-image painting.jpg --only speed
 
-The same command goes on where an interrupted one ended.
+The same command resumes an interrupted comparison.
 """
 
 
@@ -38,7 +38,7 @@ def _compare(arguments: list[str]) -> int:
 
     comparison = Comparison(config)
     say(f"{comparison.style}, {comparison.device.type} {comparison.precision}; results in {config.out}")
-    with ProgressBar(len(comparison.pieces), "piece") as progress:
+    with ProgressBar(len(comparison.pieces), "measurement") as progress:
         for done in comparison:
             progress.show(done.done, f"{done.done}/{done.total}  {done.line}")
     put(str(write_comparison(comparison)))

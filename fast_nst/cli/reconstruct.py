@@ -1,11 +1,11 @@
-"""``fast-nst reconstruct``: what a loss network keeps of a photograph and of a painting."""
+"""``fast-nst reconstruct``: content and style reconstructions from a loss network."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from fast_nst.cli.common import DONE, USAGE, guarded, put, say
-from fast_nst.cli.optimize import photo_and_painting
+from fast_nst.cli.optimize import content_and_style
 from fast_nst.cli.progress import ProgressBar
 from fast_nst.config.baseline import ReconstructConfig
 from fast_nst.errors import InputError
@@ -13,7 +13,7 @@ from fast_nst.errors import InputError
 __all__ = ["main"]
 
 PROG = "fast-nst reconstruct"
-DESCRIPTION = """Rebuild a photograph from each layer of a loss network, and a painting's texture up to each.
+DESCRIPTION = """Reconstruct a content image from each layer of a loss network, and a style image's texture.
 
   fast-nst reconstruct photo.jpg painting.jpg                    -> reconstructions.png
 """
@@ -30,18 +30,18 @@ def _reconstruct(arguments: list[str]) -> int:
         return USAGE
     from fast_nst.cli.parsing import parse_with_sources
 
-    told = "the photograph, then the painting"
+    words = "the content image, then the style image"
     sources, config = parse_with_sources(
-        ReconstructConfig, arguments, prog=PROG, description=DESCRIPTION, help=told
+        ReconstructConfig, arguments, prog=PROG, description=DESCRIPTION, help=words
     )
-    photo, painting = photo_and_painting(sources, PROG)
+    content, style = content_and_style(sources, PROG)
     if config.out.suffix.lower() != ".png":
         raise InputError(f"--out must end in .png, got {config.out}")
     from fast_nst.baseline.reconstruct import Reconstruction
     from fast_nst.io.images import check_target, load_image
 
     check_target(config.out, overwrite=config.overwrite)
-    reconstruction = Reconstruction(load_image(photo), load_image(painting), config)
+    reconstruction = Reconstruction(load_image(content), load_image(style), config)
     with ProgressBar(2 * len(config.layers), "picture") as progress:
         for done, total, line in reconstruction:
             progress.show(done, f"{done}/{total}  {line}")

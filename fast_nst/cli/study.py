@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from fast_nst.cli.common import DONE, USAGE, guarded, put, say
-from fast_nst.cli.optimize import photo_and_painting
+from fast_nst.cli.optimize import content_and_style
 from fast_nst.cli.progress import ProgressBar
 from fast_nst.config.baseline import StudyConfig
 from fast_nst.errors import InputError
@@ -13,14 +13,14 @@ from fast_nst.errors import InputError
 __all__ = ["main"]
 
 PROG = "fast-nst study"
-DESCRIPTION = """Vary one choice of the optimizer, hold the rest, and check what is claimed of it.
+DESCRIPTION = """Vary one option of the optimizer, keep the others fixed, and check published claims.
 
-  fast-nst study start photo.jpg painting.jpg      begin with noise or with the photograph
-  fast-nst study content photo.jpg painting.jpg    which layer compares content
-  fast-nst study style photo.jpg painting.jpg      which layers compare style
+  fast-nst study start photo.jpg painting.jpg      start from noise or from the content image
+  fast-nst study content photo.jpg painting.jpg    the content layer
+  fast-nst study style photo.jpg painting.jpg      the style layers
   fast-nst study tv photo.jpg painting.jpg         all of these with and without total variation
 
-The report is studies/NAME/report.md. The same command goes on where an interrupted one ended.
+The report is studies/NAME/report.md. The same command resumes an interrupted study.
 """
 
 
@@ -35,18 +35,18 @@ def _study(arguments: list[str]) -> int:
         return USAGE
     from fast_nst.cli.parsing import parse_with_sources
 
-    told = "start, content, style or tv; the photograph; the painting"
+    words = "start, content, style or tv; the content image; the style image"
     sources, config = parse_with_sources(
-        StudyConfig, arguments, prog=PROG, description=DESCRIPTION, help=told
+        StudyConfig, arguments, prog=PROG, description=DESCRIPTION, help=words
     )
     if not sources:
-        raise InputError(f"no study was named: {PROG} start PHOTO PAINTING")
-    photo, painting = photo_and_painting(sources[1:], f"{PROG} {sources[0]}")
+        raise InputError(f"no study was named: {PROG} start CONTENT STYLE")
+    content, style = content_and_style(sources[1:], f"{PROG} {sources[0]}")
     from fast_nst.baseline.studies import Study
     from fast_nst.baseline.study_report import write_study
     from fast_nst.io.images import load_image
 
-    study = Study(sources[0], load_image(photo), load_image(painting), config)
+    study = Study(sources[0], load_image(content), load_image(style), config)
     say(f"{len(study.variants)} runs of {config.steps} iterations; results in {config.out}")
     with ProgressBar(len(study.variants), "run") as progress:
         for done, total, line in study:

@@ -1,16 +1,18 @@
-"""What the commands around the optimizer are told: optimize, reconstruct, study and compare.
+"""Options of the commands around the optimizer: optimize, reconstruct, study and compare.
 
-Dataclasses of tunables as in `fast_nst.config.optimize`; torch is not imported.
+Dataclasses as in `fast_nst.config.optimize`; torch is not imported.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from fast_nst.config import LossNetwork
-from fast_nst.config.optimize import GatysConfig, Start, check_least
+from fast_nst.config.optimize import GatysConfig, Start, check_least, start_named
 from fast_nst.errors import InputError
 
 __all__ = ["CompareConfig", "OptimizeConfig", "ReconstructConfig", "StudyConfig"]
@@ -18,18 +20,18 @@ __all__ = ["CompareConfig", "OptimizeConfig", "ReconstructConfig", "StudyConfig"
 
 @dataclass(frozen=True)
 class OptimizeConfig(GatysConfig):
-    """What `fast-nst optimize` is told: the settings, and where the results go."""
+    """Options of `fast-nst optimize`: the optimizer's, and where the results are written."""
 
     out: Path | None = None
-    """file to write [default: PHOTO_PAINTING.EXT in the current folder]"""
+    """file to write, or a folder [default: CONTENT_STYLE.EXT in the current folder]"""
     run: Path | None = None
-    """folder for metrics.jsonl, loss.png and previews [default: none are kept]"""
+    """folder for metrics.jsonl, loss.png and previews [default: not written]"""
     preview_every: int = 50
     """iterations between previews in the run folder"""
     quality: int = 95
     """of JPEG, WebP and AVIF, 1 to 100"""
     max_pixels: int = 110_000_000
-    """refuse pictures with more pixels than this before decoding them"""
+    """refuse images with more pixels than this before decoding them"""
     overwrite: bool = False
     """replace existing files"""
 
@@ -42,7 +44,7 @@ class OptimizeConfig(GatysConfig):
 
 @dataclass(frozen=True)
 class _NetworkConfig:
-    """The loss network and the machine, as every job needs them."""
+    """The loss network and the device, which every job needs."""
 
     loss_network: LossNetwork = "vgg19"
     """the frozen network whose features are compared"""
@@ -53,9 +55,9 @@ class _NetworkConfig:
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     """arithmetic of the loss network; auto takes bf16 where the device has units for it"""
     seed: int = 0
-    """of the noise"""
+    """seed of the noise"""
     overwrite: bool = False
-    """replace what is there"""
+    """replace existing files"""
 
     def __post_init__(self) -> None:
         for name in ("vgg_weights", "out"):
@@ -66,12 +68,12 @@ class _NetworkConfig:
 
 @dataclass(frozen=True)
 class ReconstructConfig(_NetworkConfig):
-    """Rebuild a photograph from one layer's features, and a painting's texture from Gram matrices."""
+    """Reconstruct a content image from single layers, and the texture of a style image from several."""
 
     out: Path = Path("reconstructions.png")
     """the contact sheet to write"""
     size: int = 256
-    """longer side of each picture, pixels"""
+    """longer side of each image, pixels"""
     steps: int = 200
     """iterations of L-BFGS for each"""
     # Figure 1 of Gatys et al. 2016, with the layers of their text.
@@ -89,19 +91,19 @@ class ReconstructConfig(_NetworkConfig):
 
 @dataclass(frozen=True)
 class StudyConfig(_NetworkConfig):
-    """Vary one choice of the optimizer and hold the rest."""
+    """Vary one option of the optimizer and keep the others fixed."""
 
     out: Path = Path("studies")
-    """folder for the reports, one folder a study; runs that studies share are made once"""
+    """folder for the reports, one folder per study; runs that studies share are computed once"""
     size: int = 256
-    """longer side of each picture, pixels"""
+    """longer side of each image, pixels"""
     steps: int = 300
     """iterations of each run"""
     # Wang's analysis used Adam, and its claims of iterations are about that.
     optimizer: Literal["adam", "lbfgs"] = "adam"
     """Adam with learning rate 5 on 8-bit levels, or L-BFGS"""
     tv_share: float = 0.02
-    """total variation, where on: the photograph's own costs this share of its objective"""
+    """weight of total variation, where on: that of the content image is this share of its objective"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -115,36 +117,38 @@ class CompareConfig(_NetworkConfig):
     style: str = "starry-night"
     """a bundled style's name (fast-nst styles lists them) or a .safetensors file"""
     content: Path | None = None
-    """a photograph or a folder of them"""
-    painting: Path | None = None
-    """what the style was trained from [default: looked for by its name near the style and the content]"""
+    """a content image or a folder of them"""
+    style_image: Annotated[Path | None, tyro.conf.arg(aliases=("--painting",))] = None
+    """the image the style was trained from [default: the original near the style or the content images,
+    else the bundled copy]"""
     sizes: tuple[int, ...] = (256, 512, 1024)
     """sides of the square center crops, pixels"""
     iterations: int = 500
-    """of the optimizer, for the loss; its curve ends here"""
-    photos: tuple[int, ...] = (16, 4, 1)
-    """photographs whose loss is followed at each size; the last number stands for further sizes"""
-    starts: tuple[Start, ...] = ("noise", "photo")
-    """pictures to begin with"""
+    """of the optimizer, for the loss curves"""
+    images: Annotated[tuple[int, ...], tyro.conf.arg(aliases=("--photos",))] = (16, 4, 1)
+    """content images whose loss is measured at each size; the last number holds for further sizes"""
+    starts: tuple[Start, ...] = ("noise", "content")
+    """images the optimizer starts from: noise, content, style"""
     precision: Literal["auto", "fp32", "bf16"] = "fp32"
     """arithmetic of both sides"""
     timed: int = 10
     """iterations and passes timed at each size, after the warm-up"""
     only: Literal["both", "speed", "loss"] = "both"
-    """leave out one half"""
+    """measure speed only, or loss only"""
     out: Path = Path("comparison")
     """folder for table.md, results.json, speed.png, loss.png, index.html and pictures"""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("content", "painting"):
+        object.__setattr__(self, "starts", tuple(start_named(start) for start in self.starts))
+        for name in ("content", "style_image"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
         check_least(self, {"iterations": 2, "timed": 3})
-        for name in ("sizes", "photos", "starts"):
+        for name in ("sizes", "images", "starts"):
             if not getattr(self, name):
                 raise InputError(f"--{name} needs at least one value")
         if min(self.sizes) < 32:
             raise InputError(f"--sizes must be at least 32, got {min(self.sizes)}")
-        if min(self.photos) < 1:
-            raise InputError(f"--photos must be at least 1, got {min(self.photos)}")
+        if min(self.images) < 1:
+            raise InputError(f"--images must be at least 1, got {min(self.images)}")

@@ -1,6 +1,6 @@
-"""The tunables of the optimizer, and published presets with the source of each number beside it.
+"""The options of the optimizer, and published presets with the source of each number beside it.
 
-A part of `fast_nst.config`, kept with the method it belongs to; torch is not imported here either.
+Torch is not imported.
 A preset is a whole `GatysConfig`; ``dataclasses.replace(GATYS_PRESETS["wang"], size=256)`` changes one field.
 """
 
@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from fast_nst.config import LossConfig, LossNetwork
 from fast_nst.errors import InputError
 
-__all__ = ["GATYS_PRESETS", "GatysConfig", "Start", "check_least"]
+__all__ = ["GATYS_PRESETS", "GatysConfig", "Start", "check_least", "start_named"]
 
 GatysPreset = Literal[
     "default",
@@ -26,17 +28,24 @@ GatysPreset = Literal[
     "sharma",
     "vgg19-adam",
 ]
-Start = Literal["noise", "photo", "painting"]
+# "photo" and "painting" are older names of "content" and "style".
+Start = Literal["noise", "content", "style", "photo", "painting"]
+_START_ALIASES: dict[str, Start] = {"photo": "content", "painting": "style"}
 _FIRST_OF_BLOCKS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 _FEED_FORWARD = LossConfig()
 
 
 def check_least(config: object, least: dict[str, float]) -> None:
-    """Refuse fields of a config that lie under their limit, in the words of the command line."""
+    """Check lower limits of a config's fields; errors name the flag."""
     for name, limit in least.items():
         value = getattr(config, name)
         if value is not None and not limit <= value < float("inf"):
             raise InputError(f"{_flag(name)} must be at least {limit:g}, got {value}")
+
+
+def start_named(start: Start) -> Start:
+    """The standard name of a start: photo is content, painting is style."""
+    return _START_ALIASES.get(start, start)
 
 
 def _flag(name: str) -> str:
@@ -45,14 +54,14 @@ def _flag(name: str) -> str:
 
 @dataclass(frozen=True)
 class GatysConfig:
-    """Stylize one photograph by descending an objective over its pixels (Gatys, Ecker and Bethge 2016)."""
+    """Stylize a content image by minimizing an objective over its pixels (Gatys, Ecker and Bethge 2016)."""
 
     preset: GatysPreset = "default"
     """whole settings, published ones among them; flags change single fields"""
     objective: Literal["gatys", "dimensionless", "paper"] = "dimensionless"
     """Gatys' sums over activations, or one of the two that networks are trained with"""
-    # The weights of a trained style, with a deeper content layer: pixels can keep more of the photograph at
-    # an equal style distance than a network can.
+    # The weights of a trained style, with a deeper content layer: pixels can keep more of the content at an
+    # equal style distance than a network can.
     content_weight: float = 1.0
     """weight of the content term (α)"""
     style_weight: float = 5.0
@@ -95,19 +104,19 @@ class GatysConfig:
     """added to the root of Adam's mean squared gradient, in the unit of --pixels"""
     pixels: Literal["unit", "levels"] = "unit"
     """scale of pixels for learning rate, epsilon and Gatys' total variation: 0 to 1, or 8-bit levels"""
-    start: Start = "photo"
-    """picture to begin with: white noise, the photograph or the painting"""
+    start: Start = "content"
+    """image to start from: white noise, the content image or the style image (photo, painting: aliases)"""
     seed: int = 0
-    """of the noise"""
+    """seed of the noise"""
 
     size: int | None = 512
     """longer side of the result, pixels"""
     scales: int = 1
     """coarse to fine: how many sizes, each twice the one before, end at --size"""
-    painting_size: Literal["content", "own"] = "content"
-    """scale the painting to the photograph's longer side, or leave it as large as it is"""
+    style_size: Annotated[Literal["content", "own"], tyro.conf.arg(aliases=("--painting-size",))] = "content"
+    """scale the style image to the content image's longer side, or keep its own size"""
     median: bool = False
-    """a 3 x 3 median filter on what is shown and written, never on what is optimized"""
+    """apply a 3 x 3 median filter to the result that is written, never to the one that is optimized"""
 
     loss_network: LossNetwork = "vgg19"
     """the frozen network whose features are compared"""
@@ -117,10 +126,10 @@ class GatysConfig:
     """torchvision's weights or the original Caffe ones (their normalization differs)"""
     pooling: Literal["max", "average"] = "max"
     """max as the network was trained, average as Gatys et al. prefer"""
-    activations: Literal["as-is", "normalised"] = "as-is"
-    """normalized: every channel's mean activation over photographs is made 1 (Gatys et al.)"""
-    activation_photos: Path | None = None
-    """folder of photographs to measure those means over [default: the photograph and the painting]"""
+    activations: Literal["as-is", "normalized", "normalised"] = "as-is"
+    """normalized: scale every channel to a mean activation of 1 over a set of images (Gatys et al.)"""
+    activation_images: Annotated[Path | None, tyro.conf.arg(aliases=("--activation-photos",))] = None
+    """folder of images to measure those means over [default: the content image and the style image]"""
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -131,9 +140,12 @@ class GatysConfig:
     """iterations between reports"""
 
     def __post_init__(self) -> None:
-        for name in ("vgg_weights", "activation_photos"):
+        for name in ("vgg_weights", "activation_images"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
+        object.__setattr__(self, "start", start_named(self.start))
+        if self.activations == "normalised":
+            object.__setattr__(self, "activations", "normalized")
         least: dict[str, float] = dict.fromkeys(("steps", "history", "scales", "report_every"), 1)
         least |= dict.fromkeys(("content_weight", "style_weight", "tv_weight", "grid_weight", "seed"), 0)
         least |= {"size": 16, "restart_every": 1}
@@ -169,7 +181,7 @@ class GatysConfig:
 
     @property
     def is_gatys(self) -> bool:
-        """Whether the objective is Gatys' own; the others are those of training."""
+        """Whether the objective is Gatys' own; the others are training objectives."""
         return self.objective == "gatys"
 
     @property
@@ -180,7 +192,7 @@ class GatysConfig:
             InputError: the objective is Gatys' own.
         """
         if self.objective == "gatys":
-            raise InputError("--objective gatys is none of the training objectives")
+            raise InputError("--objective gatys is not a training objective")
         return LossConfig(
             objective=self.objective,
             content_weight=self.content_weight,
@@ -205,7 +217,7 @@ _GATYS = GatysConfig(
     bounds="free",
     start="noise",
     pooling="average",
-    activations="normalised",
+    activations="normalized",
 )
 # What several authors below share: Gatys' losses on a plain VGG-19 of the Caffe kind, fed with levels of 0 to
 # 255, whose mean activation at relu3_1 is about 100. Weights of a file with smaller activations turn these
@@ -228,7 +240,7 @@ _WANG = replace(
     pixels="levels",
     steps=5000,
 )
-_WANG_CANDIDATE = replace(_WANG, start="photo", steps=1000, content_layers=("conv5_4",))
+_WANG_CANDIDATE = replace(_WANG, start="content", steps=1000, content_layers=("conv5_4",))
 
 GATYS_PRESETS: dict[str, GatysConfig] = {
     "default": GatysConfig(),
@@ -260,7 +272,7 @@ GATYS_PRESETS: dict[str, GatysConfig] = {
         style_layers=("conv1_1", "conv1_2", "conv2_1", "conv2_2", "conv3_2", "conv4_4", "conv5_4"),
     ),
     # Gokalp and Kim: 20 calls of an L-BFGS of at most 20 evaluations. Their filter was fed back, and the
-    # pictures brightened; here it touches what is shown alone.
+    # pictures brightened; here it is applied to the result only.
     "gokalp-kim": replace(
         _PLAIN,
         preset="gokalp-kim",
@@ -268,12 +280,12 @@ GATYS_PRESETS: dict[str, GatysConfig] = {
         style_weight=0.025,
         steps=400,
         restart_every=20,
-        start="photo",
+        start="content",
         median=True,
     ),
-    # Sharma: style layers at 1/|L|, content without the ½, from the photograph; the rest, which is not told,
-    # as in gatys2016.
-    "sharma": replace(_GATYS, preset="sharma", content_factor=1.0, start="photo"),
+    # Sharma: style layers at 1/|L|, content without the ½, started from the content image; the rest is not
+    # published and taken from gatys2016.
+    "sharma": replace(_GATYS, preset="sharma", content_factor=1.0, start="content"),
     # A common Adam variant: learning rate 0.01 on pixels of 0 to 1, weights that belong to means, a line with
     # the losses every 50 steps.
     "vgg19-adam": replace(
@@ -288,7 +300,7 @@ GATYS_PRESETS: dict[str, GatysConfig] = {
         epsilon=0.1,
         steps=1000,
         bounds="projected",
-        start="photo",
+        start="content",
         report_every=50,
     ),
 }

@@ -23,6 +23,7 @@ __all__ = [
     "FORMAT",
     "KEY",
     "CheckpointError",
+    "bundled_style_image",
     "bundled_styles",
     "bundled_upscalers",
     "file_digest",
@@ -142,6 +143,16 @@ def bundled_styles() -> dict[str, Path]:
 def bundled_upscalers() -> dict[str, Path]:
     """The super-resolution models that come with the package, by name."""
     return {name: path for name, path in _bundled().items() if _is_upscaler(path)}
+
+
+def bundled_style_image(style: Path) -> Path | None:
+    """The copy of a bundled style's painting, short side 512 pixels; None if there is none.
+
+    Args:
+        style: the file of the style, as `find_style` returns it.
+    """
+    path = style.parent / "paintings" / f"{style.stem}.jpg"
+    return path if path.is_file() and bundled_styles().get(style.stem) == style else None
 
 
 def _bundled() -> dict[str, Path]:

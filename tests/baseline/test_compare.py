@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -11,14 +12,16 @@ import pytest
 import torch
 from torch import Tensor
 
-from fast_nst.baseline.compare import Comparison, first_below
+from fast_nst.baseline.compare import Comparison, first_below, square
 from fast_nst.baseline.comparison_report import write_comparison
 from fast_nst.config import LossConfig, NetworkConfig
 from fast_nst.config.baseline import CompareConfig
 from fast_nst.errors import InputError
-from fast_nst.io.images import save_image
-from fast_nst.models.checkpoint import save_checkpoint
+from fast_nst.io.images import load_image, save_image
+from fast_nst.models.checkpoint import bundled_styles, find_style, save_checkpoint
+from fast_nst.models.model_files import bundled_style_image
 from fast_nst.models.transform_net import TransformNet
+from fast_nst.models.vgg import WeightsError
 from fast_nst.serialization import to_dict
 
 LOSS = LossConfig(content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1"))
@@ -47,7 +50,7 @@ def config(material, weights) -> CompareConfig:
         style=str(material / "dots.safetensors"),
         content=material / "content",
         sizes=(32,),
-        photos=(2,),
+        images=(2,),
         iterations=6,
         timed=3,
         vgg_weights=weights,
@@ -61,10 +64,10 @@ def test_both_methods_are_judged_by_the_objective_the_style_was_trained_with(con
     assert comparison.objective.config == LOSS
     assert len(list(comparison)) == len(comparison.pieces) == 5
     (noise, photo) = comparison.losses
-    assert (noise.start, photo.start, noise.photos) == ("noise", "photo", 2)
+    assert (noise.start, photo.start, noise.images) == ("noise", "content", 2)
     assert noise.network == photo.network
     # A descent from the photograph begins at the photograph's own value.
-    assert photo.curve[0] == pytest.approx(photo.photo, rel=1e-5)
+    assert photo.curve[0] == pytest.approx(photo.content_image, rel=1e-5)
     assert all(later <= earlier for earlier, later in zip(photo.curve, photo.curve[1:], strict=False))
 
 
@@ -84,8 +87,31 @@ def test_the_report_has_both_tables_and_everything_that_the_page_shows(config):
     (row,) = results["speed"]
     assert row["network"] > 0
     assert results["about"]["precision"] == "fp32"
-    ratio = f"{500 * row['iteration'] / row['network']:.0f}×"
-    assert ratio in (out / "table.md").read_text()
+    table = (out / "table.md").read_text()
+    for ratio in (n * row["iteration"] / row["network"] for n in (100, 300, 500)):
+        shown = [float(cell.replace(",", "")) for cell in re.findall(r"([\d,.]+)×", table)]
+        assert any(number == pytest.approx(ratio, rel=0.05) for number in shown)
+
+
+def test_the_report_is_written_for_a_person(config):
+    """The style image is shown, facts are in words, and there is no spread of a single image."""
+    for name, images in (("one", 1), ("two", 2)):
+        comparison = Comparison(replace(config, images=(images,), out=config.out / name))
+        list(comparison)
+        page = write_comparison(comparison).read_text()
+        table = (config.out / name / "table.md").read_text()
+        for text in (page, table):
+            assert "pictures/style_image.jpg" in text
+            assert not re.search(r"[{}]|\b1 (threads|iterations|images|steps)\b", without_css(text))
+            assert ("±" in text) == (images > 1)
+            assert "style at relu1_1, relu2_1 (weight" in text
+            assert f"{torch.get_num_threads()} thread" in text
+        shown = load_image(config.out / name / "pictures/style_image.jpg")
+        assert shown.shape == comparison.style_image.shape
+
+
+def without_css(text: str) -> str:
+    return re.sub(r"<style>.*</style>", "", text, flags=re.DOTALL)
 
 
 def test_an_interrupted_comparison_goes_on_with_what_is_missing(config, material):
@@ -97,7 +123,7 @@ def test_an_interrupted_comparison_goes_on_with_what_is_missing(config, material
     comparison = Comparison(config)
     list(comparison)
     assert first.stat().st_mtime_ns == stamp
-    assert comparison.losses[0].photos == 2
+    assert comparison.losses[0].images == 2
 
 
 def test_one_half_can_be_left_out(config):
@@ -120,7 +146,7 @@ def change(config: CompareConfig, material: Path, what: str) -> CompareConfig:
         (material / "styles/dots.png").unlink()
         return config
     if what == "other":
-        return replace(config, painting=material / "styles/other.png")
+        return replace(config, style_image=material / "styles/other.png")
     if what == "empty":
         (material / "empty").mkdir()
         return replace(config, content=material / "empty")
@@ -130,10 +156,10 @@ def change(config: CompareConfig, material: Path, what: str) -> CompareConfig:
 @pytest.mark.parametrize(
     ("what", "told"),
     [
-        ("gone", "the painting of dots, dots.png, is neither in the current folder nor near"),
-        ("other", "is not the file that dots was trained from"),
-        ("empty", "holds no photographs"),
-        ("none", "no photographs were given: --content PHOTO or FOLDER"),
+        ("gone", r"the style image of dots \(dots.png\) is not in the current folder"),
+        ("other", "is not the image that dots was trained from"),
+        ("empty", "contains no images"),
+        ("none", "no content image was given: --content IMAGE or FOLDER"),
     ],
 )
 def test_what_cannot_be_compared_is_refused(config, material, what, told):
@@ -143,13 +169,30 @@ def test_what_cannot_be_compared_is_refused(config, material, what, told):
 
 def test_a_painting_that_was_renamed_and_is_another_is_not_taken(config, material):
     (material / "styles/other.png").replace(material / "styles/dots.png")
-    with pytest.raises(InputError, match="give it with --painting FILE"):
+    with pytest.raises(InputError, match="give it with --style-image FILE"):
         Comparison(config)
 
 
-def test_values_are_those_of_the_objective(config, picture):
-    comparison = Comparison(config)
-    photo, image = picture(0), picture(5)
-    target = comparison.objective.content_target(photo[None])
-    wanted: Tensor = comparison.objective(image[None], target).total
-    assert comparison._value(image, photo) == pytest.approx(wanted.item(), rel=1e-6)
+def test_values_are_those_of_the_objective(config):
+    comparison = Comparison(replace(config, only="loss", images=(1,)))
+    list(comparison)
+    content = square(comparison.files[0], 32)
+    target = comparison.objective.content_target(content[None])
+    for image, value in (
+        (content, comparison.losses[0].content_image),
+        (comparison.stylizer(content), comparison.losses[0].network),
+    ):
+        wanted: Tensor = comparison.objective(image[None], target).total
+        assert value == pytest.approx(wanted.item(), rel=1e-5)
+
+
+@pytest.mark.parametrize("name", sorted(bundled_styles()))
+def test_a_bundled_style_is_compared_with_nothing_at_hand(config, name):
+    """Its style image comes with the package: small, short side 512 pixels."""
+    file = bundled_style_image(find_style(name))
+    assert file is not None
+    assert file.stat().st_size < 100_000
+    image = load_image(file)
+    assert min(image.shape[-2:]) == 512
+    with pytest.raises(WeightsError, match="lacks"):  # the test's network is too shallow: all else was found
+        Comparison(replace(config, style=name))

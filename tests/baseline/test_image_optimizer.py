@@ -1,4 +1,4 @@
-"""The descent as a whole: it learns, reports, stops when it is told, and never gives a broken picture."""
+"""The descent as a whole: it converges, reports, stops on request, and never returns a broken image."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 import fast_nst as nst
 from fast_nst.baseline.image_optimizer import PictureOptimizer, optimize_image
+from fast_nst.baseline.initialization import fit_longer
 from fast_nst.baseline.objective import load_features, make_objective
 from fast_nst.config.optimize import GatysConfig
 from fast_nst.errors import InputError
@@ -41,17 +42,17 @@ def pictures(picture) -> tuple[Tensor, Tensor]:
     [
         {},
         {"start": "noise"},
-        {"start": "painting", "bounds": "free"},
+        {"start": "style", "bounds": "free"},
         {
             "objective": "gatys",
             "pooling": "average",
-            "activations": "normalised",
+            "activations": "normalized",
             "content_weight": 1e-5,
             "tv_weight": 0,
         },
         {"optimizer": "adam", "learning_rate": 0.05},
         {"optimizer": "adam", "learning_rate": 5.0, "pixels": "levels", "epsilon": 1e-6},
-        {"scales": 2, "painting_size": "own"},
+        {"scales": 2, "style_size": "own"},
         {"precision": "bf16"},
     ],
 )
@@ -65,7 +66,7 @@ def test_a_descent_lowers_its_objective_by_more_than_a_fifth(config, pictures, c
 @pytest.mark.parametrize("bounds", ["projected", "free"])
 def test_l_bfgs_reports_iterates_that_never_rise(config, picture, seed, bounds):
     """Trials that the line search rejects are no iterates, however high the objective is there."""
-    gatys = {"objective": "gatys", "activations": "normalised", "content_weight": 1e-5, "tv_weight": 0}
+    gatys = {"objective": "gatys", "activations": "normalized", "content_weight": 1e-5, "tv_weight": 0}
     photo, painting = picture(2 * seed, 32, 40), picture(2 * seed + 1, 40, 30)
     run = PictureOptimizer(photo, painting, replace(config, steps=24, bounds=bounds, **gatys))
     losses = [report.total for report in run]
@@ -94,8 +95,10 @@ def test_the_picture_is_the_best_that_was_seen(config, pictures):
     optimizer = PictureOptimizer(*pictures, wild)
     losses = [report.total for report in optimizer]
     assert optimizer.best_loss == min(losses) < losses[-1]
-    objective = make_objective(load_features(wild, ()), optimizer._painting_for(optimizer.photo), wild)
-    again = objective(optimizer.picture()[None], objective.content_target(optimizer.photo[None])).total
+    objective = make_objective(load_features(wild, ()), fit_longer(pictures[1], 40), wild)
+    again = objective(
+        optimizer.picture()[None], objective.content_target(optimizer.content_image[None])
+    ).total
     assert again.item() == pytest.approx(optimizer.best_loss, rel=1e-5)
 
 
@@ -104,7 +107,9 @@ def test_the_training_objective_can_be_given_as_an_object(config, pictures):
     objective = make_objective(load_features(config, ()), painting, config)
     optimizer = PictureOptimizer(*pictures, config, objective=objective)
     reports = list(optimizer)
-    value = objective(optimizer.picture()[None], objective.content_target(optimizer.photo[None])).total
+    value = objective(
+        optimizer.picture()[None], objective.content_target(optimizer.content_image[None])
+    ).total
     assert min(report.total for report in reports) == pytest.approx(value.item(), rel=1e-5)
 
 
@@ -151,7 +156,7 @@ def test_a_loss_that_is_no_number_ends_the_run_with_the_last_good_picture(
     picture = optimizer.picture()
     assert picture.isfinite().all()
     if good == 4:
-        assert (picture - 0.7).square().sum() < (optimizer.photo - 0.7).square().sum()
+        assert (picture - 0.7).square().sum() < (optimizer.content_image - 0.7).square().sum()
 
 
 def test_the_median_filter_is_on_what_is_shown_and_not_on_what_is_optimised(config, pictures):
@@ -190,9 +195,9 @@ def test_reports_speak_of_iterations(config, pictures):
 @pytest.mark.parametrize(
     ("photo", "told"),
     [
-        (torch.zeros(3, 8, 8, dtype=torch.uint8), r"the photograph must be a float \(3, H, W\) image"),
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), r"the content image must be a float \(3, H, W\) tensor"),
         (torch.rand(1, 3, 8, 8), r"got torch.float32 of shape \(1, 3, 8, 8\)"),
-        (torch.rand(3, 0, 8), "the photograph must be"),
+        (torch.rand(3, 0, 8), "the content image must be"),
     ],
 )
 def test_what_is_no_picture_is_refused(config, photo, told):
@@ -202,7 +207,7 @@ def test_what_is_no_picture_is_refused(config, photo, told):
 
 def test_too_many_scales_are_refused_with_the_cure(config, pictures):
     with pytest.raises(
-        InputError, match="--scales 3 begins with a side under 16 pixels, at 40 x 32; give fewer"
+        InputError, match="--scales 3 starts with a side under 16 pixels, at 40 x 32; give fewer"
     ):
         PictureOptimizer(*pictures, replace(config, scales=3))
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.ndimage import median_filter as reference
 
-from fast_nst.baseline.initialization import fit_longer, median_filter, resize, starting_picture
+from fast_nst.baseline.initialization import fit_longer, median_filter, resize, starting_image
 
 
 @pytest.mark.parametrize("shape", [(3, 1, 1), (3, 2, 7), (3, 9, 8)])
@@ -31,10 +31,10 @@ def test_the_longer_side_is_fitted_and_the_shape_kept():
     assert fit_longer(torch.rand(3, 1, 100), 10).shape == (3, 1, 10)
 
 
-@pytest.mark.parametrize("start", ["noise", "photo", "painting"])
+@pytest.mark.parametrize("start", ["noise", "content", "style"])
 def test_every_start_has_the_photograph_s_size_and_is_a_new_tensor(start):
     photo, painting = torch.rand(3, 12, 20), torch.rand(3, 30, 9)
-    found = starting_picture(start, photo, painting, seed=1)
+    found = starting_image(start, photo, painting, seed=1)
     assert found.shape == photo.shape
     found.zero_()
     assert photo.max() > 0.5
@@ -43,7 +43,7 @@ def test_every_start_has_the_photograph_s_size_and_is_a_new_tensor(start):
 
 def test_noise_is_the_same_for_a_seed_and_fills_the_range():
     photo = torch.rand(3, 40, 40)
-    a, b, c = (starting_picture("noise", photo, photo, seed) for seed in (1, 1, 2))
+    a, b, c = (starting_image("noise", photo, photo, seed) for seed in (1, 1, 2))
     assert torch.equal(a, b)
     assert not torch.equal(a, c)
     assert a.min() < 0.01
@@ -53,6 +53,6 @@ def test_noise_is_the_same_for_a_seed_and_fills_the_range():
 def test_the_painting_covers_the_photograph_without_being_stretched():
     painting = torch.zeros(3, 40, 40)
     painting[:, 10:30, 10:30] = 1  # a square in the middle
-    found = starting_picture("painting", torch.rand(3, 20, 40), painting, seed=0)
+    found = starting_image("style", torch.rand(3, 20, 40), painting, seed=0)
     inside = found[0] > 0.5
     assert inside.sum(dim=0).max() == inside.sum(dim=1).max() == 20

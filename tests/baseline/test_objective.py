@@ -13,7 +13,7 @@ from fast_nst.baseline.objective import (
     GatysLoss,
     load_features,
     make_objective,
-    normalise_activations,
+    normalize_activations,
     wanted_layers,
 )
 from fast_nst.config.optimize import GatysConfig
@@ -171,7 +171,7 @@ def normalized(pooling: str, pictures: list[Tensor]) -> tuple[VGGFeatures, VGGFe
             return VGGFeatures("vgg16", ["conv1_2", "relu2_2"], pooling=pooling).double()
 
     one, other = make(), make()
-    normalise_activations(other, pictures)
+    normalize_activations(other, pictures)
     return one, other
 
 
@@ -200,10 +200,10 @@ def test_a_folder_of_photographs_can_be_measured_over(weights, picture, tmp_path
         content_layers=("relu1_1",),
         style_layers=("relu2_1",),
         vgg_weights=weights,
-        activations="normalised",
-        activation_photos=tmp_path,
+        activations="normalized",
+        activation_images=tmp_path,
     )
-    with pytest.raises(InputError, match="holds no photographs"):
+    with pytest.raises(InputError, match="contains no images"):
         load_features(config, ())
     save_image(tmp_path / "a.png", picture(3))
     vgg = load_features(config, ())

@@ -17,7 +17,7 @@ def test_a_result_is_there_for_the_next_run_of_the_same_settings(tmp_path):
 
 def test_results_of_other_settings_are_refused_by_name_or_dropped_when_asked(tmp_path):
     ResultStore(tmp_path, {"size": 64, "steps": 3}, overwrite=False).put("one", {})
-    with pytest.raises(InputError, match=r"other settings \(size differ\); give --overwrite to drop them"):
+    with pytest.raises(InputError, match=r"other settings \(size differ\); give --overwrite to delete them"):
         ResultStore(tmp_path, {"size": 32, "steps": 3}, overwrite=False)
     assert ResultStore(tmp_path, {"size": 32, "steps": 3}, overwrite=True).get("one") is None
 

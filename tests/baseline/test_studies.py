@@ -34,7 +34,7 @@ def test_a_study_varies_one_thing():
     for study, field in (("start", "start"), ("content", "content_layers")):
         configs = [variant.config for variant in variants_of(study, BASE)]
         assert len({getattr(config, field) for config in configs}) == len(configs)
-        assert len({replace(c, start="photo", content_layers=("relu1_1",)) for c in configs}) == 1
+        assert len({replace(c, start="content", content_layers=("relu1_1",)) for c in configs}) == 1
 
 
 def test_the_study_of_total_variation_runs_all_of_the_others_with_and_without():
@@ -46,7 +46,7 @@ def test_the_study_of_total_variation_runs_all_of_the_others_with_and_without():
 
 
 def test_an_unknown_study_is_refused_with_those_there_are():
-    with pytest.raises(InputError, match="unknown study 'tvv'; there are start, content, style, tv"):
+    with pytest.raises(InputError, match="unknown study 'tvv'; known: start, content, style, tv"):
         variants_of("tvv", BASE)
 
 
@@ -54,8 +54,8 @@ def test_an_unknown_study_is_refused_with_those_there_are():
     ("noise", "photo", "holds"), [((4, 3, 2), (3, 2, 1), True), ((3, 1, 1), (4, 3, 1), False)]
 )
 def test_fewer_iterations_are_those_to_an_equal_loss(noise, photo, holds):
-    found = verdicts("start", noise={"curve": noise}, photo={"curve": photo})
-    assert found == {"fewer iterations from the photograph": holds}
+    found = verdicts("start", noise={"curve": noise}, content={"curve": photo})
+    assert found == {"fewer iterations from the content image": holds}
 
 
 def test_the_claims_of_content_layers_follow_the_runs():
@@ -99,7 +99,7 @@ def test_a_study_writes_its_report_and_an_interrupted_one_goes_on(shared, tmp_pa
     assert [done.done for done in study] == [1, 2]
     assert (tmp_path / "runs/noise.json").stat().st_mtime_ns == kept
     report = write_study(study).read_text()
-    assert "fewer iterations from the photograph" in report
+    assert "fewer iterations from the content image" in report
     assert {p.name for p in (tmp_path / "start").iterdir()} == {
         "report.md",
         "results.json",

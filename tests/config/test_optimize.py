@@ -50,7 +50,7 @@ def test_the_baseline_of_the_feed_forward_paper_has_the_objective_of_training():
 def test_published_numbers_are_as_published():
     gatys, wang, kim = (GATYS_PRESETS[name] for name in ("gatys2016", "wang", "gokalp-kim"))
     assert gatys.content_weight / gatys.style_weight == 1e-3
-    assert (gatys.pooling, gatys.activations, gatys.content_factor) == ("average", "normalised", 0.5)
+    assert (gatys.pooling, gatys.activations, gatys.content_factor) == ("average", "normalized", 0.5)
     assert (wang.learning_rate, wang.beta1, wang.epsilon, wang.pixels) == (5, 0.99, 0.1, "levels")
     assert (wang.content_layers, wang.steps, wang.start) == (("conv5_1",), 5000, "noise")
     assert (kim.steps, kim.restart_every, kim.median) == (400, 20, True)
@@ -90,7 +90,7 @@ def test_a_setting_that_cannot_be_is_refused_with_its_flag(changes, told):
     [
         (baseline.OptimizeConfig, {"quality": 101}, "--quality goes from 1 to 100"),
         (baseline.CompareConfig, {"sizes": (16,)}, "--sizes must be at least 32, got 16"),
-        (baseline.CompareConfig, {"photos": ()}, "--photos needs at least one value"),
+        (baseline.CompareConfig, {"images": ()}, "--images needs at least one value"),
         (baseline.StudyConfig, {"steps": 1}, "--steps must be at least 2, got 1"),
         (baseline.ReconstructConfig, {"layers": ()}, "--layers needs at least one layer"),
     ],
@@ -101,7 +101,7 @@ def test_the_jobs_around_it_have_limits_too(cls, changes, told):
 
 
 def test_strings_are_paths_where_paths_are_meant():
-    config = GatysConfig(vgg_weights="a.pth", activation_photos="b")
+    config = GatysConfig(vgg_weights="a.pth", activation_images="b")
     assert [type(getattr(config, f.name)).__name__ for f in fields(config) if "vgg_w" in f.name] == [
         "PosixPath"
     ]
