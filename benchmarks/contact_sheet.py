@@ -21,7 +21,7 @@ from fast_nst.io.images import Picture, fit, over_white, read_picture, save_imag
 from fast_nst.models.checkpoint import bundled_styles
 
 GAP = 6  # pixels of white around a cell
-LABEL = 26  # height of the line of text below a cell, pixels
+LABEL = 36  # height of the line of text below a cell, pixels
 
 
 def cell(picture: Picture, label: str, height: int) -> NDArray[np.uint8]:
@@ -30,7 +30,7 @@ def cell(picture: Picture, label: str, height: int) -> NDArray[np.uint8]:
     scaled = Image.fromarray(picture.rgb).resize((width, height), Image.Resampling.LANCZOS)
     sheet = Image.new("RGB", (width + 2 * GAP, height + GAP + LABEL), "white")
     sheet.paste(scaled, (GAP, GAP))
-    font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", 16)
+    font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", 24)
     middle = GAP + width // 2, height + GAP + LABEL // 2
     ImageDraw.Draw(sheet).text(middle, label, fill=(60, 60, 60), font=font, anchor="mm")
     return np.asarray(sheet)
