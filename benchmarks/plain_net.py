@@ -101,7 +101,7 @@ def examples_net(network: TransformNet, peer: Path | None = None) -> nn.Module:
 
 
 def _our_name(name: str) -> str:
-    """``res1.in2.weight`` -> ``body.block1.norm2.weight``, ``in4.bias`` -> ``body.up1_norm.bias`` …"""
+    """Our name of a tensor: ``res1.in2.weight`` -> ``body.block1.norm2.weight`` and so on."""
     first, *rest = name.replace("conv2d", "conv").split(".")
     if first.startswith("res"):
         return ".".join([f"body.block{first[3:]}", rest[0].replace("in", "norm"), *rest[1:]])

@@ -212,7 +212,7 @@ class Sixty:
     def get(self, _: int) -> float:
         return 60.0
 
-    def isOpened(self) -> bool:
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
         return True
 
     def release(self) -> None: ...

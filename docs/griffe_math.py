@@ -7,6 +7,7 @@ from typing import Any
 
 import griffe
 
+_ROLE = re.compile(r":math:`([^`]+)`")
 _MATH = re.compile(r"^( *)\.\. math::[ ]*(.*(?:\n\1[ ]{2,}\S.*|\n(?=\n\1[ ]{2,}\S))*)", flags=re.M)
 
 
@@ -14,8 +15,8 @@ class MathAsCode(griffe.Extension):
     """Rewrite each docstring when it has been read."""
 
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
-        if obj.docstring is not None and ".. math::" in obj.docstring.value:
-            obj.docstring.value = _MATH.sub(_as_code, obj.docstring.value)
+        if obj.docstring is not None and "math:" in obj.docstring.value:
+            obj.docstring.value = _ROLE.sub(r"`\1`", _MATH.sub(_as_code, obj.docstring.value))
 
 
 def _as_code(match: re.Match[str]) -> str:

@@ -151,14 +151,14 @@ class LossTerms(NamedTuple):
 
 
 class PerceptualLoss(nn.Module):
-    """Content, style and total-variation terms of images against a painting and their photographs.
+    r"""Content, style and total-variation terms of images against a painting and their photographs.
 
     Args:
         features: the loss network, built for at least the layers of ``config``.
         style: ``(1, 3, H, W)`` or ``(3, H, W)``, the painting, RGB in [0, 1].
         config: layers, weights and scaling (``objective``):
 
-            ``dimensionless``: each layer's style term is divided by :math:`\\|G_s\\|_F^2` and the sum by the
+            ``dimensionless``: each layer's style term is divided by :math:`\|G_s\|_F^2` and the sum by the
             number of layers; each content term is divided by the mean square of the photographs' own
             features, over the batch, and averaged likewise; total variation is averaged over the C H W
             values. Style and content are then relative errors, so the same weights suit any painting.

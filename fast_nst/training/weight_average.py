@@ -13,9 +13,9 @@ __all__ = ["WeightAverage"]
 
 
 class WeightAverage:
-    """A network whose weights are the average of another's over the last `share` of the steps taken.
+    r"""A network whose weights are the average of another's over the last `share` of the steps taken.
 
-    .. math:: \\bar w_t = \\bar w_{t-1} + \\min(1, \\tfrac{1}{share \\cdot t}) (w_t - \\bar w_{t-1})
+    .. math:: \bar w_t = \bar w_{t-1} + \min(1, \tfrac{1}{share \cdot t}) (w_t - \bar w_{t-1})
 
     The window grows with the run, so it suits any length and forgets the beginning by itself (Shamir and
     Zhang 2013, polynomial-decay averaging).

@@ -103,8 +103,9 @@ def _key(name: str) -> str:
 def _without_earlier_results(
     found: Sequence[Source], jobs: Sequence[Job], config: InferenceConfig
 ) -> tuple[list[Source], list[Job]]:
-    """Leave out what an earlier run, or another shard, has written: incomplete videos, and results that a
-    pattern matches beside their inputs.
+    """Leave out what an earlier run, or another shard, has written.
+
+    That is: incomplete videos, and results that a pattern matches beside their inputs.
     """
     own = [job for job in jobs if _key(job.target) != _key(job.source)]
     partial = {_key(str(partial_path(Path(job.target)))) for job in own if job.video}

@@ -39,7 +39,7 @@ class Capture(Protocol):
     def get(self, property: int) -> float:
         """One of OpenCV's properties, 0 if unknown."""
 
-    def isOpened(self) -> bool:
+    def isOpened(self) -> bool:  # noqa: N802 - OpenCV's name
         """Whether it can be read from."""
 
     def release(self) -> None:
