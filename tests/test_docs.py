@@ -33,6 +33,7 @@ from fast_nst.models.upscale_net import UpscaleNet
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 SCRIPTS = {"stylize.py": "stylize", "train.py": "train", "compare.py": "compare"}
+SHELL = {"bash", "console"}
 # Programs of others, which are neither run nor checked here.
 OTHERS = {"cat", "cd", "git", "mkdocs", "mypy", "pip", "pre-commit", "python -m", "ruff"}
 
@@ -219,7 +220,7 @@ def check_options(words: list[str], text: str) -> None:
 
 def test_every_block_says_what_it_is():
     """A block without a language would escape the tests below."""
-    known = {"bash", "python", "toml", "json", "text", "bibtex", "latex"}
+    known = {"bash", "console", "python", "toml", "json", "text", "bibtex", "latex"}
     assert {
         (page.name, b.language) for page in PAGES for b in blocks(page) if b.language not in known
     } == set()
@@ -237,7 +238,7 @@ def test_the_checks_see_what_is_wrong(options):
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_long_command_has_options_that_exist(page, options):
     for block in blocks(page):
-        if block.mark and block.language == "bash":
+        if block.mark and block.language in SHELL:
             for words in (words for line in block.lines for words in parts(line)):
                 if (command := ours(words)) is not None:
                     check_options(command, options(command))
@@ -247,7 +248,7 @@ def test_every_long_command_has_options_that_exist(page, options):
 def test_every_command_of_a_page_runs(page, here, told):
     for block in blocks(page):
         missing = [name for name in block.reason.split() if importlib.util.find_spec(name) is None]
-        if block.mark == "long" or block.language != "bash" or (block.mark == "needs" and missing):
+        if block.mark == "long" or block.language not in SHELL or (block.mark == "needs" and missing):
             continue
         for line in block.lines:
             commands = [command for words in parts(line) if (command := ours(words)) is not None]
@@ -297,7 +298,7 @@ def test_every_page_is_in_the_navigation_and_the_readme_links_to_files_that_exis
 
 def test_the_two_commands_of_the_readme_come_first():
     """``.ci/run`` runs the first two blocks, one line each."""
-    first, second = (block for block in blocks(ROOT / "README.md")[:2])
+    first, second = [block for block in blocks(ROOT / "README.md") if block.language == "bash"][:2]
     assert [len(block.text.splitlines()) for block in (first, second)] == [1, 1]
     assert "stylize.py demo" in first.text
     assert "python -m pytest" in second.text
