@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from fractions import Fraction
@@ -18,6 +19,14 @@ from PIL import Image
 # Before torch is imported, here and in the processes that tests start: two test workers share two cores, and
 # sums taken by several threads are not the same to the last bit in every run.
 os.environ["OMP_NUM_THREADS"] = "1"
+
+if sys.platform == "win32":  # they import modules that only POSIX systems have
+    collect_ignore = [
+        "cli/test_stylize.py",
+        "cli/test_videos.py",
+        "inference/tiled/test_feature_store.py",
+        "training/test_faults.py",
+    ]
 
 
 @pytest.fixture(autouse=True, scope="session")
