@@ -23,6 +23,7 @@ from fast_nst.inference.engine.folded_net import FoldedNet, plan_of
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.checkpoint import load_checkpoint
 from fast_nst.models.padding import MIN_SIZE, whole
+from fast_nst.system.openvino import openvino
 
 if TYPE_CHECKING:
     from fast_nst.inference.engine.graph import Pixels
@@ -156,17 +157,15 @@ def _write_onnx(path: Path, net: FoldedNet, about: Mapping[str, Any], pixels: Pi
 
 
 def _write_openvino(path: Path, net: FoldedNet, about: Mapping[str, Any], pixels: Pixels) -> Runner:
-    import openvino
-
     from fast_nst.inference.engine.graph import build_graph
 
-    core = openvino.Core()
+    core = openvino().Core()
     graph = build_graph(net.plan, about, pixels=pixels, norms="apart")
     model = core.read_model(graph.SerializeToString())
     told = {"fast_nst": json.dumps(dict(about), sort_keys=True), "pixels": pixels, "colors": "RGB"}
     for name, words in told.items():
         model.set_rt_info(words, ["fast_nst", name])
-    openvino.save_model(model, path, compress_to_fp16=False)
+    openvino().save_model(model, path, compress_to_fp16=False)
     compiled = core.compile_model(core.read_model(path), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     return lambda array: np.asarray(compiled([array])[0])
 

@@ -12,7 +12,7 @@ more time.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -24,24 +24,29 @@ from fast_nst.inference.engine.folding import EPSILON, Layer, Plan, taking_level
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.padding import MIN_SIZE, whole
 
-__all__ = ["INPUT", "OUTPUT", "Norms", "Pixels", "build_graph"]
+__all__ = ["INPUT", "OUTPUT", "TOTAL", "Norms", "Pixels", "build_graph"]
 
 Pixels = Literal["uint8", "float"]
 Norms = Literal["fused", "apart"]
-INPUT, OUTPUT = "picture", "painted"
+INPUT, OUTPUT, TOTAL = "picture", "painted", "total"
 OPSET, IR_VERSION = 17, 8  # read by everything since 2022
 _BORDERS = {"reflect": "reflect", "repeat": "edge", "zero": "constant"}
 
 
 def build_graph(
-    plan: Plan, about: Mapping[str, Any], *, pixels: Pixels, norms: Norms = "fused"
+    plan: Plan, about: Mapping[str, Any], *, pixels: Pixels, norms: Norms = "fused", total: bool = False
 ) -> onnx.ModelProto:
-    """The graph of a plan, for pictures of any size; ``about`` goes into its metadata."""
+    """The graph of a plan, for pictures of any size; ``about`` goes into its metadata.
+
+    Args:
+        total: add a second output, ``(B,)`` fp32: the sum of the last layer's values for each picture, which
+            is finite where all of them are. Clipping and the cast to uint8 would hide NaN and infinity.
+    """
     graph = _Graph(norms)
     residual = x = graph.picture(plan, pixels)
     for layer in taking_levels(plan.layers) if pixels == "uint8" else plan.layers:
         x, residual = graph.layer(layer, x, residual), x
-    graph.painting(plan, x, pixels)
+    graph.painting(plan, x, pixels, total)
     return graph.model(about, pixels)
 
 
@@ -151,8 +156,9 @@ class _Graph:
         starts, ends, axes = ([crop] * 2, [-crop] * 2, [2, 3])
         return self.add("Slice", x, *(self.constant(values) for values in (starts, ends, axes)))
 
-    def painting(self, plan: Plan, x: str, pixels: Pixels) -> None:
+    def painting(self, plan: Plan, x: str, pixels: Pixels, total: bool) -> None:
         """The output: clipped, for levels rounded, and cropped to the picture."""
+        raw = x  # also before tanh, which makes 1 of infinity
         if plan.tanh_scale is not None:
             x = self.add("Mul", self.add("Tanh", x), self.number(plan.tanh_scale))
             x = self.add("Add", x, self.number(0.5))
@@ -166,13 +172,20 @@ class _Graph:
             x = self.add("Clip", x, self.number(0), self.number(1))
         ends = self.add("Concat", self._size(axes[0]), self._size(axes[1]), axis=0)
         x = self.add("Slice", x, self.constant([0, 0]), ends, self.constant(list(axes)))
-        self.nodes.append(helper.make_node("Identity", [x], [OUTPUT]))
-        self.ends.append(helper.make_tensor_value_info(OUTPUT, kind, shape))
+        self.output(OUTPUT, x, kind, shape)
+        if total:
+            added = self.add("ReduceSum", raw, self.constant([1, 2, 3]), keepdims=0)
+            self.output(TOTAL, added, TensorProto.FLOAT, ["batch"])
+
+    def output(self, name: str, x: str, kind: int, shape: Sequence[object]) -> None:
+        """A value that the graph returns."""
+        self.nodes.append(helper.make_node("Identity", [x], [name]))
+        self.ends.append(helper.make_tensor_value_info(name, kind, shape))
 
     def model(self, about: Mapping[str, Any], pixels: Pixels) -> onnx.ModelProto:
         """The finished, checked model."""
         graph = helper.make_graph(
-            self.nodes, "fast_nst", [self.ends[0]], [self.ends[1]], list(self.constants.values())
+            self.nodes, "fast_nst", self.ends[:1], self.ends[1:], list(self.constants.values())
         )
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="fast-nst")
