@@ -127,7 +127,7 @@ def _working(name: str, source: Source, device: str, precision: str) -> Backend:
     except InputError:  # such as a damaged checkpoint, or an `EngineError` already
         raise
     except Exception as error:  # ImportError, OSError, AttributeError … of a package installed in part
-        if name not in _NEEDED:
+        if name not in _NEEDED and not isinstance(error, ImportError | OSError):
             raise
         why = f"{type(error).__name__}: {first_line(error)}"
         raise EngineError(f"the engine {name} does not work here ({why})") from error

@@ -49,7 +49,7 @@ class OnnxBackend(GraphBackend):
             return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
         options = onnxruntime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # errors are raised too
         if (threads := thread_limit()) is not None:
             options.intra_op_num_threads = threads
         key = self._source.key and f"{self._source.key} {pixels} onnx graph {GRAPH}"
