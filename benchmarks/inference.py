@@ -37,6 +37,7 @@ from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import MAX_LEVEL, fit, read_picture
 from fast_nst.models.checkpoint import load_checkpoint
 from fast_nst.models.model_files import find_style
+from fast_nst.system.openvino import openvino
 
 Levels = NDArray[np.uint8]
 Painter = Callable[[Levels], Levels]
@@ -87,7 +88,7 @@ def painter(engine: str, options: Options) -> Painter:
         net = examples_net(load_checkpoint(find_style(options.style)).network, options.peer)
         return _unfolded(net, precision) if name == UNFOLDED else _plain(net.to(options.device))
     device = options.device if name in ("torch", "compile") else "cpu"
-    return Stylizer.load(options.style, device=device, precision=precision, backend=name).backend.levels
+    return Stylizer.load(options.style, device=device, precision=precision, backend=name).backend.run_uint8
 
 
 def _plain(net: torch.nn.Module) -> Painter:
@@ -105,13 +106,11 @@ def _plain(net: torch.nn.Module) -> Painter:
 
 
 def _unfolded(net: torch.nn.Module, precision: str) -> Painter:
-    import openvino
-
-    model = openvino.convert_model(net, example_input=torch.zeros(1, 3, 64, 64), input=[[-1, 3, -1, -1]])
+    model = openvino().convert_model(net, example_input=torch.zeros(1, 3, 64, 64), input=[[-1, 3, -1, -1]])
     hint = {"fp32": "f32", "bf16": "bf16"}[precision]
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     settings["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
-    request = openvino.Core().compile_model(model, "CPU", settings).create_infer_request()
+    request = openvino().Core().compile_model(model, "CPU", settings).create_infer_request()
 
     def paint(levels: Levels) -> Levels:
         images = np.ascontiguousarray(levels.transpose(0, 3, 1, 2), np.float32)

@@ -120,7 +120,9 @@ def test_a_pixel_convention_has_one_home(number, home):
 
 def test_pillow_is_known_only_at_the_pixel_boundary():
     users = {label(p) for p in MODULES if any(name.split(".")[0] == "PIL" for name in imported(p))}
-    assert users <= {f"fast_nst/io/{name}.py" for name in ("images", "reading", "animations", "decoding")}
+    assert users <= {
+        f"fast_nst/io/{name}.py" for name in ("images", "reading", "animations", "decoding", "conversion")
+    }
 
 
 @every_file

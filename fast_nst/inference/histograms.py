@@ -1,6 +1,6 @@
-"""Histogram matching: an enlarged picture gets the colors of the picture it was made from.
+"""Histogram matching: an upscaled picture gets the colors of the picture it was made from.
 
-Johnson et al. 2016, section 4.2, do so where features are learnt, which say little about flat colors.
+Johnson et al. 2016, section 4.2, do so for networks trained on features, which say little about flat colors.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ def match_histogram(picture: Levels, reference: Levels) -> Levels:
 
 
 def _curve(picture: Levels, reference: Levels) -> Levels:
-    """For each level that occurs the one to put in its place."""
-    group, wanted = (_ranks(plane) for plane in (picture, reference))
+    """For each level the one that replaces it."""
+    ranks, wanted = (_ranks(plane) for plane in (picture, reference))
     there = np.flatnonzero(np.bincount(reference.ravel(), minlength=MAX_LEVEL + 1))
-    curve = np.interp(group, wanted[there], there)
+    curve = np.interp(ranks, wanted[there], there)
     return np.rint(curve).astype(np.uint8)
 
 
 def _ranks(plane: Levels) -> NDArray[np.float64]:
-    """For each level, which share of the pixels is no brighter."""
+    """For each level the share of pixels that are no brighter."""
     counts = np.bincount(plane.ravel(), minlength=MAX_LEVEL + 1)
     return np.cumsum(counts) / plane.size

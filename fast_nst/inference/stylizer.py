@@ -1,10 +1,11 @@
-"""The inference engine's front: a trained style that paints pictures of any size.
+"""A trained style that stylizes images of any size.
 
-Torch is imported only where it is called with tensors, where the engine is torch, or for strips.
+Torch is imported only for tensors, where the engine is torch, and for row bands.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +15,7 @@ from numpy.typing import NDArray
 
 from fast_nst.config import NetworkConfig
 from fast_nst.inference.engine.backends.base import Source
-from fast_nst.inference.engine.backends.choice import open_backend
+from fast_nst.inference.engine.backends.choice import advise_faster, open_backend
 from fast_nst.inference.predictor import Predictor, ignore
 from fast_nst.inference.tiled.memory_budget import BandPlan, plan_bands, whole_bytes
 from fast_nst.io.reading import Picture
@@ -26,22 +27,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Stylizer"]
 
+SLOW = 1.0  # seconds for a picture, from which on a faster engine is worth a message
+
 
 class Stylizer(Predictor):
-    """Paints pictures in one trained style.
+    """Stylizes images in one trained style: ``stylizer(image)``, see `Predictor`.
 
     Args:
         checkpoint: the style, as `load_checkpoint` returns it.
         device: ``auto``, ``cpu``, ``cuda`` …
         precision: ``fp32``, ``bf16`` or ``fp16``; ``auto`` is 16 bits where there are matrix units for it.
         backend: ``torch``, ``compile``, ``openvino`` or ``onnx``; ``auto`` is the fastest that is installed.
-        memory: bytes that `pictures` keeps the whole process under; None: three quarters of what is free.
+        memory: bytes that `pictures` limits the whole process to; None: three quarters of what is free.
 
     Raises:
-        InputError: a device this machine lacks, or an engine that is not installed.
+        InputError: an unknown engine, device or precision; a device this machine lacks, or an engine that
+            is not installed or does not work here.
     """
 
-    in_parts = "painting them in strips"
+    in_parts = "stylizing it in row bands"
 
     def __init__(
         self,
@@ -95,19 +99,19 @@ class Stylizer(Predictor):
         memory: int | None,
     ) -> None:
         source = Source(about, lambda: _plan(checkpoint()), key)
-        self.backend = open_backend(source, backend=backend, device=device, precision=precision)
+        super().__init__(open_backend(source, backend=backend, device=device, precision=precision), memory)
         self.about = dict(about)
         self.style = str(about.get("style", "unnamed"))
-        self.memory = memory
         self._config, self._checkpoint = config, checkpoint
+        self._may_advise = backend == "auto"
 
-    @property
-    def device(self) -> str:
-        return self.backend.device
-
-    @property
-    def precision(self) -> str:
-        return self.backend.precision
+    def _run(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        started = time.perf_counter()
+        made = super()._run(images)
+        if self._may_advise and time.perf_counter() - started > SLOW * len(images):
+            self._may_advise = False
+            advise_faster(self.backend.name, self.device, self.precision)
+        return made
 
     def _needed(self, height: int, width: int, count: int) -> int:
         return whole_bytes(self._config, height, width, self.backend.maps) * count
@@ -127,8 +131,8 @@ class Stylizer(Predictor):
         """Stylize one picture in little memory; see `streaming`. The result is that of the whole picture.
 
         Args:
-            rows: of a strip [default: as many as the memory suggests].
-            progress: told the share that is done, from 0 to 1.
+            rows: of a band [default: as many as the memory suggests].
+            progress: called with the share that is done, from 0 to 1.
 
         Raises:
             InputError: as `pictures`.
@@ -137,14 +141,15 @@ class Stylizer(Predictor):
         from fast_nst.inference.tiled.row_bands import stylize_in_bands
 
         size = picture.height, picture.width
-        planned = plan_bands(self._config, *size, self._free_memory(*size, 1))
-        painted = stylize_in_bands(
-            FoldedNet(_plan(self._checkpoint()), DTYPES[self.precision]).to(self.device),
-            picture.rgb,
-            planned if rows is None else BandPlan(rows, planned.maps),
-            progress=progress,
-        )
-        return self._finished(picture, painted)
+        with self._lock:
+            planned = plan_bands(self._config, *size, self._free_memory(*size, 1))
+            stylized = stylize_in_bands(
+                FoldedNet(_plan(self._checkpoint()), DTYPES[self.precision]).to(self.device),
+                picture.rgb,
+                planned if rows is None else BandPlan(rows, planned.maps),
+                progress=progress,
+            )
+        return self._finished(picture, stylized)
 
 
 def _plan(checkpoint: Checkpoint) -> Plan:

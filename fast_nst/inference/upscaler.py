@@ -1,6 +1,6 @@
-"""The inference engine's other front: a trained network that enlarges pictures of any size.
+"""A trained super-resolution model that upscales images of any size.
 
-Torch is imported only where it is called with tensors, or where the engine is torch.
+Torch is imported only for tensors, or where the engine is torch.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from fast_nst.config import UpscaleNetConfig
 from fast_nst.inference.engine.backends.base import Source
-from fast_nst.inference.engine.backends.choice import open_backend
+from fast_nst.inference.engine.backends.choice import check_choice, open_backend
 from fast_nst.inference.histograms import match_histogram
 from fast_nst.inference.predictor import Predictor, ignore
 from fast_nst.inference.tiled.tiles import FIXED, enlarge_in_tiles, reach_of, tile_side, whole_bytes
@@ -28,25 +28,27 @@ if TYPE_CHECKING:
 
 __all__ = ["Upscaler"]
 
+ENGINES = ("auto", "torch", "compile")
+
 
 class Upscaler(Predictor):
-    """Enlarges pictures with one trained network.
+    """Upscales images with one trained network: ``upscaler(image)``, see `Predictor`.
 
     Args:
         model: a bundled network by name, ``x4`` or ``x8``, or the file of one.
         device: ``auto``, ``cpu``, ``cuda`` …
         precision: ``fp32``, ``bf16`` or ``fp16``; ``auto`` is 16 bits where there are matrix units for it.
         backend: ``torch`` or ``compile``; ``auto`` is torch.
-        memory: bytes that `pictures` keeps the whole process under; None: three quarters of what is free.
-        match: whether results get the histogram of what they were made from; None: those of networks trained
-            on features do.
+        memory: bytes that `pictures` limits the whole process to; None: three quarters of what is free.
+        match: whether the results of `pictures` get the histogram of the picture they were made from; None:
+            those of networks trained on features do.
 
     Raises:
         CheckpointError: no such network, or a file that cannot be used.
-        InputError: a device this machine lacks.
+        InputError: an unknown engine, device or precision, or a device this machine lacks.
     """
 
-    in_parts = "enlarging them in tiles"
+    in_parts = "upscaling it in tiles"
 
     def __init__(
         self,
@@ -63,17 +65,18 @@ class Upscaler(Predictor):
         self.config: UpscaleNetConfig = upscaler_config(path, self.about)
         source = Source(self.about, partial(_plan, path), file_digest(path))
         # Other engines would add the picture in 16 bits to what the network makes.
+        check_choice("backend", backend, ENGINES)
         engine = "torch" if backend == "auto" else backend
-        self.backend = open_backend(source, backend=engine, device=device, precision=precision)
-        self.memory = memory
+        super().__init__(open_backend(source, backend=engine, device=device, precision=precision), memory)
         self.match = _features(self.about) if match is None else match
 
     @property
     def factor(self) -> int:
+        """The result's height and width over the image's."""
         return self.config.factor
 
     def __str__(self) -> str:
-        """Where and how it computes, in three words, and whether it matches histograms."""
+        """Device, precision and engine, and whether histograms are matched."""
         return f"{super().__str__()}, histogram matched" if self.match else super().__str__()
 
     def _needed(self, height: int, width: int, count: int) -> int:
@@ -88,24 +91,25 @@ class Upscaler(Predictor):
     def in_tiles(
         self, picture: Picture, *, side: int | None = None, progress: Callable[[float], None] = ignore
     ) -> Picture:
-        """Enlarge one picture in little memory; see `tiles`. The result is that of the whole picture.
+        """Upscale one picture in little memory; see `tiles`. The result is that of the whole picture.
 
         Args:
-            side: of a tile, pixels [default: what the memory suggests].
-            progress: told the share that is done, from 0 to 1.
+            side: of a tile, pixels [default: as many as the memory suggests].
+            progress: called with the share that is done, from 0 to 1.
 
         Raises:
             InputError: as `pictures`.
         """
-        free = self._free_memory(picture.height, picture.width, 1)
-        made = enlarge_in_tiles(
-            self.backend.levels,
-            picture.rgb,
-            factor=self.factor,
-            reach=reach_of(self.config),
-            side=side or tile_side(self.config, free),
-            progress=progress,
-        )
+        with self._lock:
+            free = self._free_memory(picture.height, picture.width, 1)
+            made = enlarge_in_tiles(
+                self.backend.run_uint8,
+                picture.rgb,
+                factor=self.factor,
+                reach=reach_of(self.config),
+                side=side or tile_side(self.config, free),
+                progress=progress,
+            )
         return self._finished(picture, made)
 
     def _finished(self, picture: Picture, made: NDArray[np.uint8]) -> Picture:

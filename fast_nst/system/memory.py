@@ -5,6 +5,7 @@ Nothing here imports torch.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from pathlib import Path
@@ -18,7 +19,8 @@ _WORDS = (
     "could not create a memory",
     "bad_alloc",
     "bad allocation",
-    "failed to allocate memory",
+    "failed to allocate",
+    "failed to map segment",  # the loader's, of a library that does not fit
 )
 
 
@@ -57,10 +59,15 @@ def resident_memory() -> int:
 
 
 def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed: Python's, numpy's, or that of an engine on any device.
+    """Whether an allocation failed: Python's, numpy's, the system's, or that of an engine on any device.
 
     Engines' errors are known by name and words, so that no engine is imported for this.
     """
     if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
         return True
-    return isinstance(error, RuntimeError) and any(word in str(error).lower() for word in _WORDS)
+    if isinstance(error, OSError) and error.errno == errno.ENOMEM:
+        return True
+    # onnxruntime's errors, such as `Fail`, have no base but Exception.
+    kinds = (RuntimeError, ImportError, OSError)
+    may_be = isinstance(error, kinds) or type(error).__module__.startswith("onnxruntime")
+    return may_be and any(words in str(error).lower() for words in _WORDS)

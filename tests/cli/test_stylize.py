@@ -573,14 +573,14 @@ def test_a_source_without_pictures_does_not_stop_the_others(stylize, picture, he
 @pytest.fixture
 def small_machine(monkeypatch):
     """One that has no memory for a whole picture of more than 10 pixels a side."""
-    levels = TorchBackend.levels
+    levels = TorchBackend.run_uint8
 
     def out_of_memory(engine: TorchBackend, pictures: np.ndarray) -> np.ndarray:
         if pictures.shape[2] > 10:
             raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte")
         return levels(engine, pictures)
 
-    monkeypatch.setattr(TorchBackend, "levels", out_of_memory)
+    monkeypatch.setattr(TorchBackend, "run_uint8", out_of_memory)
 
 
 def test_a_picture_too_large_for_the_memory_costs_a_line_and_is_painted_in_strips(
@@ -592,7 +592,7 @@ def test_a_picture_too_large_for_the_memory_costs_a_line_and_is_painted_in_strip
     answer = stylize("b.png", "--backend", "torch")
     assert answer.code == 0
     assert answer.out == ["b_dots.png"]
-    assert caplog.messages == ["21 x 20 pixels: out of memory; painting them in strips"]
+    assert caplog.messages == ["21 x 20 pixels: out of memory; stylizing it in row bands"]
     assert np.abs(pixels("b_dots.png").astype(int) - pixels("whole.png")).max() <= 1
 
 
@@ -618,7 +618,7 @@ def test_a_limit_of_memory_is_held_by_painting_in_strips(stylize, picture, monke
     room = 200_000  # for strips and maps; the whole picture counts as more
     monkeypatch.setattr(predictor, "resident_memory", lambda: 10**9 - memory_budget.FIXED - room)
     monkeypatch.setattr(TorchBackend, "maps", 1e6)
-    monkeypatch.setattr(TorchBackend, "levels", None)
+    monkeypatch.setattr(TorchBackend, "run_uint8", None)
     assert stylize("a.png", "--memory", "1GB").code == 0
     assert np.abs(pixels("a_dots.png").astype(int) - pixels("whole.png")).max() <= 1
 

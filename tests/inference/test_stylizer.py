@@ -146,9 +146,9 @@ def test_a_batch_that_does_not_fit_is_painted_one_by_one(monkeypatch):
     three = [Picture(picture(12, 12, seed)) for seed in range(3)]
     expected = stylize.pictures(three)
     sizes: list[int] = []
-    levels = stylize.backend.levels
+    levels = stylize.backend.run_uint8
     monkeypatch.setattr(stylizer, "whole_bytes", lambda *_: 4 * 10**11)
-    monkeypatch.setattr(stylize.backend, "levels", lambda batch: sizes.append(len(batch)) or levels(batch))
+    monkeypatch.setattr(stylize.backend, "run_uint8", lambda batch: sizes.append(len(batch)) or levels(batch))
     found = stylize.pictures(three)
     assert sizes == [1, 1, 1]
     for a, b in zip(found, expected, strict=True):
@@ -157,7 +157,7 @@ def test_a_batch_that_does_not_fit_is_painted_one_by_one(monkeypatch):
 
 def test_what_the_engine_keeps_of_one_picture_is_room_for_the_next(monkeypatch):
     stylize = Stylizer(Checkpoint(network(), {}), device="cpu", memory=10**9)
-    held, levels = [10**8], stylize.backend.levels
+    held, levels = [10**8], stylize.backend.run_uint8
 
     def growing(batch: np.ndarray) -> np.ndarray:
         held[0] = 9 * 10**8
@@ -165,7 +165,7 @@ def test_what_the_engine_keeps_of_one_picture_is_room_for_the_next(monkeypatch):
 
     monkeypatch.setattr(predictor, "resident_memory", lambda: held[0])
     monkeypatch.setattr(stylizer, "whole_bytes", lambda *_: 8 * 10**8)
-    monkeypatch.setattr(stylize.backend, "levels", growing)
+    monkeypatch.setattr(stylize.backend, "run_uint8", growing)
     monkeypatch.setattr(stylize, "in_bands", None)
     for seed in range(3):
         assert len(stylize.pictures([Picture(picture(12, 12, seed))])) == 1
@@ -185,7 +185,7 @@ def test_errors_that_are_not_of_memory_are_not_hidden(stylize, monkeypatch):
     def broken(*_: object) -> None:
         raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(stylize.backend, "levels", broken)
+    monkeypatch.setattr(stylize.backend, "run_uint8", broken)
     with pytest.raises(RuntimeError, match="shapes"):
         stylize.pictures([Picture(picture(9, 9))])
 

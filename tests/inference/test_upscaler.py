@@ -109,8 +109,8 @@ def test_a_limit_of_memory_is_held_by_tiles(saved, monkeypatch):
     upscale, picture = Upscaler(saved(), precision="fp32", device="cpu", memory=10**9), Picture(noise(60, 60))
     (whole,) = upscale.pictures([picture])
     seen: list[tuple[int, ...]] = []
-    levels = upscale.backend.levels
-    monkeypatch.setattr(upscale.backend, "levels", lambda part: seen.append(part.shape) or levels(part))
+    levels = upscale.backend.run_uint8
+    monkeypatch.setattr(upscale.backend, "run_uint8", lambda part: seen.append(part.shape) or levels(part))
     room = FIXED + whole_bytes(upscale.config, 40, 40)
     monkeypatch.setattr(predictor, "resident_memory", lambda: 10**9 - room - 6 * 60 * 60 * 16)
     (tiled,) = upscale.pictures([picture])

@@ -42,7 +42,7 @@ def test_what_cannot_be_compiled_is_called_as_it_is_after_a_word(caplog):
     for _ in range(2):
         assert compiled(torch.ones(3)) == 12
     assert [r.getMessage() for r in caplog.records] == [
-        "torch.compile failed, going on without it: no headers"
+        "torch.compile failed; running without it: no headers"
     ]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 import torch
 
@@ -104,6 +106,12 @@ def test_processes_of_one_machine_are_dealt_its_devices_in_turn(monkeypatch):
         (torch.OutOfMemoryError("CUDA out of memory."), True),
         (RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte"), True),
         (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (type("Fail", (Exception,), {"__module__": "onnxruntime.capi"})("Failed to allocate memory"), True),
+        (RuntimeError("Exception from src/inference: std::bad_alloc"), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (ImportError("libtorch_cpu.so: failed to map segment from shared object"), True),
+        (ImportError("no module named out"), False),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
         (RuntimeError("shapes do not match"), False),
         (ValueError("out of memory"), False),
     ],

@@ -117,7 +117,7 @@ def test_a_compiler_that_does_not_work_costs_a_warning(training_step, monkeypatc
     monkeypatch.setattr(training_step.judge, "call", broken)
     assert training_step(crops(), 1e-3, 1).total == plain(crops(), 1e-3, 1).total
     (record,) = caplog.records
-    assert record.getMessage().startswith("torch.compile failed, going on without it: ")
+    assert record.getMessage().startswith("torch.compile failed; running without it: ")
     assert "\n" not in record.getMessage()
     assert training_step.judge.call == training_step._judge
 

@@ -19,12 +19,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-import platformdirs
-
 from fast_nst.errors import first_line
 from fast_nst.io.files import AtomicFile, remove_stale_partials
+from fast_nst.system.folders import UnusableFolderError, is_own, private_folder
 
-__all__ = ["cache_folder", "load_or_make"]
+__all__ = ["load_or_make"]
 
 T = TypeVar("T")
 
@@ -32,17 +31,6 @@ MAX_FILES = 32  # of about 7 MB; the oldest are removed first
 MAX_BYTES = 1 << 28  # of an entry; no folded network compiles to more
 _DIGEST = hashlib.sha256().digest_size
 _log = logging.getLogger(__name__)
-
-
-class _UnusableError(Exception):
-    """A folder or an entry that must not be used."""
-
-
-def cache_folder() -> Path:
-    """``FAST_NST_CACHE``, else the user's cache folder on this system."""
-    if folder := os.environ.get("FAST_NST_CACHE"):
-        return Path(folder)
-    return platformdirs.user_cache_path("fast_nst", appauthor=False)
 
 
 def load_or_make(key: str | None, make: Callable[[], tuple[T, bytes]], load: Callable[[bytes], T]) -> T:
@@ -56,12 +44,12 @@ def load_or_make(key: str | None, make: Callable[[], tuple[T, bytes]], load: Cal
     if key is None:
         return make()[0]
     try:
-        folder = _private_folder()
-    except (_UnusableError, OSError) as error:
+        folder = private_folder()
+    except (UnusableFolderError, OSError) as error:
         _log.warning("no models are cached: %s", first_line(error))
         return make()[0]
     path = folder / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.model"
-    with suppress(_UnusableError, OSError):
+    with suppress(UnusableFolderError, OSError):
         data = _read(path, key)
         try:
             return load(data)
@@ -80,56 +68,25 @@ def _digest(key: str, data: bytes) -> bytes:
     return sha.digest()
 
 
-def _is_own(found: os.stat_result) -> bool:
-    return not hasattr(os, "geteuid") or found.st_uid == os.geteuid()
-
-
-def _private_folder() -> Path:
-    """The cache folder, created with mode 0700 whatever the umask.
-
-    Raises:
-        _UnusableError: it belongs to someone else, or everyone can write to it.
-        OSError: it cannot be created.
-    """
-    folder = cache_folder()
-    if not folder.is_absolute() and "FAST_NST_CACHE" not in os.environ:
-        raise _UnusableError("this user has no home folder; set FAST_NST_CACHE to a folder")
-    for missing in reversed([part for part in (folder, *folder.parents) if not part.exists()]):
-        missing.mkdir(mode=0o700, exist_ok=True)
-        missing.chmod(0o700)  # the umask may have taken more
-    found = folder.stat()
-    if not stat.S_ISDIR(found.st_mode):
-        raise _UnusableError(f"{folder} is not a folder; set FAST_NST_CACHE to another")
-    if os.name != "posix":
-        return folder
-    if not _is_own(found):
-        raise _UnusableError(f"{folder} belongs to another user; set FAST_NST_CACHE to a folder of your own")
-    if found.st_mode & stat.S_IWOTH:
-        raise _UnusableError(f"every user can write to {folder}; run: chmod 700 {folder}")
-    if found.st_mode & stat.S_IWGRP:  # as a umask of 002 leaves it
-        folder.chmod(0o700)
-    return folder
-
-
 def _read(path: Path, key: str) -> bytes:
     """The data of an entry.
 
     Raises:
-        _UnusableError: not a regular file of this user's, too large, damaged, or of another key.
+        UnusableFolderError: not a regular file of this user's, too large, damaged, or of another key.
         OSError: not there, unreadable, or a symbolic link.
     """
     # Not blocking: opening a FIFO would wait for a writer.
     flags = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
     with open(os.open(path, flags | getattr(os, "O_BINARY", 0)), "rb") as file:
         found = os.fstat(file.fileno())
-        if not stat.S_ISREG(found.st_mode) or not _is_own(found) or found.st_size > MAX_BYTES:
-            raise _UnusableError(f"{path} is not an entry of this user's")
+        if not stat.S_ISREG(found.st_mode) or not is_own(found) or found.st_size > MAX_BYTES:
+            raise UnusableFolderError(f"{path} is not an entry of this user's")
         if os.name == "posix" and found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-            raise _UnusableError(f"others can write to {path}")
+            raise UnusableFolderError(f"others can write to {path}")
         whole = file.read(MAX_BYTES + 1)
     data = whole[_DIGEST:]
     if len(whole) > MAX_BYTES or _digest(key, data) != whole[:_DIGEST]:
-        raise _UnusableError(f"{path} is damaged or belongs to another key")
+        raise UnusableFolderError(f"{path} is damaged or belongs to another key")
     return data
 
 

@@ -28,6 +28,7 @@ from fast_nst.io.files import AtomicFile, write_reason
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.checkpoint import load_checkpoint
 from fast_nst.models.padding import MIN_SIZE, mirrored, whole
+from fast_nst.system.openvino import openvino
 
 if TYPE_CHECKING:
     from fast_nst.inference.engine.graph import Pixels
@@ -218,11 +219,9 @@ def _make_onnx(net: FoldedNet, about: Mapping[str, Any], pixels: Pixels, size: S
 
 
 def _make_openvino(net: FoldedNet, about: Mapping[str, Any], pixels: Pixels, size: Size | None) -> _Export:
-    import openvino
-
     from fast_nst.inference.engine.graph import build_graph
 
-    core = openvino.Core()
+    core = openvino().Core()
     graph = build_graph(net.plan, about, pixels=pixels, norms="apart", size=size)
     model = core.read_model(graph.SerializeToString())
     entries = {"fast_nst": json.dumps(dict(about), sort_keys=True), "pixels": pixels, "colors": "RGB"}
@@ -231,7 +230,7 @@ def _make_openvino(net: FoldedNet, about: Mapping[str, Any], pixels: Pixels, siz
     with tempfile.TemporaryDirectory(prefix="fast-nst-") as folder:  # it writes to paths alone
         path = Path(folder) / "model.xml"
         try:
-            openvino.save_model(model, path, compress_to_fp16=False)
+            openvino().save_model(model, path, compress_to_fp16=False)
             files = {ending: path.with_suffix(ending).read_bytes() for ending in (".bin", ".xml")}
             read = core.read_model(path)
         except (RuntimeError, OSError) as error:

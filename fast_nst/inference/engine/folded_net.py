@@ -19,11 +19,21 @@ from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.transform_net import TransformNet, reflection_pad
 from fast_nst.models.upscale_net import UpscaleNet
 
-__all__ = ["DTYPES", "FoldedLayer", "FoldedNet", "Room", "fold", "plan_of"]
+__all__ = ["DTYPES", "FoldedLayer", "FoldedNet", "Room", "bounded", "fold", "is_finite", "plan_of"]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 _PAD_MODES = {"repeat": "replicate", "zero": "constant"}
+
+
+def bounded(x: Tensor, scale: float) -> Tensor:
+    """``0.5 + scale * tanh(x)``, and NaN where x is not finite: tanh alone would make 1 of infinity."""
+    return 0.5 + scale * torch.tanh(x) + (x - x)
+
+
+def is_finite(x: Tensor) -> bool:
+    """Whether no value is NaN or infinite; by their sum, which makes one pass and no copy."""
+    return bool(x.sum(dtype=torch.float32).isfinite())
 
 
 def plan_of(network: TransformNet | UpscaleNet) -> Plan:
@@ -227,6 +237,11 @@ class FoldedNet(nn.Module):
         self.eval()
 
     @property
+    def precision(self) -> str:
+        """A key of `DTYPES`."""
+        return next(name for name, dtype in DTYPES.items() if dtype == self.dtype)
+
+    @property
     def device(self) -> torch.device:
         """Where it is."""
         return next(self.buffers()).device
@@ -249,5 +264,5 @@ class FoldedNet(nn.Module):
             x, residual = layer(x, residual), kept
         out = x.float()
         if self.plan.tanh_scale is not None:
-            out = 0.5 + self.plan.tanh_scale * torch.tanh(out)
+            out = bounded(out, self.plan.tanh_scale)
         return out if self.base is None else out + self.base(framed.float())

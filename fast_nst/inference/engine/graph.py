@@ -24,11 +24,12 @@ from fast_nst.inference.engine.folding import EPSILON, Layer, Plan, merge_output
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.padding import MIN_SIZE, mirrored, whole
 
-__all__ = ["INPUT", "OUTPUT", "Norms", "Pixels", "build_graph"]
+__all__ = ["INPUT", "OUTPUT", "TOTAL", "Norms", "Pixels", "build_graph"]
 
 Pixels = Literal["uint8", "float"]
 Norms = Literal["fused", "apart"]
 INPUT, OUTPUT = "picture", "painted"  # programs that run exported files use these names
+TOTAL = "total"
 OPSET, IR_VERSION = 17, 8  # read by everything since 2022
 _BORDERS = {"reflect": "reflect", "repeat": "edge", "zero": "constant"}
 
@@ -40,12 +41,15 @@ def build_graph(
     pixels: Pixels,
     norms: Norms = "fused",
     size: tuple[int, int] | None = None,
+    total: bool = False,
 ) -> onnx.ModelProto:
     """The graph of a style's plan.
 
     Args:
         about: metadata, stored in the model.
         size: height and width of the only image it takes; None: batches of any size.
+        total: add a second output, ``(B,)`` fp32: the sum of the last layer's values for each image, which
+            is finite where all of them are. Clipping and the cast to uint8 would hide NaN and infinity.
     """
     graph = _Graph(norms, size)
     layers = taking_levels(plan.layers) if pixels == "uint8" else plan.layers
@@ -53,7 +57,7 @@ def build_graph(
     # OpenCV 5.0 miscomputes k x 1 convolutions; as one k x k it takes no more multiplications.
     for layer in layers if size is None else merge_output(layers):
         x, residual = graph.layer(layer, x, residual), x
-    graph.output(plan, x, pixels)
+    graph.output(plan, x, pixels, total)
     return graph.model(about, pixels)
 
 
@@ -184,9 +188,10 @@ class _Graph:
         starts, ends, axes = ([crop] * 2, [-crop] * 2, [2, 3])
         return self.add("Slice", x, *(self.constant(values) for values in (starts, ends, axes)))
 
-    def output(self, plan: Plan, x: str, pixels: Pixels) -> None:
+    def output(self, plan: Plan, x: str, pixels: Pixels, total: bool) -> None:
         """The output: clipped, rounded if it is levels, and cropped to the size of the input."""
         self._end(OUTPUT, pixels)
+        raw = x  # also before tanh, which makes 1 of infinity
         if plan.tanh_scale is not None:
             x = self.add("Mul", self.add("Tanh", x), self.number(plan.tanh_scale))
             x = self.add("Add", x, self.number(0.5))
@@ -206,11 +211,15 @@ class _Graph:
         if ends is not None:
             x = self.add("Slice", x, self.constant([0, 0]), ends, self.constant(list(axes)))
         self.nodes.append(helper.make_node("Identity", [x], [OUTPUT]))
+        if total:
+            added = self.add("ReduceSum", raw, self.constant([1, 2, 3]), keepdims=0)
+            self.nodes.append(helper.make_node("Identity", [added], [TOTAL]))
+            self.ends.append(helper.make_tensor_value_info(TOTAL, TensorProto.FLOAT, ["batch"]))
 
     def model(self, about: Mapping[str, Any], pixels: Pixels) -> onnx.ModelProto:
         """The finished, checked model."""
         graph = helper.make_graph(
-            self.nodes, "fast_nst", [self.ends[0]], [self.ends[1]], list(self.constants.values())
+            self.nodes, "fast_nst", self.ends[:1], self.ends[1:], list(self.constants.values())
         )
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="fast-nst")

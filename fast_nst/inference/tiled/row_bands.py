@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fast_nst.errors import InputError
-from fast_nst.inference.engine.folded_net import FoldedNet
+from fast_nst.inference.engine.backends.base import not_finite
+from fast_nst.inference.engine.folded_net import FoldedNet, is_finite
 from fast_nst.inference.tiled.feature_store import FeatureStore
 from fast_nst.inference.tiled.memory_budget import BandPlan
 from fast_nst.inference.tiled.streaming import stream
@@ -34,7 +34,7 @@ def stylize_in_bands(
         spare: see `FeatureStore`.
 
     Raises:
-        InputError: the arithmetic overflowed, as fp16 can; or there is no room on the disk.
+        InputError: the result holds NaN or infinity, as fp16 can overflow; or there is no room on the disk.
     """
     if network.device.type != "cpu":
         torch.get_device_module(network.device).empty_cache()
@@ -49,8 +49,8 @@ def stylize_in_bands(
             store=store,
             progress=progress,
         ):
-            if strip.isnan().any():
-                raise InputError("the result is not a number in 16 bits; give --precision fp32")
+            if not is_finite(strip):
+                raise not_finite(network.precision)
             levels = to_uint8(strip[0])
             painted[top : top + len(levels)] = levels
             top += len(levels)

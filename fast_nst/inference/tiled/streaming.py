@@ -20,7 +20,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from fast_nst.inference.engine.folded_net import FoldedLayer, FoldedNet
+from fast_nst.inference.engine.folded_net import FoldedLayer, FoldedNet, bounded
 from fast_nst.inference.engine.folding import Layer
 from fast_nst.inference.engine.running_statistics import RunningStatistics
 from fast_nst.inference.tiled.feature_store import FeatureStore, Map
@@ -147,7 +147,7 @@ class _Walk:
         for strip in strips:
             strip = strip.float()
             if scale is not None:
-                strip = 0.5 + scale * torch.tanh(strip)
+                strip = bounded(strip, scale)
             if top < height:
                 yield strip[:, :, : height - top, :width]
             top += strip.shape[2]

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from fast_nst.inference.engine import cache
+from fast_nst.system.folders import cache_folder
 
 posix = pytest.mark.skipif(os.name != "posix", reason="modes and owners of POSIX")
 
@@ -184,6 +185,6 @@ def test_the_oldest_files_are_removed_first(folder, monkeypatch):
 def test_the_default_folder_is_the_users(monkeypatch, tmp_path):
     monkeypatch.delenv("FAST_NST_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    assert cache.cache_folder().is_absolute()
+    assert cache_folder().is_absolute()
     if sys.platform == "linux":
-        assert cache.cache_folder() == tmp_path / "fast_nst"
+        assert cache_folder() == tmp_path / "fast_nst"

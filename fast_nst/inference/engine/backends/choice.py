@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-import importlib
+import functools
 import importlib.util
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from difflib import get_close_matches
+from typing import get_args
 
-from fast_nst.errors import InputError
+from fast_nst.config.stylize import Backend as Name
+from fast_nst.config.stylize import Precision
+from fast_nst.errors import InputError, first_line
 from fast_nst.inference.engine.backends.base import Backend, EngineError, Source
 from fast_nst.system.cpu import cpu_has_matrix_units, may_have_accelerator
 
-__all__ = ["open_backend"]
+__all__ = ["advise_faster", "check_choice", "open_backend"]
 
-_log = logging.getLogger(__name__)
+_log = logging.getLogger("fast_nst")
 
 # What the extra of that name installs, to run and to build what is run; the latter is needed once a style.
 _NEEDED = {"openvino": ("openvino", "onnx"), "onnx": ("onnxruntime", "onnx")}
 _PRECISIONS = {"openvino": ("auto", "fp32", "bf16"), "onnx": ("auto", "fp32")}
+_DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 
 
 def open_backend(source: Source, *, backend: str, device: str, precision: str) -> Backend:
-    """A style on an engine.
+    """A trained network on an engine.
+
+    An engine that is installed and does not work here is an error if it was asked for by name; ``auto``
+    takes the next one, after a warning.
 
     Args:
         backend: ``auto``, ``torch``, ``compile``, ``openvino`` or ``onnx``.
@@ -29,22 +37,46 @@ def open_backend(source: Source, *, backend: str, device: str, precision: str) -
         precision: ``auto``, ``fp32``, ``bf16`` or ``fp16``.
 
     Raises:
-        InputError: an engine that is not installed or cannot do what is asked; a device this machine lacks.
+        InputError: another word; an engine that cannot do what is asked; a device this machine lacks.
+        EngineError: an engine that is not installed or broken.
     """
+    check_choice("backend", backend, get_args(Name))
+    check_choice("precision", precision, get_args(Precision))
     if backend != "auto":
         _check(backend, device, precision)
         try:
-            return _open(backend, source, device, precision)
+            return _working(backend, source, device, precision)
         except EngineError as error:
-            raise EngineError(f"{error}; give --precision fp32 or --backend torch") from None
+            cure = "--backend auto" if backend == "torch" else "--precision fp32 or --backend torch"
+            raise EngineError(f"{error}; give {cure}") from error.__cause__
     for name in _by_speed(device, precision):
         try:
-            return _open(name, source, device, precision)
-        except ImportError:  # installed in part, or for another system
-            continue
+            return _working(name, source, device, precision)
         except EngineError as error:
-            _log.warning("%s; going on with another engine", error)
-    return _open("torch", source, device, precision)
+            _log.warning("%s; trying the next engine", error)
+    return _working("torch", source, device, precision)
+
+
+def check_choice(what: str, value: str, allowed: Collection[str]) -> None:
+    """Refuse a word that is not among those allowed, with all of them and the nearest."""
+    if value not in allowed:
+        near = get_close_matches(str(value), allowed, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise InputError(f"unknown {what} {value!r}; allowed are {', '.join(allowed)}{hint}")
+
+
+@functools.cache  # once in a process
+def advise_faster(backend: str, device: str, precision: str) -> None:
+    """Say that OpenVINO would be faster, where it is not installed and could do the same."""
+    if (
+        device == "cpu"
+        and backend in ("torch", "onnx")
+        and precision != "fp16"
+        and not _installed("openvino")
+    ):
+        _log.warning(
+            "OpenVINO would be faster on this processor: pip install %s", " ".join(_NEEDED["openvino"])
+        )
 
 
 def _by_speed(device: str, precision: str) -> Iterator[str]:
@@ -58,28 +90,47 @@ def _by_speed(device: str, precision: str) -> Iterator[str]:
             return
     if _installed("openvino"):
         yield "openvino"
-    # onnxruntime has no bf16 on processors: where there are matrix units, torch in bf16 beats it.
+    # onnxruntime has no bf16 on processors: where there are matrix units, torch in bf16 is faster.
     wanted = "bf16" if precision == "auto" and cpu_has_matrix_units() else precision
     if wanted != "bf16" and _installed("onnx"):
         yield "onnx"
 
 
 def _installed(backend: str) -> bool:
-    return all(importlib.util.find_spec(name) is not None for name in _NEEDED[backend])
+    try:
+        return all(importlib.util.find_spec(name) is not None for name in _NEEDED[backend])
+    except ValueError:  # a module that something else has put there
+        return False
 
 
 def _check(backend: str, device: str, precision: str) -> None:
     if backend not in _NEEDED:
         return
+    if device.split(":")[0] not in _DEVICES:
+        raise InputError(f"unknown device {device!r}; allowed are {', '.join(_DEVICES)}, or cuda:1 …")
     if device not in ("auto", "cpu"):
         raise InputError(f"--backend {backend} runs on the processor; give --device cpu or --backend torch")
     if precision not in _PRECISIONS[backend]:
         able = " or ".join(_PRECISIONS[backend][1:])
         raise InputError(f"--backend {backend} computes in {able}, not {precision}; give --backend torch")
     if not _installed(backend):
-        raise InputError(
-            f"--backend {backend} is not installed; pip install 'fast-nst[{backend}]', or give --backend auto"
+        raise EngineError(
+            f"--backend {backend} is not installed; pip install {' '.join(_NEEDED[backend])}, "
+            "or give --backend auto"
         )
+
+
+def _working(name: str, source: Source, device: str, precision: str) -> Backend:
+    """The engine; whatever a broken package raises is an `EngineError`."""
+    try:
+        return _open(name, source, device, precision)
+    except InputError:  # such as a damaged checkpoint, or an `EngineError` already
+        raise
+    except Exception as error:  # ImportError, OSError, AttributeError … of a package installed in part
+        if name not in _NEEDED and not isinstance(error, ImportError | OSError):
+            raise
+        why = f"{type(error).__name__}: {first_line(error)}"
+        raise EngineError(f"the engine {name} does not work here ({why})") from error
 
 
 def _open(name: str, source: Source, device: str, precision: str) -> Backend:

@@ -1,7 +1,7 @@
-"""The folded network run by OpenVINO on the processor. From the second run on torch is not needed for it.
+"""The folded network run by OpenVINO on the processor.
 
-What OpenVINO has compiled is kept on disk, under the digest of the style's file and everything else it
-depends on; read from there it is ready to run in a third of the time.
+Compiled models are cached on disk, under the digest of the network's file and everything else they depend
+on; loaded from there they are ready to run in a third of the time.
 """
 
 from __future__ import annotations
@@ -10,40 +10,40 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from fast_nst.inference.engine.backends.base import EngineError, Source
+from fast_nst.inference.engine.backends.graph_backend import GRAPH, GraphBackend
 from fast_nst.inference.engine.cache import load_or_make
 from fast_nst.system.cpu import cpu_fingerprint, cpu_has_matrix_units, thread_limit
+from fast_nst.system.openvino import openvino
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from fast_nst.inference.engine.graph import Norms, Pixels
 
 __all__ = ["OpenVinoBackend"]
 
-GRAPH = 1  # counts changes of the graph, so that what older versions kept is not taken
-LARGE = 1 << 20  # pixels; in larger pictures norms are computed apart in bf16 too, see `graph`
+LARGE = 1 << 20  # pixels; in larger images norms are computed apart in bf16 too, see `graph`
+UNWRITTEN = np.finfo(np.float32).min  # what the totals hold before a run, and no sum of pixels is
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
+_of_parents: list[Any] = []  # requests made before a fork: deleted in the child, they would wait for threads
 
 
-class OpenVinoBackend:
-    """A style in OpenVINO.
+class OpenVinoBackend(GraphBackend):
+    """A trained network in OpenVINO.
 
     Args:
         precision: ``fp32``, ``bf16``, or ``auto``: bf16 where there are matrix units for it. Left to itself
-            OpenVINO would take bf16 unasked.
+            OpenVINO would take bf16 on more processors.
 
     Raises:
-        EngineError: it cannot be run in that precision here.
+        EngineError: it cannot run in that precision here.
     """
 
-    name, device = "openvino", "cpu"
+    name, title = "openvino", "OpenVINO"
 
     def __init__(self, source: Source, precision: str) -> None:
-        self._source = source
+        super().__init__(source)
         wanted = ("bf16" if cpu_has_matrix_units() else "fp32") if precision == "auto" else precision
         self._settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": _HINTS[wanted],
@@ -59,24 +59,22 @@ class OpenVinoBackend:
         self.precision = wanted if hint.get_type_name() == _HINTS[wanted] else "fp32"
         self.maps = 3.9 if self.precision == "fp32" else 2.0
 
-    def levels(self, pictures: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """See `Backend.levels`."""
-        return self._run("uint8", np.ascontiguousarray(pictures))
-
-    def images(self, images: Tensor) -> Tensor:
-        """See `Backend.images`."""
-        import torch
-
-        array = images.detach().to("cpu", torch.float32).contiguous().numpy()
-        return torch.from_numpy(self._run("float", array)).to(images.device)
-
-    def _run(self, pixels: Pixels, array: NDArray[Any]) -> NDArray[Any]:
-        height, width = array.shape[1:3] if pixels == "uint8" else array.shape[2:]
-        out: NDArray[Any] = self._request(pixels, height * width).infer([array], share_inputs=True)[0]
-        return out
+    def _run(self, pixels: Pixels, images: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float32]]:
+        height, width = images.shape[1:3] if pixels == "uint8" else images.shape[2:]
+        request = self._request(pixels, height * width)
+        # Memory of ours for the results, new for each run: a run that failed leaves what was there before.
+        out, total = np.empty_like(images), np.full(len(images), UNWRITTEN, np.float32)
+        request.set_input_tensor(openvino().Tensor(images, shared_memory=True))
+        for index, result in enumerate((out, total)):
+            request.set_output_tensor(index, openvino().Tensor(result, shared_memory=True))
+        request.start_async()  # infer() would return from some failures, such as no memory, as if it had run
+        request.wait()
+        if (total == UNWRITTEN).any():
+            raise MemoryError("OpenVINO wrote no result, and no reason why")
+        return out, total
 
     def _request(self, pixels: Pixels, size: int) -> Any:
-        """For pictures of so many pixels; compiled when first wanted."""
+        """For images of so many pixels; compiled when first wanted."""
         norms: Norms = "apart" if self.precision == "fp32" or size > LARGE else "fused"
         if (pixels, norms) not in self._requests:
             self._requests[pixels, norms] = self._compiled(pixels, norms).create_infer_request()
@@ -88,14 +86,11 @@ class OpenVinoBackend:
 
     def _compiled(self, pixels: Pixels, norms: Norms) -> Any:
         settings = " ".join(f"{name}={value}" for name, value in self._settings.items())
-        versions = f"graph {GRAPH} openvino {openvino.__version__} {cpu_fingerprint()}"
+        versions = f"graph {GRAPH} openvino {openvino().__version__} {cpu_fingerprint()}"
         key = self._source.key and f"{self._source.key} {pixels} {norms} {versions} {settings}"
 
         def make() -> tuple[Any, bytes]:
-            from fast_nst.inference.engine.graph import build_graph
-
-            graph = build_graph(self._source.plan(), self._source.about, pixels=pixels, norms=norms)
-            model = _core().read_model(graph.SerializeToString())
+            model = _core().read_model(self._graph(pixels, norms))
             try:
                 compiled = _core().compile_model(model, "CPU", self._settings)
             except RuntimeError as error:  # such as bf16 where instructions are limited by the environment
@@ -109,7 +104,12 @@ class OpenVinoBackend:
 
         return load_or_make(key, make, load)
 
+    def _after_fork(self) -> None:
+        """Requests wait for threads of the parent; new ones, of a model that is loaded again, do not."""
+        _of_parents.append((self._requests, self._latest))
+        self._requests, self._latest = {}, None
+
 
 @cache
 def _core() -> Any:
-    return openvino.Core()
+    return openvino().Core()
