@@ -14,8 +14,8 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fast_nst.errors import InputError, first_line
-from fast_nst.io.reading import EXTENSIONS, FileFault
+from fast_nst.errors import FileError, InputError, first_line
+from fast_nst.io.images import EXTENSIONS
 
 __all__ = ["exists", "is_remote", "join", "list_pictures", "local", "read_bytes", "write_bytes"]
 
@@ -74,11 +74,11 @@ def _told(address: str) -> Iterator[None]:
     try:
         yield
     except FileNotFoundError:
-        raise FileFault(address, "no such file") from None
+        raise FileError(address, "no such file") from None
     except (OSError, ValueError, NotImplementedError) as error:
         if isinstance(error, InputError):
             raise
-        raise FileFault(address, first_line(error)) from None
+        raise FileError(address, first_line(error)) from None
 
 
 def exists(address: str) -> bool:
@@ -112,7 +112,7 @@ def read_bytes(address: str) -> bytes:
     """All of a file.
 
     Raises:
-        FileFault: it cannot be read.
+        FileError: it cannot be read.
     """
     with _told(address):
         system, path = _at(address)
@@ -125,7 +125,7 @@ def write_bytes(address: str, data: bytes) -> None:
     """A whole file or none, with the folders above it.
 
     Raises:
-        FileFault: it cannot be written.
+        FileError: it cannot be written.
     """
     with _told(address):
         system, path = _at(address)

@@ -20,14 +20,13 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from fast_nst.errors import first_line
+from fast_nst.errors import FileError, first_line
 from fast_nst.inference.video.codecs import Codec, Container
 from fast_nst.inference.video.palette import Palette
 from fast_nst.inference.video.partial import partial_path
 from fast_nst.inference.video.stream import Frame, VideoInfo
 from fast_nst.io.files import AtomicFile, refusal, write_reason
 from fast_nst.io.images import MAX_LEVEL, Picture, over_white
-from fast_nst.io.reading import FileFault
 
 __all__ = ["VideoWriteError", "VideoWriter"]
 
@@ -35,7 +34,7 @@ _FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: the last frame lasts a
 _FAULTS = (av.FFmpegError, OSError, ValueError, MemoryError, OverflowError)
 
 
-class VideoWriteError(FileFault):
+class VideoWriteError(FileError):
     """A video that cannot be written; nothing was changed on the disk."""
 
 
