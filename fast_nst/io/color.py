@@ -81,9 +81,9 @@ def gray_levels(image: Image.Image) -> NDArray[np.uint8]:
     """``(H, W)`` levels of 16-bit, 32-bit integer or float gray, which Pillow's own `convert` clips to white.
 
     16 bit: divided by 257. 32-bit files do not say what white is: it is taken to be the smallest of 1 (floats
-    only, and they may overshoot it by a half, as sharpening does), 255 and 65535 that no value exceeds. Where
-    none fits, or values are negative by more than such an overshoot, the range found is stretched from black
-    to white. Infinities count as the extremes, NaN as black.
+    only, and they may overshoot it by a half, as sharpening does), 255 and 65535 that no value exceeds, and
+    of unsigned integers from 2^24 up 2^32 - 1. Where none fits, or values are negative by more than such an
+    overshoot, the range found is stretched from black to white. Infinities count as the extremes, NaN as black.
     """
     values, tags = np.asarray(image), getattr(image, "tag_v2", {})
     if values.dtype.kind == "i" and tags.get(_SAMPLE_FORMAT, (1,))[0] == 1 and tags:
@@ -112,6 +112,8 @@ def _range(values: NDArray[Any], *, is_portable: bool, bits: int) -> tuple[float
         low, high = float(values.min()), float(values.max())
     if is_float and high <= 1.5 and low >= -0.5:
         return 0.0, 1.0
+    if values.dtype == np.uint32 and high > 65535:
+        return 0.0, float(np.iinfo(np.uint32).max if high >= 1 << 24 else high)
     if low < 0 or high > 65535:
         return low, high
     if is_portable and not is_float:  # its reader scales to 16 bit what has more than 8

@@ -48,7 +48,7 @@ def read_picture(source: str | Path | BinaryIO | bytes, *, max_pixels: int = MAX
     The pixel limit is checked on the header, before anything is decoded. EXIF orientation is applied and ICC
     profiles are converted; a broken profile or EXIF block is logged and ignored. 16-bit gray is divided by
     257; for 32-bit integers and floats see `color.gray_levels`. Colors that transparency hides are replaced
-    (see `fill_hidden`). What was ignored or left out is in the notes of the picture, and logged.
+    (see `fill_hidden`). What was ignored or left out is in the notes of the picture.
 
     Raises:
         ImageReadError: whatever else is wrong with the file.
@@ -59,16 +59,13 @@ def read_picture(source: str | Path | BinaryIO | bytes, *, max_pixels: int = MAX
         with pillow_settings, opened(source) as stream:
             head = stream.read(512)
             stream.seek(0)
-            picture = _read(stream, head, name, max_pixels)
+            return _read(stream, head, name, max_pixels)
     except ImageReadError:
         raise
     except HdrError as error:
         raise ImageReadError(name, str(error)) from None
     except Exception as error:  # fuzzed files make Pillow raise a dozen different types
         raise ImageReadError(name, read_reason(error, head)) from error
-    for note in picture.notes:
-        log_once(f"{name}: {note}")
-    return picture
 
 
 def _read(stream: BinaryIO, head: bytes, name: str | Path, max_pixels: int) -> Picture:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from fast_nst.io.color import log_once
 from fast_nst.io.image_files import FORMATS, ImageReadError, check_size
 from fast_nst.io.image_reader import EXTENSIONS, find_pictures, read_picture
 from fast_nst.io.image_writer import ImageWriteError, can_write, check_target, keeps_alpha, write_picture
@@ -82,8 +83,10 @@ def load_image(
     path: str | Path, *, size: int | None = None, short_side: int | None = None, max_pixels: int = MAX_PIXELS
 ) -> Tensor:
     """The picture on white, as ``(3, H, W)`` float32 in [0, 1], with its longer *or* shorter side resized."""
-    picture = Picture(over_white(read_picture(path, max_pixels=max_pixels)))
-    return from_uint8(fit(picture, size, shorter_side=short_side).rgb)
+    picture = read_picture(path, max_pixels=max_pixels)
+    for note in picture.notes:
+        log_once(f"{path}: {note}")
+    return from_uint8(fit(Picture(over_white(picture)), size, shorter_side=short_side).rgb)
 
 
 def save_image(
