@@ -81,8 +81,8 @@ def gray_levels(image: Image.Image) -> NDArray[np.uint8]:
     """``(H, W)`` levels of 16-bit, 32-bit integer or float gray, which Pillow's own `convert` clips to white.
 
     16 bit: divided by 257. 32-bit files do not say what white is: it is taken to be the smallest of 1 (floats
-    only, and they may overshoot it by a half, as sharpening does), 255 and 65535 that no value exceeds, and
-    of unsigned integers from 2^24 up 2^32 - 1. Where none fits, or values are negative by more than such an
+    only, and they may overshoot it by a half, as sharpening does), 255 and 65535 that no value exceeds;
+    2^32 - 1 where unsigned integers reach 2^24. Where none fits, or values are negative by more than such an
     overshoot, the range found is stretched from black to white. Infinities count as the extremes, NaN as black.
     """
     values, tags = np.asarray(image), getattr(image, "tag_v2", {})

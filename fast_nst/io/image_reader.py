@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import io
 import os
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import BinaryIO, NoReturn
@@ -188,10 +188,18 @@ def _formats(head: bytes) -> tuple[str, ...]:
     return (*FORMATS, "HEIF")
 
 
-def find_pictures(folder: Path, *, endings: Collection[str] = EXTENSIONS) -> list[Path]:
+def find_pictures(
+    folder: Path,
+    *,
+    endings: Collection[str] = EXTENSIONS,
+    on_error: Callable[[OSError], None] = lambda error: log_once(f"skipped: {error}"),
+) -> list[Path]:
     """All picture files below `folder` by their ending, sorted; hidden ones and linked folders are left out.
 
     A link to a file counts. A link to a folder does not: it may lead out of the tree, or form a cycle.
+
+    Args:
+        on_error: called for each folder that cannot be read.
 
     Raises:
         ImageReadError: it is not a folder.
@@ -199,7 +207,7 @@ def find_pictures(folder: Path, *, endings: Collection[str] = EXTENSIONS) -> lis
     if not folder.is_dir():
         raise ImageReadError(folder, "is not a folder" if folder.exists() else "no such folder")
     found = []
-    for place, folders, files in os.walk(folder, onerror=lambda error: log_once(f"skipped: {error}")):
+    for place, folders, files in os.walk(folder, onerror=on_error):
         folders[:] = [name for name in folders if not name.startswith(".")]
         paths = [Path(place, name) for name in files if not name.startswith(".")]
         found += [path for path in paths if path.suffix.lower() in endings and path.is_file()]
