@@ -83,7 +83,7 @@ def gray_levels(image: Image.Image) -> NDArray[np.uint8]:
     16 bit: divided by 257. 32-bit files do not say what white is: it is taken to be the smallest of 1 (floats
     only, and they may overshoot it by a half, as sharpening does), 255 and 65535 that no value exceeds;
     2^32 - 1 where unsigned integers reach 2^24. Where none fits, or values are negative by more than such an
-    overshoot, the range found is stretched from black to white. Infinities count as the extremes, NaN as black.
+    overshoot, the range found is stretched from black to white. Infinities are the extremes, NaN is black.
     """
     values, tags = np.asarray(image), getattr(image, "tag_v2", {})
     if values.dtype.kind == "i" and tags.get(_SAMPLE_FORMAT, (1,))[0] == 1 and tags:
