@@ -18,6 +18,7 @@ from fast_nst.errors import FileError, first_line
 
 __all__ = [
     "FORMATS",
+    "MAX_FILE_BYTES",
     "ImageReadError",
     "check_size",
     "is_heif",
@@ -29,6 +30,10 @@ __all__ = [
 # A white list: Pillow also opens PostScript (by running Ghostscript), FITS, and TGA, which has no signature,
 # so that any text can pass for one. Cameras' MPO needs no entry: it begins as JPEG. HEIF is added when met.
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "PPM", "WEBP", "TIFF", "AVIF", "JPEG2000")
+
+
+# Of a file that is read into memory; 16-bit RGBA of the largest picture allowed has 0.9 GB.
+MAX_FILE_BYTES = 2 << 30
 
 
 class ImageReadError(FileError):
@@ -77,20 +82,29 @@ class _PillowSettings:
 pillow_settings = _PillowSettings()
 
 
+_TOO_LARGE = f"the file has more than {MAX_FILE_BYTES >> 30} GiB, too much for a picture"
+
+
 @contextmanager
 def opened(source: str | Path | BinaryIO | bytes) -> Iterator[BinaryIO]:
     """A file, stream or bytes as a stream that can be rewound; what would block or is no file is refused."""
     if isinstance(source, bytes):
         yield io.BytesIO(source)
     elif not isinstance(source, str | Path):
-        yield io.BytesIO(source.read())  # it may be a pipe, and Pillow has to seek; the caller closes it
+        data = source.read(MAX_FILE_BYTES + 1)  # it may be a pipe, and Pillow has to seek
+        if len(data) > MAX_FILE_BYTES:
+            raise ImageReadError(str(getattr(source, "name", "<picture>")), _TOO_LARGE)
+        yield io.BytesIO(data)  # the caller closes its own
     else:
         # Looked at before it is opened: opening a named pipe waits for a writer, perhaps for ever.
-        mode = os.stat(source).st_mode
+        found = os.stat(source)
+        mode = found.st_mode
         if stat.S_ISDIR(mode):
             raise ImageReadError(source, "is a folder, not a picture")
         if not stat.S_ISREG(mode):
             raise ImageReadError(source, "is a pipe, a socket or a device, not a file")
+        if found.st_size > MAX_FILE_BYTES:
+            raise ImageReadError(source, _TOO_LARGE)
         with open(source, "rb") as stream:
             yield stream
 

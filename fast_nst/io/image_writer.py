@@ -9,7 +9,7 @@ from typing import Any, BinaryIO
 
 from fast_nst.errors import FileError
 from fast_nst.io.color import srgb_profile
-from fast_nst.io.files import refusal, write_atomically, write_reason
+from fast_nst.io.files import why_not_writable, write_atomically, write_reason
 from fast_nst.io.metadata import to_exif
 from fast_nst.io.pixels import Picture, over_white, to_pillow
 
@@ -76,7 +76,7 @@ def write_picture(
     """
     name = target if isinstance(target, str | Path) else str(getattr(target, "name", "<picture>"))
     writer = _writer(name, format)
-    if isinstance(target, str | Path) and (why := refusal(Path(target), overwrite=overwrite)):
+    if isinstance(target, str | Path) and (why := why_not_writable(Path(target), overwrite=overwrite)):
         raise ImageWriteError(target, why)
     # In memory first: a stream need not seek, and a full disk is an OSError instead of a codec's riddle.
     data = _encode(picture, writer, quality, name)
@@ -105,7 +105,7 @@ def check_target(path: Path, *, overwrite: bool) -> None:
         ImageWriteError: an unknown ending, no such folder, or something that is not to be replaced.
     """
     _writer(path, None)
-    if why := refusal(path, overwrite=overwrite):
+    if why := why_not_writable(path, overwrite=overwrite):
         raise ImageWriteError(path, why)
     if not path.absolute().parent.is_dir():
         raise ImageWriteError(path, write_reason(FileNotFoundError(), path))

@@ -25,7 +25,7 @@ from fast_nst.inference.video.codecs import Codec, Container
 from fast_nst.inference.video.palette import Palette
 from fast_nst.inference.video.partial import partial_path
 from fast_nst.inference.video.stream import Frame, VideoInfo
-from fast_nst.io.files import AtomicFile, refusal, write_reason
+from fast_nst.io.files import AtomicFile, why_not_writable, write_reason
 from fast_nst.io.images import MAX_LEVEL, Picture, over_white
 
 __all__ = ["VideoWriteError", "VideoWriter"]
@@ -70,7 +70,7 @@ class VideoWriter:
         self._reformatter, self._palette = VideoReformatter(), Palette() if codec.encoder == "gif" else None
         self._copied: dict[int, Stream] = {}
         self._held: VideoFrame | None = None
-        if why := refusal(self.path, overwrite=overwrite):
+        if why := why_not_writable(self.path, overwrite=overwrite):
             raise VideoWriteError(path, why)
         try:
             self._file = AtomicFile(self.path)
@@ -82,7 +82,7 @@ class VideoWriter:
             self._add_copied_streams()
             self._container.start_encoding()
         except BaseException as error:
-            self._file.drop()
+            self._file.discard()
             if not isinstance(error, _FAULTS):
                 raise
             raise self._fault(error) from error
@@ -144,9 +144,9 @@ class VideoWriter:
             self._container.mux(self._video.encode(self._held))
             self._container.mux(self._video.encode(None))
             self._container.close()
-            if why := refusal(place, overwrite=self._overwrite or partial):  # it appeared meanwhile
+            if why := why_not_writable(place, overwrite=self._overwrite or partial):  # it appeared meanwhile
                 raise VideoWriteError(place, why)
-            self._file.keep(place)
+            self._file.commit(place)
         except _FAULTS as error:
             raise self._fault(error) from error
         self.written = place
@@ -158,7 +158,7 @@ class VideoWriter:
         """Remove what was written."""
         with suppress(*_FAULTS):
             self._container.close()
-        self._file.drop()
+        self._file.discard()
 
     def _open(self) -> OutputContainer:
         options = {"loop": str(self.info.loops)} if not self._format.other_streams else {}
