@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fast_nst.errors import InputError
 from fast_nst.inference.engine.backends.base import Backend
 from fast_nst.io.conversion import in_kind_of, to_picture
-from fast_nst.io.reading import Picture
+from fast_nst.io.images import Picture
 from fast_nst.system.forking import call_in_child
 from fast_nst.system.memory import free_memory, is_out_of_memory, resident_memory
 

@@ -18,7 +18,7 @@ from fast_nst.inference.engine.backends.base import Source
 from fast_nst.inference.engine.backends.choice import advise_faster, open_backend
 from fast_nst.inference.predictor import Predictor, ignore
 from fast_nst.inference.tiled.memory_budget import BandPlan, plan_bands, whole_bytes
-from fast_nst.io.reading import Picture
+from fast_nst.io.images import Picture
 from fast_nst.models.model_files import file_digest, find_style, network_config, read_metadata
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from fast_nst.inference.engine.backends.choice import check_choice, open_backend
 from fast_nst.inference.histograms import match_histogram
 from fast_nst.inference.predictor import Predictor, ignore
 from fast_nst.inference.tiled.tiles import FIXED, enlarge_in_tiles, reach_of, tile_side, whole_bytes
-from fast_nst.io.reading import Picture
+from fast_nst.io.images import Picture
 from fast_nst.models.model_files import file_digest, find_upscaler, read_metadata, upscaler_config
 from fast_nst.models.resampling import enlarged
 

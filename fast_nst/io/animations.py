@@ -12,17 +12,11 @@ from pathlib import Path
 
 from PIL import Image
 
-from fast_nst.io.decoding import to_levels
-from fast_nst.io.reading import (
-    MAX_PIXELS,
-    FileFault,
-    ImageReadError,
-    Picture,
-    check_size,
-    opened,
-    pillow_settings,
-    read_reason,
-)
+from fast_nst.errors import FileError
+from fast_nst.io.color import to_levels
+from fast_nst.io.image_files import ImageReadError, check_size, opened, pillow_settings, read_reason
+from fast_nst.io.pixels import MAX_PIXELS, Picture
+from fast_nst.io.transparency import fill_hidden
 
 __all__ = ["ANIMATIONS", "Animation", "AnimationFrame", "is_animation", "read_animation"]
 
@@ -81,7 +75,7 @@ def read_animation(
             frames, loops = getattr(image, "n_frames", 1), image.info.get("loop", 1)
             alpha = image.has_transparency_data or image.format == "GIF"
             about = Animation(*image.size, frames, int(loops), alpha)
-    except FileFault:
+    except FileError:
         raise
     except Exception as error:  # fuzzed files make Pillow raise a dozen different types
         raise ImageReadError(path, read_reason(error, b"")) from error
@@ -98,10 +92,11 @@ def _frames(path: str | Path, about: Animation) -> Generator[AnimationFrame]:
                     image.load()
                     duration = round(image.info.get("duration") or _USUAL_MS)
                     # A copy: what follows turns and splits the image, which Pillow goes on composing upon.
-                    picture = Picture(*to_levels(image.copy(), path))
+                    rgb, alpha = to_levels(image.copy(), path)
+                    picture = Picture(fill_hidden(rgb, alpha), alpha)
                 yield AnimationFrame(picture, time, duration)
                 time += duration
-    except FileFault:
+    except FileError:
         raise
     except EOFError:  # fewer frames than the header says: what is there has been shown
         if time == 0:

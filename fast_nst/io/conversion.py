@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image
 
 from fast_nst.errors import InputError
-from fast_nst.io.decoding import to_levels
-from fast_nst.io.reading import Picture, read_picture
+from fast_nst.io.image_reader import finished, read_picture
+from fast_nst.io.pixels import Picture, to_pillow
 
 __all__ = ["in_kind_of", "to_picture"]
 
@@ -32,7 +32,7 @@ def to_picture(value: object) -> Picture:
     if isinstance(value, str | PathLike):
         return read_picture(Path(value))
     if isinstance(value, Image.Image):
-        return Picture(*to_levels(value.copy(), "the image"))  # a copy: it is turned in place
+        return finished(value.copy(), "the image")  # a copy: it is turned in place
     if isinstance(value, np.ndarray):
         if value.dtype != np.uint8 or value.ndim != 3 or value.shape[2] != 3 or value.size == 0:
             raise InputError(
@@ -55,6 +55,4 @@ def in_kind_of(value: object, picture: Picture) -> Any:
         return picture
     if isinstance(value, np.ndarray):
         return picture.rgb
-    if picture.alpha is None:
-        return Image.fromarray(picture.rgb)
-    return Image.fromarray(np.dstack([picture.rgb, picture.alpha]))
+    return to_pillow(picture)

@@ -1,8 +1,8 @@
-"""Files that are whole or absent, and logs of whole lines, whenever a process is killed.
+"""Files that are complete or absent, and logs of whole lines, whenever a process is killed.
 
-Whether a half-written file belongs to a living process is asked of the kernel: a writer holds a lock, which
-ends with the process. No clock and no process number is trusted, and machines that share a disk agree as
-far as its file system has locks.
+Whether a half-written file belongs to a living process is asked of the kernel: a writer holds a lock on it,
+which ends with the process. No clock and no process number is trusted, and machines that share a disk agree
+as far as its file system has locks. filelock would lock a second file, which a killed writer leaves as well.
 """
 
 from __future__ import annotations
@@ -19,15 +19,17 @@ from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 
+from fast_nst.errors import FileError
+
 if sys.platform != "win32":
     import fcntl
 
 __all__ = [
     "AtomicFile",
     "LineLog",
-    "refusal",
     "remove_stale_partials",
     "sync_folder",
+    "why_not_writable",
     "write_atomically",
     "write_reason",
 ]
@@ -40,31 +42,34 @@ class AtomicFile:
 
     Whatever goes wrong in the block, Ctrl-C too, an old file of that name stays and nothing else is left; so
     it is without a block, once nobody holds the object. A process that is killed leaves a hidden file for
-    `remove_stale_partials`. A link is replaced; the file it points at stays as it is.
+    `remove_stale_partials`. A new file has the permissions of the one it replaces, or those of `mode`. A link is replaced; the
+    file it points at stays as it is.
 
     Raises:
         OSError, ValueError: the folder cannot be written to, or the name is none.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, path: Path, *, mode: int | None = None) -> None:
+        self._path, self._mode = path, mode
         while True:
             # Short and free of the target's name, which may be as long as the file system allows. Opened as
             # any new file is, so that the umask decides who may read it; `tempfile` would make it private.
             self._partial = path.parent / f".{uuid.uuid4().hex}.partial"
             # Before it is there: Ctrl-C may come between any two lines, of the caller too.
             self._remove = weakref.finalize(self, _remove_own, self._partial, os.getpid())
-            self.file = open(self._partial, "xb")  # noqa: SIM115 -- closed by `keep`
+            self.file = open(self._partial, "xb")  # noqa: SIM115 -- closed by `commit`
+            self._copy_mode(path)  # before it holds anything
             self._locked = _lock(self.file.fileno())
             if not (self._locked and os.fstat(self.file.fileno()).st_nlink == 0):
                 return
             self.file.close()  # taken for a leftover before it was locked
             self._remove()
 
-    def keep(self, path: Path | None = None) -> None:
+    def commit(self, path: Path | None = None) -> None:
         """Close the file and give it its name, or another one in the same folder."""
         path = path or self._path
         self.file.flush()
+        self._copy_mode(path)
         if self._locked:  # renamed before the lock ends with the file
             os.replace(self._partial, path)
         self.file.close()
@@ -72,8 +77,21 @@ class AtomicFile:
             os.replace(self._partial, path)
         self._remove.detach()
 
-    def drop(self) -> None:
-        """Take it away, unless it has its name."""
+    def _copy_mode(self, path: Path) -> None:
+        """Give the new file the permissions of the regular file it replaces: a private one stays so."""
+        if os.name != "posix":
+            return
+        if self._mode is not None:
+            os.fchmod(self.file.fileno(), self._mode)
+            return
+        with suppress(OSError):  # there is none
+            old = os.lstat(path)
+            if stat.S_ISREG(old.st_mode):
+                # Not set-user-ID and the like: those were given to the old contents.
+                os.fchmod(self.file.fileno(), old.st_mode & 0o777)
+
+    def discard(self) -> None:
+        """Remove it, unless it has its name."""
         with suppress(OSError):
             self.file.close()
         self._remove()
@@ -89,9 +107,9 @@ class AtomicFile:
     ) -> None:
         try:
             if kind is None:
-                self.keep()
+                self.commit()
         finally:
-            self.drop()
+            self.discard()
 
 
 def _remove_own(path: Path, process: int) -> None:
@@ -129,8 +147,8 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def refusal(path: Path, *, overwrite: bool) -> str | None:
-    """Why nothing can be written under this name; None if nothing speaks against it beforehand."""
+def why_not_writable(path: Path, *, overwrite: bool) -> str | None:
+    """The reason why no file can be written under this name; None if none is known beforehand."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):
@@ -197,10 +215,11 @@ class LineLog:
     """A file to which several processes append whole lines; what a killed one left of a line is cut off.
 
     Args:
-        path: made with its folders if it is not there.
+        path: created with its folders if it is not there; a link is not followed.
 
     Raises:
-        OSError: it cannot be opened for writing.
+        OSError: it cannot be opened for writing, or is a link.
+        FileError: it is something else, which cutting off its last line would damage.
 
     Attributes:
         shared: whether the file system has locks; without them only one process may append.
@@ -208,14 +227,22 @@ class LineLog:
 
     def __init__(self, path: Path) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Opened for each line anew, a log that is moved away in between would split; so it stays open.
-        self._file = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o666)
-        self.shared = _lock(self._file)
+        # If it were opened again for each line, a log that is moved away in between would split.
+        flags = os.O_RDWR | os.O_APPEND | os.O_CREAT
+        flags |= getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)  # neither is on Windows
+        self._file = os.open(path, flags, 0o666)
         try:
-            self._cut()
-        finally:
-            if self.shared:
-                _unlock(self._file)
+            if not (stat.S_ISREG(os.fstat(self._file).st_mode) and os.pread(self._file, 1, 0) in (b"", b"{")):
+                raise FileError(path, "is not a log of JSON lines; give another name")
+            self.shared = _lock(self._file)
+            try:
+                self._cut()
+            finally:
+                if self.shared:
+                    _unlock(self._file)
+        except BaseException:
+            os.close(self._file)
+            raise
 
     def append(self, line: str) -> None:
         """Add one line, which holds no line end; it is there for every reader afterwards.
@@ -238,7 +265,7 @@ class LineLog:
                 _unlock(self._file)
 
     def _cut(self) -> int:
-        """Drop a last line without an end; returns the size that remains, in bytes."""
+        """Cut off a last line without an end; returns the size that remains, in bytes."""
         size = end = os.fstat(self._file).st_size
         while end:
             start = max(0, end - 4096)
@@ -252,5 +279,5 @@ class LineLog:
         return end
 
     def close(self) -> None:
-        """Nothing can be appended any more."""
+        """Close the file."""
         os.close(self._file)

@@ -1,7 +1,7 @@
-"""Pictures at an address, such as ``s3://bucket/photos``: bytes of any pyarrow or fsspec file system.
+"""Pictures at an address, such as ``s3://bucket/photos``: files of any fsspec file system.
 
-pyarrow knows s3, gs, abfs and hdfs itself; other addresses are fsspec's, each with the package it asks for.
-Credentials come from where those look for them. An address that begins with file:// is a path like any other.
+Each kind of address needs its package (s3fs, gcsfs, adlfs …), which finds the credentials itself. An address
+that begins with file:// is a path like any other.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import lru_cache
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from fast_nst.errors import InputError, first_line
-from fast_nst.io.reading import EXTENSIONS, FileFault
+from fast_nst.errors import FileError, InputError, first_line
+from fast_nst.io.image_files import MAX_FILE_BYTES
+from fast_nst.io.images import EXTENSIONS
 
 __all__ = ["exists", "is_remote", "join", "list_pictures", "local", "read_bytes", "write_bytes"]
 
@@ -41,68 +41,58 @@ def join(folder: str, below: Path | str) -> str:
     return str(Path(folder) / below)
 
 
-@lru_cache
-def _opened(root: str) -> tuple[Any, str]:
-    """The file system of an address's first part, ``s3://bucket``, and its own name for that part."""
-    try:
-        from pyarrow import ArrowInvalid, fs
-    except ImportError:
-        raise InputError(f"{root} is an address, which needs pip install 'fast-nst[cluster]'") from None
-    try:
-        system, base = fs.FileSystem.from_uri(root)
-    except ArrowInvalid:
-        import fsspec
-
-        try:
-            found, base = fsspec.core.url_to_fs(root)
-        except (ImportError, ValueError) as error:
-            raise InputError(f"{root} cannot be reached: {first_line(error)}") from None
-        system = fs.PyFileSystem(fs.FSSpecHandler(found))
-    return system, base
-
-
 def _at(address: str) -> tuple[Any, str]:
-    scheme, _, rest = address.partition("://")
-    host, _, below = rest.partition("/")
-    system, base = _opened(f"{scheme}://{host}/")
-    return system, f"{base.rstrip('/')}/{below}" if below else base
+    """The file system of an address and its name for what is there; fsspec keeps one open for each host."""
+    from fsspec.core import url_to_fs
+
+    try:
+        system, path = url_to_fs(address)
+    except (ImportError, ValueError) as error:
+        raise InputError(f"{address} cannot be reached: {first_line(error)}") from None
+    return system, str(path)
 
 
 @contextmanager
-def _told(address: str) -> Iterator[None]:
-    """Whatever a file system raises, as one line with the address."""
+def _named(address: str) -> Iterator[None]:
+    """Turn whatever a file system raises into one line with the address."""
     try:
         yield
+    except InputError:
+        raise
     except FileNotFoundError:
-        raise FileFault(address, "no such file") from None
-    except (OSError, ValueError, NotImplementedError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise FileFault(address, first_line(error)) from None
+        raise FileError(address, "no such file") from None
+    except Exception as error:  # each service has exceptions of its own
+        raise FileError(address, first_line(error)) from None
 
 
 def exists(address: str) -> bool:
-    """Whether there is a file or folder."""
-    with _told(address):
+    """Whether there is a file or folder.
+
+    Raises:
+        InputError: the address cannot be reached.
+    """
+    with _named(address):
         system, path = _at(address)
-        return bool(system.get_file_info(path).type.value)
+        system.invalidate_cache()  # of listings: other processes write here too
+        return bool(system.exists(path))
 
 
 def list_pictures(address: str) -> list[tuple[str, str]] | None:
-    """The pictures below an address by their endings, sorted, hidden ones left out as in folders.
+    """The pictures below an address by their endings, sorted, without hidden ones, as in folders.
 
     Returns:
-        Of each its own address and its name below the given one; None where that is no folder.
-    """
-    with _told(address):
-        system, path = _at(address)
-        from pyarrow import fs
+        Of each its own address and its name below the given one; None if that is no folder.
 
-        if system.get_file_info(path).type != fs.FileType.Directory:
+    Raises:
+        InputError: the address cannot be reached.
+    """
+    with _named(address):
+        system, path = _at(address)
+        system.invalidate_cache()
+        if not system.isdir(path):
             return None
         start = path.rstrip("/") + "/"
-        infos = system.get_file_info(fs.FileSelector(path, recursive=True))
-    names = [info.path[len(start) :] for info in infos if info.type == fs.FileType.File]
+        names = [name.removeprefix(start) for name in system.find(path)]
     shown = [name for name in names if not any(part.startswith(".") for part in name.split("/"))]
     pictures = sorted(name for name in shown if PurePosixPath(name).suffix.lower() in EXTENSIONS)
     return [(join(address, name), name) for name in pictures]
@@ -112,33 +102,40 @@ def read_bytes(address: str) -> bytes:
     """All of a file.
 
     Raises:
-        FileFault: it cannot be read.
+        FileError: it cannot be read.
+        InputError: the address cannot be reached.
     """
-    with _told(address):
+    with _named(address):
         system, path = _at(address)
-        with system.open_input_stream(path) as stream:
-            data: bytes = stream.read()
-            return data
+        with system.open(path, "rb") as stream:
+            data: bytes = stream.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise FileError(address, f"has more than {MAX_FILE_BYTES >> 30} GiB")
+    return data
 
 
 def write_bytes(address: str, data: bytes) -> None:
     """A whole file or none, with the folders above it.
 
     Raises:
-        FileFault: it cannot be written.
+        FileError: it cannot be written.
+        InputError: the address cannot be reached.
     """
-    with _told(address):
+    with _named(address):
         system, path = _at(address)
-        if _OBJECT_STORES.intersection(re.findall(r"\w+", system.type_name)):  # such as py::fsspec+s3
-            _pour(system, path, data)
+        protocols = {system.protocol} if isinstance(system.protocol, str) else set(system.protocol)
+        if protocols & _OBJECT_STORES:
+            system.pipe_file(path, data)
             return
+        if system.isdir(path):
+            raise FileError(address, "is a folder; name a file in it")
         folder = path.rpartition("/")[0]
-        system.create_dir(folder, recursive=True)
+        system.makedirs(folder, exist_ok=True)
         partial = f"{folder}/.{uuid.uuid4().hex}.partial"
-        _pour(system, partial, data)
-        system.move(partial, path)
-
-
-def _pour(system: Any, path: str, data: bytes) -> None:
-    with system.open_output_stream(path) as stream:
-        stream.write(data)
+        try:
+            system.pipe_file(partial, data)
+            system.mv(partial, path)
+        except BaseException:
+            with suppress(Exception):
+                system.rm_file(partial)
+            raise

@@ -818,7 +818,6 @@ def test_what_a_killed_run_left_half_written_is_removed(stylize, picture, here):
 
 
 def test_pictures_come_from_an_address_and_go_to_one(stylize, picture, here):
-    pytest.importorskip("pyarrow")
     root = f"memory://{here.name}"
     data = picture("a.png").read_bytes()
     write_bytes(f"{root}/in/sun/a.png", data)

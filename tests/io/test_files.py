@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -12,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from fast_nst.errors import FileError
 from fast_nst.io import files
-from fast_nst.io.files import LineLog, remove_stale_partials, write_atomically
+from fast_nst.io.files import AtomicFile, LineLog, remove_stale_partials, write_atomically
 
 HELD = """
 import os, sys
@@ -107,8 +109,8 @@ def test_a_file_taken_for_a_leftover_before_it_was_locked_is_written_all_the_sam
     assert os.listdir(tmp_path) == ["a"]
 
 
-@pytest.mark.parametrize("torn", [b"", b"x", b"half of a l", b"x" * 10_000])
-@pytest.mark.parametrize("before", [b"", b"one\ntwo\n"])
+@pytest.mark.parametrize("torn", [b"", b"{", b'{"half": of a l', b"{" * 10_000])
+@pytest.mark.parametrize("before", [b"", b"{}\n{}\n"])
 def test_a_torn_last_line_is_cut_off(tmp_path, before, torn):
     path = tmp_path / "deep/log"
     path.parent.mkdir()
@@ -125,7 +127,7 @@ def test_a_torn_last_line_is_cut_off(tmp_path, before, torn):
 def append(path: Path, name: str) -> None:
     log = LineLog(path)
     for i in range(300):
-        log.append(f"{name} {i} " + name * 500)
+        log.append(f"{{ {name} {i} " + name * 500)
     log.close()
 
 
@@ -139,7 +141,7 @@ def test_lines_of_several_processes_stay_whole_and_in_order(tmp_path):
     writers[0].kill()
     for process in writers:
         process.join()
-    lines = [line.split(" ") for line in path.read_text().splitlines()]
+    lines = [line.split(" ")[1:] for line in path.read_text().splitlines()]
     assert all(words == [words[0], words[1], words[0] * 500] for words in lines)
     for name in "bc":
         assert [int(i) for first, i, _ in lines if first == name] == list(range(300))
@@ -161,3 +163,51 @@ def test_a_full_disk_leaves_no_part_of_a_line(tmp_path, monkeypatch):
     log.append("two")
     log.close()
     assert (tmp_path / "log").read_text() == "one\ntwo\n"
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, mode):
+    path = tmp_path / "a"
+    path.write_bytes(b"old")
+    path.chmod(mode)
+    with AtomicFile(path) as whole:
+        partial = next(name for name in tmp_path.iterdir() if name != path)
+        assert stat.S_IMODE(partial.stat().st_mode) == mode  # also while it is written
+        whole.file.write(b"new")
+    assert path.read_bytes() == b"new"
+    assert stat.S_IMODE(path.stat().st_mode) == mode
+
+
+def test_a_set_user_id_bit_is_not_passed_on(tmp_path):
+    path = tmp_path / "a"
+    path.touch()
+    path.chmod(0o4755)
+    write_atomically(path, b"new")
+    assert stat.S_IMODE(path.stat().st_mode) == 0o755
+
+
+def test_a_link_gives_a_new_file_neither_its_permissions_nor_its_place(tmp_path):
+    secret, link = tmp_path / "secret", tmp_path / "link"
+    secret.write_bytes(b"old")
+    secret.chmod(0o600)
+    link.symlink_to(secret)
+    write_atomically(link, b"new")
+    assert secret.read_bytes() == b"old"
+    assert not link.is_symlink()
+
+
+def test_a_log_does_not_follow_a_link(tmp_path):
+    (tmp_path / "notes").write_bytes(b"no line end")
+    (tmp_path / "log").symlink_to(tmp_path / "notes")
+    with pytest.raises(OSError, match="symbolic"):
+        LineLog(tmp_path / "log")
+    assert (tmp_path / "notes").read_bytes() == b"no line end"
+
+
+def test_a_file_that_is_no_log_is_not_cut(tmp_path):
+    (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n and so on")
+    os.mkfifo(tmp_path / "fifo")
+    for name in ("a.png", "fifo"):
+        with pytest.raises(FileError, match="is not a log of JSON lines"):
+            LineLog(tmp_path / name)
+    assert (tmp_path / "a.png").read_bytes().endswith(b"so on")

@@ -6,6 +6,7 @@ import io
 import logging
 import os
 import pickle
+import re
 import socket
 import stat
 import struct
@@ -301,8 +302,8 @@ def test_palettes_become_colors_with_and_without_transparency():
     assert plain.alpha is None
     assert_close(plain.rgb, smooth(), levels=20)
     keyed = read_picture(encoded(image, "PNG", transparency=bytes([0, 128] + [255] * 14)))
-    np.testing.assert_array_equal(keyed.rgb, plain.rgb)
     indices = np.asarray(image)
+    np.testing.assert_array_equal(keyed.rgb[indices > 0], plain.rgb[indices > 0])
     np.testing.assert_array_equal(keyed.alpha, np.choose(np.minimum(indices, 2), [0, 128, 255]))
     gif = read_picture(encoded(image, "GIF", transparency=3))
     np.testing.assert_array_equal(gif.alpha == 0, indices == 3)
@@ -311,7 +312,8 @@ def test_palettes_become_colors_with_and_without_transparency():
 def test_grey_with_alpha_and_grey_with_a_key_keep_their_alpha():
     la = Image.merge("LA", [Image.fromarray(noise(8, 9, seed=seed)) for seed in (1, 2)])
     picture = read_picture(encoded(la, "PNG"))
-    np.testing.assert_array_equal(picture.rgb[..., 0], noise(8, 9, seed=1))
+    seen = noise(8, 9, seed=2) >= 16
+    np.testing.assert_array_equal(picture.rgb[seen, 0], noise(8, 9, seed=1)[seen])
     np.testing.assert_array_equal(picture.alpha, noise(8, 9, seed=2))
     keyed = read_picture(encoded(Image.fromarray(noise(8, 9, seed=1)), "PNG", transparency=7))
     np.testing.assert_array_equal(keyed.alpha == 0, noise(8, 9, seed=1) == 7)
@@ -460,7 +462,10 @@ def test_a_picture_that_lost_only_its_end_mark_is_whole_or_refused(format):
 
 def test_truncation_is_called_by_its_name():
     data = encoded(Image.fromarray(noise(64, 64, 3)), "JPEG")
-    assert fault(data[: len(data) // 2]) == "the file ends early (truncated)"
+    assert re.fullmatch(
+        r"the file ends early or is damaged \(truncated\); [1-4]\d % of the picture is there",
+        fault(data[: len(data) // 2]),
+    )
 
 
 def test_a_switch_that_fills_truncated_files_with_grey_does_not_reach_us(monkeypatch):
@@ -558,12 +563,12 @@ def test_what_is_written_is_read_back(ending, tmp_path):
 
 
 @pytest.mark.parametrize(("ending", "quality"), [("png", 95), ("tif", 95), ("webp", 100)])
-def test_colors_and_alpha_are_bit_exact_where_nothing_is_lossy(ending, quality, tmp_path):
+def test_colors_and_alpha_are_bit_exact_where_they_are_seen_and_nothing_is_lossy(ending, quality, tmp_path):
     rgb, alpha = noise(30, 50, 3), noise(30, 50, seed=1)
     path = tmp_path / f"out.{ending}"
     save_image(path, rgb, alpha=alpha, quality=quality)
-    picture = read_picture(path)
-    np.testing.assert_array_equal(picture.rgb, rgb)
+    picture, seen = read_picture(path), alpha >= 16
+    np.testing.assert_array_equal(picture.rgb[seen], rgb[seen])
     np.testing.assert_array_equal(picture.alpha, alpha)
 
 

@@ -1,4 +1,4 @@
-"""Pictures at an address, on fsspec's file system in memory and on pyarrow's of this machine."""
+"""Pictures at an address, on fsspec's file systems in memory and of this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from fast_nst.io import remote
 @pytest.fixture(params=["memory", "local"])
 def root(request, tmp_path):
     """An empty address."""
-    pytest.importorskip("pyarrow")
     if request.param == "local":
         return f"local://{tmp_path}/store"
     return f"memory://{tmp_path.name}/store"
@@ -58,12 +57,19 @@ def test_what_is_not_there_is_named(root):
 
 
 def test_an_unknown_kind_of_address_is_named():
-    pytest.importorskip("pyarrow")
-    with pytest.raises(InputError, match="qq://x/ cannot be reached: Protocol not known: qq"):
+    with pytest.raises(InputError, match=r"qq://x/a\.png cannot be reached: Protocol not known: qq"):
         remote.read_bytes("qq://x/a.png")
 
 
-def test_without_pyarrow_the_cure_is_told(monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InputError, match=r"s3://none/ is an address, .* pip install 'fast-nst\[cluster\]'"):
+def test_a_missing_package_of_a_service_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "s3fs", None)
+    with pytest.raises(InputError, match=r"s3://none/a.png cannot be reached: Install s3fs"):
         remote.read_bytes("s3://none/a.png")
+
+
+def test_a_failed_write_leaves_nothing(tmp_path):
+    (tmp_path / "a.png").mkdir()
+    (tmp_path / "a.png/b").touch()
+    with pytest.raises(InputError, match="is a folder"):
+        remote.write_bytes(f"local://{tmp_path}/a.png", b"x")
+    assert [path.name for path in tmp_path.rglob("*")] == ["a.png", "b"]

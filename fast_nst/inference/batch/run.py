@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -111,6 +111,7 @@ def _read(job: Job, config: InferenceConfig) -> Result:
             return result
         picture = _picture(job.source, config.max_pixels)
         _check_size(job, picture, config)
+        result.notes += picture.notes
         result.picture = fit(picture, config.longer_side)
         result.height, result.width = result.picture.height, result.picture.width
     return result
@@ -187,6 +188,7 @@ def _predict(batch: Sequence[Result], predictor: Stylizer | Upscaler, on_bands: 
     try:
         pictures = [result.picture for result in batch if result.picture is not None]
         made = predictor.pictures(pictures, progress=lambda share: on_bands(batch[0].job, share))
+        made = [replace(one, metadata=of.metadata) for one, of in zip(made, pictures, strict=True)]
     except Exception as error:
         if len(batch) > 1:
             for result in batch:

@@ -94,9 +94,7 @@ def _write(path: Path, key: str, data: bytes) -> None:
     if _DIGEST + len(data) > MAX_BYTES:
         return
     remove_stale_partials([path.parent])
-    with AtomicFile(path) as whole:
-        if hasattr(os, "fchmod"):
-            os.fchmod(whole.file.fileno(), 0o600)
+    with AtomicFile(path, mode=0o600) as whole:
         whole.file.write(_digest(key, data) + data)
     files = sorted(path.parent.glob("*.model"), key=lambda file: file.lstat().st_mtime)
     for old in files[:-MAX_FILES]:

@@ -14,8 +14,8 @@ import av
 from av.container import InputContainer
 from av.video.stream import VideoStream
 
-from fast_nst.errors import first_line
-from fast_nst.io.reading import FileFault, check_size
+from fast_nst.errors import FileError, first_line
+from fast_nst.io.images import check_size
 
 __all__ = [
     "FAULTS",
@@ -40,7 +40,7 @@ _HDR = {16: "PQ", 18: "HLG"}  # transfer functions of ITU-T H.273
 FAULTS = (av.FFmpegError, OSError, ValueError, IndexError, MemoryError, EOFError, OverflowError)
 
 
-class VideoReadError(FileFault):
+class VideoReadError(FileError):
     """A video that cannot be read: the only error of reading one, whatever the file holds."""
 
 
@@ -54,7 +54,7 @@ def open_file(path: str) -> BinaryIO:
             raise VideoReadError(path, "is a pipe, a socket or a device, not a file")
         return open(path, "rb")
     except (OSError, ValueError) as error:
-        if isinstance(error, FileFault):
+        if isinstance(error, FileError):
             raise
         why = (
             "no such file"

@@ -14,7 +14,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from fast_nst.errors import first_line
+from fast_nst.errors import FileError, first_line
 from fast_nst.inference.video.opening import (
     FAULTS,
     VideoReadError,
@@ -26,8 +26,7 @@ from fast_nst.inference.video.opening import (
     refuse_hdr,
 )
 from fast_nst.inference.video.stream import SWSCALE, Color, Frame, FrameBatch, VideoInfo
-from fast_nst.io.images import MAX_PIXELS, Picture
-from fast_nst.io.reading import FileFault, check_size
+from fast_nst.io.images import MAX_PIXELS, Picture, check_size, fill_hidden, resized
 
 __all__ = ["VideoFile"]
 
@@ -68,7 +67,7 @@ class VideoFile:
             self.info = self._make_info(first)
         except BaseException as error:
             self.close()
-            if isinstance(error, FileFault) or not isinstance(error, FAULTS):
+            if isinstance(error, FileError) or not isinstance(error, FAULTS):
                 raise
             raise VideoReadError(path, read_fault(error)) from error
 
@@ -264,6 +263,8 @@ class VideoFile:
         width, height = info.width, info.height
         if self._turn % 2:
             width, height = height, width
+        if info.alpha:  # FFmpeg would blend hidden colors into visible ones
+            width, height = raw.width, raw.height
         matrix = None if raw.format.is_rgb else info.color.swscale
         turned = self._reformatter.reformat(
             raw,
@@ -276,7 +277,8 @@ class VideoFile:
         pixels: NDArray[np.uint8] = np.ascontiguousarray(np.rot90(turned, self._turn), np.uint8)
         if not info.alpha:
             return Picture(pixels)
-        return Picture(np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3]))
+        rgb, alpha = np.ascontiguousarray(pixels[..., :3]), np.ascontiguousarray(pixels[..., 3])
+        return resized(Picture(fill_hidden(rgb, alpha), alpha), info.width, info.height)
 
 
 def _quarter_turns(first: VideoFrame) -> int:

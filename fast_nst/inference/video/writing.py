@@ -20,14 +20,13 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from fast_nst.errors import first_line
+from fast_nst.errors import FileError, first_line
 from fast_nst.inference.video.codecs import Codec, Container
 from fast_nst.inference.video.palette import Palette
 from fast_nst.inference.video.partial import partial_path
 from fast_nst.inference.video.stream import Frame, VideoInfo
-from fast_nst.io.files import AtomicFile, refusal, write_reason
+from fast_nst.io.files import AtomicFile, why_not_writable, write_reason
 from fast_nst.io.images import MAX_LEVEL, Picture, over_white
-from fast_nst.io.reading import FileFault
 
 __all__ = ["VideoWriteError", "VideoWriter"]
 
@@ -35,7 +34,7 @@ _FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: the last frame lasts a
 _FAULTS = (av.FFmpegError, OSError, ValueError, MemoryError, OverflowError)
 
 
-class VideoWriteError(FileFault):
+class VideoWriteError(FileError):
     """A video that cannot be written; nothing was changed on the disk."""
 
 
@@ -71,7 +70,7 @@ class VideoWriter:
         self._reformatter, self._palette = VideoReformatter(), Palette() if codec.encoder == "gif" else None
         self._copied: dict[int, Stream] = {}
         self._held: VideoFrame | None = None
-        if why := refusal(self.path, overwrite=overwrite):
+        if why := why_not_writable(self.path, overwrite=overwrite):
             raise VideoWriteError(path, why)
         try:
             self._file = AtomicFile(self.path)
@@ -83,7 +82,7 @@ class VideoWriter:
             self._add_copied_streams()
             self._container.start_encoding()
         except BaseException as error:
-            self._file.drop()
+            self._file.discard()
             if not isinstance(error, _FAULTS):
                 raise
             raise self._fault(error) from error
@@ -145,9 +144,9 @@ class VideoWriter:
             self._container.mux(self._video.encode(self._held))
             self._container.mux(self._video.encode(None))
             self._container.close()
-            if why := refusal(place, overwrite=self._overwrite or partial):  # it appeared meanwhile
+            if why := why_not_writable(place, overwrite=self._overwrite or partial):  # it appeared meanwhile
                 raise VideoWriteError(place, why)
-            self._file.keep(place)
+            self._file.commit(place)
         except _FAULTS as error:
             raise self._fault(error) from error
         self.written = place
@@ -159,7 +158,7 @@ class VideoWriter:
         """Remove what was written."""
         with suppress(*_FAULTS):
             self._container.close()
-        self._file.drop()
+        self._file.discard()
 
     def _open(self) -> OutputContainer:
         options = {"loop": str(self.info.loops)} if not self._format.other_streams else {}

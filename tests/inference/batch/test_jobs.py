@@ -160,7 +160,6 @@ def test_a_source_that_yields_nothing_stops_no_other(folder):
 
 
 def test_addresses_keep_their_sub_folders_and_may_be_mixed_with_paths(folder):
-    pytest.importorskip("pyarrow")
     root = f"memory://{folder.name}/in"
     for name in ("x.png", "sun/y.gif"):
         write_bytes(f"{root}/{name}", b"")

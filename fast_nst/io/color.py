@@ -1,4 +1,4 @@
-"""A decoded Pillow image, whatever its mode and color profile, as upright sRGB levels and alpha.
+"""Decoded Pillow images of any mode and color profile as upright sRGB levels and alpha.
 
 Pillow's own ``convert`` turns 16-bit and float pictures white or black and ignores profiles.
 """
@@ -9,17 +9,21 @@ import functools
 import io
 import logging
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageCms, ImageOps
 
-__all__ = ["log_once", "srgb_profile", "to_levels"]
+from fast_nst.errors import first_line, printable
+
+__all__ = ["gray_levels", "log_once", "srgb_profile", "to_levels"]
 
 _log = logging.getLogger("fast_nst")
 
 _ROWS = 256
-_WHITE = np.iinfo(np.uint8).max  # the number itself stays in images.py
+_BITS, _PHOTOMETRIC, _SAMPLE_FORMAT = 258, 262, 339  # of TIFF
+_WHITE = np.iinfo(np.uint8).max  # the number itself stays in pixels.py
 
 
 def to_levels(image: Image.Image, name: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
@@ -44,13 +48,13 @@ def _turn_upright(image: Image.Image, name: str | Path) -> None:
     except MemoryError:
         raise
     except Exception as error:  # damaged metadata is no reason to refuse good pixels
-        log_once(f"{name}: its EXIF block is damaged and ignored ({error})")
+        log_once(f"{name}: its EXIF block is damaged and ignored ({first_line(error)})")
 
 
 def _split_alpha(image: Image.Image) -> tuple[Image.Image, NDArray[np.uint8] | None]:
     """Colors in a mode that holds nothing else (L, RGB, CMYK, LAB), and the alpha if there is one."""
     if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_grey_levels(image)), None
+        return Image.fromarray(gray_levels(image)), _key_alpha(image)
     if image.mode in ("La", "RGBa"):  # multiplied by alpha, as some TIFF files are
         image = image.convert(image.mode.upper())
     plain = {"1": "L", "L": "L", "LA": "L", "CMYK": "CMYK", "LAB": "LAB"}.get(image.mode, "RGB")
@@ -65,32 +69,56 @@ def _in_mode(image: Image.Image, mode: str) -> Image.Image:
     return image if image.mode == mode else image.convert(mode)
 
 
-def _grey_levels(image: Image.Image) -> NDArray[np.uint8]:
+def _key_alpha(image: Image.Image) -> NDArray[np.uint8] | None:
+    """The alpha of a 16-bit gray PNG in which one level is transparent."""
+    key = image.info.get("transparency")
+    if not isinstance(key, int):
+        return None
+    return np.where(np.asarray(image) == key, 0, _WHITE).astype(np.uint8)
+
+
+def gray_levels(image: Image.Image) -> NDArray[np.uint8]:
     """``(H, W)`` levels of 16-bit, 32-bit integer or float gray, which Pillow's own `convert` clips to white.
 
     16 bit: divided by 257. 32-bit files do not say what white is: it is taken to be the smallest of 1 (floats
-    only, and they may overshoot it by a half, as sharpening does), 255 and 65535 that no value exceeds. Where
-    none fits, or values are negative by more than such an overshoot, the range found is stretched from black
-    to white. Infinities count as the extremes, NaN as black.
+    only, and they may overshoot it by a half, as sharpening does), 255 and 65535 that no value exceeds;
+    2^32 - 1 where unsigned integers reach 2^24. Where none fits, or values are negative by more than such an
+    overshoot, the range found is stretched from black to white. Infinities are the extremes, NaN is black.
     """
-    values = np.asarray(image)
+    values, tags = np.asarray(image), getattr(image, "tag_v2", {})
+    if values.dtype.kind == "i" and tags.get(_SAMPLE_FORMAT, (1,))[0] == 1 and tags:
+        values = values.view(np.uint32)  # Pillow knows signed integers only
+    black, white = _range(values, is_portable=image.format == "PPM", bits=tags.get(_BITS, (0,))[0])
+    levels = np.empty(values.shape, np.uint8)
+    for top in range(0, len(values), _ROWS):  # as float64, it is eight times as large
+        rows = values[top : top + _ROWS]
+        # NaN goes first: to cast a signalling one is a floating-point fault, and numpy warns.
+        known = np.nan_to_num(rows, nan=black, posinf=white, neginf=black).astype(np.float64)
+        share = (known - black) / ((white - black) or 1.0)  # a flat picture has no range
+        levels[top : top + _ROWS] = np.rint(share.clip(0, 1) * _WHITE)
+    return _WHITE - levels if tags.get(_PHOTOMETRIC) == 0 else levels  # 0: white is the smallest value
+
+
+def _range(values: NDArray[Any], *, is_portable: bool, bits: int) -> tuple[float, float]:
+    """What is black and what is white: see `gray_levels`."""
     if values.dtype.itemsize == 2:
-        return ((values.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    finite = values[np.isfinite(values)].astype(np.float64)
-    low, high = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
+        return 0.0, float((1 << bits) - 1 if 8 < bits < 16 else 65535)
     is_float = values.dtype.kind == "f"
-    if is_float and high <= 1.5 and low >= -0.5:
-        black, white = 0.0, 1.0
-    elif low < 0 or high > 65535:
-        black, white = low, high
-    elif image.format == "PPM" and not is_float:  # its reader scales to 16 bit what has more than 8
-        black, white = 0.0, 65535.0
+    if is_float:
+        bands = [rows[np.isfinite(rows)] for rows in np.array_split(values, -(-len(values) // _ROWS))]
+        ends = [(band.min(), band.max()) for band in bands if band.size] or [(0.0, 1.0)]
+        low, high = float(min(e[0] for e in ends)), float(max(e[1] for e in ends))
     else:
-        black, white = 0.0, float(_WHITE if high <= _WHITE else 65535)
-    # NaN goes first: to cast a signalling one is a floating-point fault, and numpy warns.
-    known = np.nan_to_num(values, nan=black, posinf=white, neginf=black).astype(np.float64)
-    levels = ((known - black) / ((white - black) or 1.0)).clip(0, 1) * _WHITE  # a flat picture has no range
-    return np.asarray(np.rint(levels), dtype=np.uint8)
+        low, high = float(values.min()), float(values.max())
+    if is_float and high <= 1.5 and low >= -0.5:
+        return 0.0, 1.0
+    if values.dtype == np.uint32 and high > 65535:
+        return 0.0, float(np.iinfo(np.uint32).max if high >= 1 << 24 else high)
+    if low < 0 or high > 65535:
+        return low, high
+    if is_portable and not is_float:  # its reader scales to 16 bit what has more than 8
+        return 0.0, 65535.0
+    return 0.0, float(_WHITE if high <= _WHITE else 65535)
 
 
 def _to_srgb(color: Image.Image, icc: bytes | None, name: str | Path) -> Image.Image:
@@ -98,7 +126,7 @@ def _to_srgb(color: Image.Image, icc: bytes | None, name: str | Path) -> Image.I
         try:
             return _through_profile(color, icc)
         except (ImageCms.PyCMSError, OSError, ValueError, TypeError) as error:
-            log_once(f"{name}: its color profile is ignored ({error})")
+            log_once(f"{name}: its color profile is ignored ({first_line(error)})")
     return _in_mode(color, "RGB")
 
 
@@ -150,4 +178,4 @@ def srgb_profile() -> bytes:
 @functools.lru_cache(maxsize=4096)
 def log_once(message: str) -> None:
     """A warning for whoever listens to the logger ``fast_nst``; the same words only once."""
-    _log.warning("%s", message)
+    _log.warning("%s", printable(message))
