@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Train a style network from one painting, or a network that enlarges pictures.
+"""Train a style transfer network from one style image, or a super-resolution model.
 
 python train.py --style starry.jpg --dataset photos/
 python train.py --style starry.jpg --dataset coco --out starry.safetensors

@@ -23,8 +23,7 @@ from fast_nst.cli.parsing import parse
 from fast_nst.config import TrainConfig
 from fast_nst.io.images import load_image
 from fast_nst.models.losses import PerceptualLoss
-from fast_nst.training.builders import build_batches
-from fast_nst.training.data.loader import as_images
+from fast_nst.training.data.loader import PhotoBatches, as_images
 from fast_nst.training.trainer import Trainer
 from fast_nst.training.validation import Validation
 
@@ -51,8 +50,8 @@ def plainly(trainer: Trainer, seconds: float) -> tuple[nn.Module, int]:
     loop = PlainLoop(objective.features, painting, config.batch_size)
     loop.network.to(trainer.device)
     steps, began = 0, time.perf_counter()
-    with build_batches(
-        config, trainer.photos, trainer.group, 0, {}, photo_size=round(SIZE * 9 / 8)
+    with PhotoBatches(
+        trainer.photos, batch_size=config.batch_size, image_size=SIZE, seed=config.seed
     ) as batches:
         for batch in batches:
             loop(as_images(batch.images, trainer.device).contiguous())
@@ -65,9 +64,9 @@ def plainly(trainer: Trainer, seconds: float) -> tuple[nn.Module, int]:
 def main() -> None:
     config = parse(TrainConfig, sys.argv[1:], prog="equal_time.py", description=__doc__ or "")
     trainer = Trainer(config)
-    assert trainer.held_out is not None, "the dataset is too small to keep photographs apart"
+    assert trainer.validation_photos is not None, "the dataset is too small for a validation set"
     measure = Validation(
-        trainer.held_out,
+        trainer.validation_photos,
         trainer.training_step.objective,
         image_size=SIZE,
         device=trainer.device,

@@ -8,18 +8,27 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
 
-__all__ = ["Report", "StepReport", "Stopwatch", "TaskReport", "UpscaleReport", "clock", "figure"]
+__all__ = [
+    "ObjectiveReport",
+    "Report",
+    "StepReport",
+    "Stopwatch",
+    "TaskReport",
+    "UpscaleReport",
+    "clock",
+    "figure",
+]
 
 
 class Report:
-    """What a reported step of any run says. The losses are weighted terms of that step's photographs."""
+    """One reported step of any run. The losses are the weighted terms of that step's batch."""
 
-    terms: ClassVar[tuple[str, ...]]
+    terms: tuple[str, ...]
     """names of the losses"""
-    shown: ClassVar[tuple[str, ...]]
-    """those that a person is told"""
+    shown: tuple[str, ...]
+    """those that are printed"""
     measures: ClassVar[tuple[str, ...]] = ("validation",)
-    """names of what is only known at some steps"""
+    """names of the metrics that are known at some steps only"""
     digits: ClassVar[int] = 4
     """decimals of the losses"""
 
@@ -74,9 +83,9 @@ class StepReport(Report):
     remaining: float
     """seconds to the end at this rate"""
     temporal: float = 0.0
-    """how much pictures change that should not, in runs for videos"""
+    """the temporal loss, 0 without"""
     validation: float | None = None
-    """the objective of the averaged weights on photographs kept apart, where it was measured at this step"""
+    """the objective of the averaged weights on the validation set, where it was measured at this step"""
     unit: str = "photos"
 
 
@@ -100,12 +109,37 @@ class UpscaleReport(Report):
     remaining: float
     validation: float | None = None
     psnr: float | None = None
-    """decibels, on the photographs kept apart"""
+    """decibels, on the validation set"""
     ssim: float | None = None
     unit: str = "photos"
 
 
-TaskReport = StepReport | UpscaleReport
+@dataclass(frozen=True)
+class ObjectiveReport(Report):
+    """One reported step of a training with the caller's own objective; else as in `StepReport`."""
+
+    values: dict[str, float]
+    """the objective's terms by name"""
+    step: int
+    steps: int
+    learning_rate: float
+    elapsed: float
+    rate: float
+    remaining: float
+    validation: float | None = None
+    unit: str = "photos"
+
+    def __post_init__(self) -> None:
+        for name in ("terms", "shown"):
+            object.__setattr__(self, name, tuple(self.values))
+
+    @property
+    def losses(self) -> dict[str, float]:
+        """Every term by its name."""
+        return self.values
+
+
+TaskReport = StepReport | UpscaleReport | ObjectiveReport
 
 
 def figure(loss: float, digits: int = 4) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import types
 import typing
@@ -11,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal
+
+import tomli_w
 
 from fast_nst.errors import InputError
 
@@ -63,17 +64,7 @@ def to_dict(config: Any) -> dict[str, Any]:
 
 def to_toml(config: Any) -> str:
     """A config as the text of a TOML file, nested configs as tables."""
-    values = to_dict(config)
-    lines = [f"{name} = {_toml(v)}" for name, v in values.items() if not isinstance(v, dict)]
-    for table, inner in values.items():
-        if isinstance(inner, dict):
-            lines += ["", f"[{table}]", *(f"{name} = {_toml(v)}" for name, v in inner.items())]
-    return "\n".join(lines) + "\n"
-
-
-def _toml(value: Any) -> str:
-    """Strings, numbers, booleans and lists of them are written as in JSON, but for one character."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", r"\u007f")
+    return tomli_w.dumps(to_dict(config))
 
 
 def from_dict(cls: type[T], values: Mapping[str, Any]) -> T:

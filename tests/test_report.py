@@ -122,7 +122,7 @@ def test_a_term_of_weight_zero_does_not_stretch_the_axis(tmp_path, monkeypatch):
     plot_losses(lines, tmp_path / "loss.png")
     axes = drawn[0].axes[0]
     assert axes.get_ylim()[0] > 0.1
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["content", "style", "total"]
+    assert [text.get_text() for text in drawn[0].legends[0].get_texts()] == ["content", "style", "total"]
 
 
 @contextmanager

@@ -73,6 +73,11 @@ class ProgressBar:
             self._last = now
             say(line)
 
+    def status(self, text: str) -> None:
+        """What is being done, in front of the bar; empty for nothing."""
+        if self._bar is not None:
+            self._bar.set_description_str(f"{text}: " if text else "", refresh=False)
+
     def _refresh(self) -> None:
         """Keep the bar's clock running while nothing is reported."""
         while not self._over.wait(SECONDS_BETWEEN_REFRESHES):

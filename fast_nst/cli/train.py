@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -10,6 +12,7 @@ from typing import TYPE_CHECKING
 from fast_nst.cli.common import DONE, SIGNALLED, USAGE, guarded, program, put, say, stopped_by_signals
 from fast_nst.cli.progress import ProgressBar
 from fast_nst.config import TaskConfig, TrainConfig, UpscaleTrainConfig
+from fast_nst.report import clock
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 TASKS: dict[str, type[TaskConfig]] = {"style": TrainConfig, "super-resolution": UpscaleTrainConfig}
-DESCRIPTION = """Train a style network from one painting, or a network that enlarges pictures.
+DESCRIPTION = """Train a style transfer network from one style image, or a super-resolution model.
 
   train.py --style starry.jpg --dataset photos/
   train.py --style starry.jpg --dataset coco --out starry.safetensors
@@ -47,32 +50,73 @@ def _train(arguments: list[str]) -> int:
     from fast_nst.training.trainer import Trainer
 
     with joined():
-        trainer = Trainer(config, on_download=_download_shown())
+        trainer = Trainer(config, on_download=_download_progress())
         tell = say if trainer.group.first else _nothing
+        if config.resume and not trainer.config.resume:
+            tell(f"there is no saved state in {trainer.run} to resume from; starting over")
         tell(_announcement(trainer))
-        shown = config.steps if trainer.group.first else 0
         with (
             stopped_by_signals(trainer, "after this step and saving", tell) as caught,
             _saving_on_request(trainer, tell),
-            ProgressBar(shown, "step", done=trainer.step) as progress,
+            _progress(trainer) as progress,
+            _compiling_shown(trainer, progress),
         ):
             for report in trainer:
-                losses = {name: f"{report.losses[name]:.{report.digits}f}" for name in report.shown}
                 if trainer.group.first:
-                    progress.show(report.step, str(report), losses)
+                    losses = {name: f"{report.losses[name]:.{report.digits}f}" for name in report.shown}
+                    if config.minutes is None:
+                        progress.show(report.step, str(report), losses)
+                    else:
+                        progress.show(report.elapsed, str(report), {"step": str(report.step), **losses})
     return _end(trainer, caught, tell)
 
 
+def _progress(trainer: Trainer) -> ProgressBar:
+    """A bar of the steps, or of the time where that is limited."""
+    config = trainer.config
+    if not trainer.group.first:
+        return ProgressBar(1, "step")
+    if config.minutes is not None:
+        return ProgressBar(60 * config.minutes, "second", done=trainer.elapsed)
+    return ProgressBar(config.steps, "step", done=trainer.step)
+
+
+@contextmanager
+def _compiling_shown(trainer: Trainer, progress: ProgressBar) -> Iterator[None]:
+    """In front of the bar, how long the step in progress has been compiling."""
+    done = threading.Event()
+
+    def watch() -> None:
+        began = None
+        while not done.wait(1.0):
+            if trainer.compiling:
+                began = began or time.monotonic()
+                progress.status(f"compiling {clock(time.monotonic() - began)}")
+            elif began is not None:
+                began = None
+                progress.status("")
+
+    thread = threading.Thread(target=watch, name="fast-nst compiling", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        done.set()
+        thread.join()
+
+
 def _nothing(_: str) -> None:
-    """What all but the first of several processes say."""
+    """All but the first of several processes are silent."""
 
 
 def _announcement(trainer: Trainer) -> str:
     together = f", {trainer.group.size} processes" if trainer.group.size > 1 else ""
     compiling = "; compiling first, for a minute or two" if trainer.compiled else ""
+    minutes = trainer.config.minutes
+    end = f"to {trainer.config.steps}" if minutes is None else f"for {minutes:g} minutes"
     return (
         f"training {trainer.out.stem} on {len(trainer.photos.names)} photographs, {trainer.device.type} "
-        f"{trainer.precision}{together}, from step {trainer.step} to {trainer.config.steps}; "
+        f"{trainer.precision}{together}, from step {trainer.step} {end}; "
         f"previews and log in {trainer.run}{compiling}"
     )
 
@@ -84,21 +128,21 @@ def _end(trainer: Trainer, caught: list[int], tell: Callable[[str], None]) -> in
         tell(f"{len(trainer.bad)} of {count} photographs could not be read and were left out:")
     for name, reason in sorted(trainer.bad.items()):
         tell(f"  {name}: {reason}")
-    if skipped := int(trainer.training_step.watch.skipped):
-        tell(f"{skipped} of {trainer.step} steps were not taken: loss not finite, or far above the usual")
+    if skipped := int(trainer.training_step.loss_monitor.skipped):
+        tell(f"{skipped} of {trainer.step} steps were skipped: loss not finite, or far above its mean")
     if caught and not trainer.step:
-        tell("stopped before the first step; --resume starts from there")
+        tell("stopped before the first step; resume with the same command and --resume")
         return SIGNALLED + caught[0]
     if trainer.group.first:
         put(str(trainer.out))
     if caught and not trainer.finished:
-        tell(f"stopped at step {trainer.step}; go on with the same command and --resume")
+        tell(f"stopped at step {trainer.step}; resume with the same command and --resume")
         return SIGNALLED + caught[0]
     return DONE
 
 
-def _download_shown() -> Callable[[int, int | None], None]:
-    """Shows the bytes received, of how many if that is known, once there are any."""
+def _download_progress() -> Callable[[int, int | None], None]:
+    """A callback that shows a bar of the bytes received, once there are any."""
     shown: list[ProgressBar] = []
 
     def show(done: int, total: int | None) -> None:
@@ -112,7 +156,7 @@ def _download_shown() -> Callable[[int, int | None], None]:
 
 @contextmanager
 def _saving_on_request(trainer: Trainer, tell: Callable[[str], None]) -> Iterator[None]:
-    """SIGUSR1 saves after the step in progress, and the run goes on."""
+    """SIGUSR1 saves state and checkpoint after the step in progress."""
 
     def save(_: int, __: FrameType | None) -> None:
         trainer.save_soon()

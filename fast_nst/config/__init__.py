@@ -6,7 +6,7 @@ The text under a field is its help. Nothing here imports torch, so ``--help`` is
 
 from fast_nst.config.loss import STYLE_LAYERS, LossConfig, LossNetwork
 from fast_nst.config.network import PRESETS, UPSCALE_PRESETS, NetworkConfig, Preset, UpscaleNetConfig
-from fast_nst.config.run import RunConfig, Task
+from fast_nst.config.run import RunConfig, TaskName
 from fast_nst.config.stylize import Backend, ExportConfig, InferenceConfig, Precision, StylizeConfig
 from fast_nst.config.train import TrainConfig
 from fast_nst.config.upscale import (
@@ -37,8 +37,8 @@ __all__ = [
     "ReconstructionConfig",
     "RunConfig",
     "StylizeConfig",
-    "Task",
     "TaskConfig",
+    "TaskName",
     "TrainConfig",
     "UpscaleConfig",
     "UpscaleLoss",

@@ -41,15 +41,15 @@ class NetworkConfig:
     padding: Literal["reflect", "paper"] = "reflect"
     """reflection at every convolution, or once at the input as in the paper"""
     alignment: Literal["pad", "crop"] = "pad"
-    """for sides that are no multiples of 4: the picture is padded, or the result cropped (imported styles)"""
+    """for sides that are not multiples of 4: pad the input, or crop the result (imported styles)"""
     output: Literal["linear", "tanh"] = "linear"
-    """what follows the last convolution"""
+    """output activation"""
     # The released code multiplies by 150 on a scale of 0 to 255, around the mean of the data.
     tanh_scale: float = 0.588
-    """half the range of the scaled tanh, in units of the picture's range"""
+    """half the range of the scaled tanh, in units of the image range"""
 
     def __post_init__(self) -> None:
-        # The upper limits are far beyond use: a damaged file is to be refused before it fills the memory.
+        # The upper limits are far beyond use: a damaged file is refused before it fills the memory.
         if len(self.widths) != 3 or not 1 <= min(self.widths) <= max(self.widths) <= 4096:
             raise InputError(f"widths are three numbers of channels from 1 to 4096, got {self.widths}")
         if not 0 <= self.blocks <= 100:
@@ -71,11 +71,11 @@ class UpscaleNetConfig:
     """The super-resolution network (Johnson et al. 2016, supplementary material, table 2)."""
 
     factor: int = 4
-    """how many times wider and higher the result is: 2, 4 or 8"""
+    """upscaling factor: 2, 4 or 8"""
     width: int = 64
-    """channels of every map"""
+    """channels of every feature map"""
     narrowing: bool = False
-    """half as many channels after each fractionally-strided convolution; the paper has as many throughout"""
+    """halve the channels after each fractionally-strided convolution; the paper keeps them"""
     # The supplementary table has four, the main text says five.
     blocks: int = 4
     """residual blocks"""
@@ -84,16 +84,16 @@ class UpscaleNetConfig:
     norm: Literal["none", "batch"] = "batch"
     """the paper has batch norm; without a norm, contrast passes through as it is"""
     upsample: Literal["paper", "tied", "shuffle"] = "paper"
-    """fractionally-strided convolutions: the paper's 3x3, or 4x4 tied to nearest x2 + 3x3; or one 3x3 to a
-    value for each pixel of the result, which are then put in their places"""
+    """fractionally-strided convolutions: the paper's 3x3, or 4x4 tied to nearest x2 + 3x3; or a 3x3 and a
+    pixel shuffle"""
     padding: Literal["zero", "reflect"] = "zero"
-    """what lies beyond the border"""
+    """padding mode"""
     base: Literal["none", "bicubic"] = "none"
-    """what the network's result is added to: nothing, or the bicubic enlargement of its input"""
+    """what the output is added to: nothing, or the bicubic interpolation of the input"""
     output: Literal["linear", "tanh"] = "tanh"
-    """what follows the last convolution"""
+    """output activation"""
     tanh_scale: float = 0.588
-    """half the range of the scaled tanh, in units of the picture's range"""
+    """half the range of the scaled tanh, in units of the image range"""
 
     def __post_init__(self) -> None:
         if self.factor not in (2, 4, 8):
@@ -113,7 +113,7 @@ class UpscaleNetConfig:
 UPSCALE_PRESETS: dict[str, UpscaleNetConfig] = {
     "x4": UpscaleNetConfig(factor=4),
     "x8": UpscaleNetConfig(factor=8),
-    # Nearly all work is done at the small size, and what is learnt is what bicubic interpolation lacks.
+    # Nearly all work is done at the small size, and the network learns the residual of bicubic interpolation.
     "modern": UpscaleNetConfig(
         blocks=8,
         kernel=3,

@@ -1,70 +1,74 @@
-"""What every training has in common, whatever is learnt."""
+"""Settings that all training runs have, for styles and for super-resolution."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
 from fast_nst.config.loss import LossNetwork
 from fast_nst.config.network import NetworkConfig, UpscaleNetConfig, flag
+from fast_nst.config.recipe import EXTERNAL, FREE, LOCAL, SOURCE
 from fast_nst.config.stylize import Precision
 from fast_nst.errors import InputError
 
-__all__ = ["RunConfig", "Task"]
+__all__ = ["RunConfig", "TaskName"]
 
-Task = Literal["style", "super-resolution"]
+TaskName = Literal["style", "super-resolution"]
 
 
 @dataclass(frozen=True)
 class RunConfig:
-    """The settings of a run that do not depend on what it is to learn."""
+    """The settings of a training run that do not depend on what it learns."""
 
-    dataset: str
-    """photographs: a folder (sub-folders too), a .zip read in place, or the word coco"""
-    out: Path | None = None
-    """the checkpoint to write [default: NAME.safetensors, of the painting or of what is learnt]"""
-    run: Path | None = None
-    """folder for state, logs and previews [default: runs/NAME]"""
-    resume: bool = False
-    """go on from the last saved state of the run folder"""
-    overwrite: bool = False
-    """replace an existing checkpoint and start the run folder afresh"""
+    dataset: str = field(metadata=EXTERNAL)
+    """content images to train on: a folder (sub-folders too), a .zip read in place, or the word coco"""
+    out: Path | None = field(default=None, metadata=LOCAL)
+    """checkpoint to write [default: NAME.safetensors, after the style image or the task]"""
+    run: Path | None = field(default=None, metadata=LOCAL)
+    """folder for training state, logs and previews [default: runs/NAME]"""
+    resume: bool = field(default=False, metadata=LOCAL)
+    """resume from the last saved state of the run folder; start over if there is none"""
+    overwrite: bool = field(default=False, metadata=LOCAL)
+    """replace an existing checkpoint and start over in the run folder"""
 
-    steps: int = 40_000
+    steps: int = field(default=40_000, metadata=FREE)
     """optimizer steps"""
-    minutes: float | None = None
+    minutes: float | None = field(default=None, metadata=FREE)
     """stop after this many minutes, even before --steps; the learning rate decays to fit"""
     batch_size: int = 4
-    """photographs in a step"""
+    """content images in a step"""
     image_size: int = 256
     """side of the square training crops, pixels"""
     # A step on crops of 128 costs a quarter of one on 256, and teaches nearly all of a style; but what is
-    # trained on small crops alone is off on large pictures, so the last steps take the full size.
+    # trained on small crops alone is off on large images, so the last steps take the full size.
     start_size: int | None = None
-    """side of the crops of a first, quicker stage, pixels [default: no such stage]"""
+    """side of the crops of a first, faster stage, pixels [default: no such stage]"""
     start_steps: int | None = None
-    """steps of that first stage"""
+    """steps of that first stage [default: as --start-share says]"""
+    start_share: float = 0.6
+    """with --start-size: share of --minutes, or else of --steps, that the first stage takes"""
     photo_size: int | None = None
-    """shorter side to which photographs are reduced before cropping [default: 9/8 of --image-size, and
+    """shorter side to which content images are reduced before cropping [default: 9/8 of --image-size, and
     for super-resolution 512]"""
     max_images: int | None = None
-    """use at most this many photographs of the dataset"""
+    """use at most this many images of the dataset"""
     max_bad: float = 0.01
-    """stop when more than this share of the photographs cannot be read"""
-    validation: Path | None = None
-    """folder or zip of photographs to measure progress with [default: some of the dataset are kept apart]"""
+    """stop when more than this share of the images cannot be read"""
+    validation: Path | None = field(default=None, metadata=SOURCE)
+    """validation set: a folder or zip of images [default: a part of the dataset, which is not trained on]"""
     validation_images: int = 32
-    """how many photographs to measure with, at most a tenth of the dataset where they are taken from it"""
-    download: bool = False
-    """with --dataset coco: download it when it is not there (19 GB)"""
+    """size of the validation set, at most a tenth of the dataset where it is taken from it"""
+    download: bool = field(default=False, metadata=LOCAL)
+    """with --dataset coco: download it if it is not there (19 GB)"""
 
-    warm_start: Path | None = None
-    """start from what another run of this network has learnt, a file or a bundled name: far fewer steps"""
+    warm_start: Path | None = field(default=None, metadata=SOURCE)
+    """initialize the weights from another checkpoint of this network, a file or a bundled name: far fewer
+    steps"""
 
     loss_network: LossNetwork = "vgg16"
     """the frozen network whose features are compared"""
-    vgg_weights: Path | None = None
+    vgg_weights: Path | None = field(default=None, metadata=EXTERNAL)
     """its weights, .safetensors or .pth [default: downloaded once]"""
     vgg_release: Literal["IMAGENET1K_V1", "IMAGENET1K_FEATURES"] = "IMAGENET1K_V1"
     """torchvision's weights or the original Caffe ones (their normalization differs)"""
@@ -75,49 +79,49 @@ class RunConfig:
     """steps over which the learning rate rises to its peak"""
     # The paper keeps the rate constant; a cosine to zero ends at a lower loss for the same number of steps.
     decay: Literal["cosine", "constant"] = "cosine"
-    """how the learning rate falls to the end of the run"""
+    """learning rate schedule after the warm-up"""
 
     # With a rate that falls to zero the last weights are the better ones: 1.873 against 1.898 with 0.05, on
-    # photographs kept apart after 1,780 steps (benchmarks/equal_time.py).
+    # the validation set after 1,780 steps (benchmarks/equal_time.py).
     averaging: float = 0.0
     """the checkpoint holds the weights averaged over this share of the steps taken; 0: the last ones"""
 
-    save_every: int = 500
-    """steps between saved states"""
-    report_every: int = 10
+    save_every: int = field(default=500, metadata=FREE)
+    """steps between saved training states"""
+    report_every: int = field(default=10, metadata=FREE)
     """steps between reports; reading a loss waits for the device"""
-    preview_every: int = 500
+    preview_every: int = field(default=500, metadata=FREE)
     """steps between previews, besides early ones"""
-    validate_every: int = 500
-    """steps between measurements of the objective on the photographs kept apart"""
+    validate_every: int = field(default=500, metadata=FREE)
+    """steps between evaluations on the validation set"""
     seed: int = 0
-    """of the weights, the order of the photographs and their crops"""
-    device: str = "auto"
+    """of the weights, the order of the images and their crops"""
+    device: str = field(default="auto", metadata=FREE)
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
-    precision: Precision = "auto"
+    precision: Precision = field(default="auto", metadata=FREE)
     """arithmetic of the convolutions; auto takes bf16 where the device has units for it"""
-    compile: Literal["auto", "on", "off"] = "auto"
-    """torch.compile; auto takes it where a compiler exists and the run is long enough to pay for it"""
-    workers: int = 2
-    """threads that read photographs"""
-    max_pixels: int = 110_000_000
-    """refuse a painting or photograph with more pixels than this before decoding it"""
-    licence: str | None = None
-    """written into the checkpoint, such as MIT; yours to choose if the painting is yours or free"""
+    compile: Literal["auto", "on", "off"] = field(default="auto", metadata=FREE)
+    """torch.compile; auto uses it where a compiler exists and the run is long enough to pay for it"""
+    workers: int = field(default=2, metadata=LOCAL)
+    """threads that read images"""
+    max_pixels: int = field(default=110_000_000, metadata=FREE)
+    """refuse a style image with more pixels than this before decoding it"""
+    licence: str | None = field(default=None, metadata=LOCAL)
+    """license to write into the checkpoint, such as MIT, if the style image is yours or free"""
 
     @property
     def network(self) -> NetworkConfig | UpscaleNetConfig:
-        """What is trained."""
+        """The architecture that is trained."""
         raise NotImplementedError
 
     @property
     def multiple(self) -> int:
-        """What the side of a crop must be a multiple of."""
+        """The side of a crop is a multiple of this."""
         return 4
 
     @property
     def name(self) -> str:
-        """What its files are called where nothing else is said."""
+        """Name of the run's files, unless --out and --run are given."""
         raise NotImplementedError
 
     def __post_init__(self) -> None:
@@ -160,17 +164,28 @@ class RunConfig:
         if not 0 < self.learning_rate < 1:
             raise InputError(f"--learning-rate must lie between 0 and 1, got {self.learning_rate}")
 
+    @property
+    def first_stage_steps(self) -> int:
+        """Steps of the first stage, at most; with ``minutes`` its share of the time may end it earlier."""
+        if self.start_size is None:
+            return 0
+        if self.start_steps is not None:
+            return self.start_steps
+        return min(max(1, round(self.start_share * self.steps)), self.steps - 1)
+
     def _check_stages(self) -> None:
-        if (self.start_size is None) != (self.start_steps is None):
-            raise InputError("--start-size and --start-steps make one stage: give both or neither")
-        if self.start_steps is None or self.start_size is None:
+        if self.start_size is None:
+            if self.start_steps is not None:
+                raise InputError("--start-steps needs --start-size, the size of that stage's crops")
             return
-        if self.minutes is not None:
-            raise InputError("--minutes and --start-steps exclude each other: a stage has its own end")
-        if not 0 < self.start_steps < self.steps:
+        if self.start_steps is not None and self.minutes is not None:
+            raise InputError("--start-steps cannot be used with --minutes; give --start-share instead")
+        if self.steps < 2 or (self.start_steps is not None and not 0 < self.start_steps < self.steps):
             raise InputError(
-                f"--start-steps must lie between 1 and --steps {self.steps}, got {self.start_steps}"
+                f"--start-steps must lie between 1 and --steps {self.steps}, got {self.first_stage_steps}"
             )
+        if not 0 < self.start_share < 1:
+            raise InputError(f"--start-share must lie between 0 and 1, got {self.start_share}")
         if self.start_size % self.multiple or not 32 <= self.start_size < self.image_size:
             limits = f"a multiple of {self.multiple}, at least 32 and below --image-size {self.image_size}"
             raise InputError(f"--start-size must be {limits}, got {self.start_size}")

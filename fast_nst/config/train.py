@@ -1,4 +1,4 @@
-"""Training a style."""
+"""Settings for training a style."""
 
 from __future__ import annotations
 
@@ -9,38 +9,39 @@ from typing import Literal
 
 from fast_nst.config.loss import LossConfig
 from fast_nst.config.network import PRESETS, NetworkConfig, Preset
-from fast_nst.config.run import RunConfig, Task
+from fast_nst.config.recipe import EXTERNAL
+from fast_nst.config.run import RunConfig, TaskName
 from fast_nst.errors import InputError
 
 __all__ = ["TrainConfig"]
 
 
 @dataclass(frozen=True)
-class _Painting:
-    """What comes first: fields of bases stand in the order of the bases, from the last to the first."""
+class _Style:
+    """The first option: fields come in the order of the base classes, from the last to the first."""
 
-    style: Path
-    """the painting"""
+    style: Path = field(metadata=EXTERNAL)
+    """style image"""
 
 
 # Steps, batch, size and learning rate are those of Johnson et al. 2016, section 4.1.
 @dataclass(frozen=True)
-class TrainConfig(RunConfig, _Painting):
-    """Train a style network from one painting and a folder of photographs."""
+class TrainConfig(RunConfig, _Style):
+    """Train a style transfer network from one style image and a folder of content images."""
 
-    task: Task = "style"
-    """what is learnt; --task super-resolution --help lists the options of that"""
+    task: TaskName = "style"
+    """what to train; --task super-resolution --help lists its options"""
     style_size: int = 384
-    """shorter side of the painting, pixels: larger makes larger brush strokes"""
+    """shorter side of the style image, pixels: larger makes larger brush strokes"""
     preset: Preset = "default"
     """network: full, half or quarter width, or the paper's own"""
     upsample: Literal["preset", "tied", "free", "paper"] = "preset"
-    """fractionally-strided kernels, where they are to differ from the preset's"""
+    """fractionally-strided convolutions, to override the preset"""
 
     temporal: bool = False
-    """train for video too: strokes move with what they are on and do not flicker; 1.5 times the work"""
+    """add a temporal loss for video: strokes follow motion and do not flicker; 1.5 times the work"""
     temporal_weight: float = 20.0
-    """with --temporal: weight of the change that motion, noise and brightness do not explain"""
+    """with --temporal: weight of the temporal loss"""
 
     loss: LossConfig = field(default_factory=LossConfig)
 
@@ -59,12 +60,12 @@ class TrainConfig(RunConfig, _Painting):
 
     @property
     def name(self) -> str:
-        """Of the painting."""
+        """The style image's name."""
         return self.style.stem.replace("_", "-")
 
     @property
     def network(self) -> NetworkConfig:
-        """The preset with what overrides it."""
+        """The preset with its overrides."""
         preset = PRESETS[self.preset]
         if self.upsample == "preset":
             return preset

@@ -9,7 +9,7 @@ from typing import Literal
 
 from fast_nst.config.loss import LossNetwork
 from fast_nst.config.network import UPSCALE_PRESETS, UpscaleNetConfig, UpscalePreset, flag
-from fast_nst.config.run import RunConfig, Task
+from fast_nst.config.run import RunConfig, TaskName
 from fast_nst.config.stylize import InferenceConfig, Precision
 from fast_nst.errors import InputError
 
@@ -23,13 +23,13 @@ class ReconstructionConfig:
     """Layers and weights of the objective (Johnson et al. 2016, sections 3.2 and 4.2)."""
 
     feature_layers: tuple[str, ...] = ("relu2_2",)
-    """with --loss feature: layers of the loss network at which pictures are compared"""
+    """with --loss feature: layers of the loss network whose features are compared"""
     # Features alone ask for as much fine structure as a photograph has, wherever it belongs: a network that
-    # cannot know that answers with a mesh of 3 pixels. At 150 a trace of it is left in sand and wool at x4.
+    # cannot know that produces a mesh of 3 pixels. At 150 a trace of it is left in sand and wool at x4.
     pixel_weight: float = 350.0
-    """with --loss feature: weight of the pixels' mean square error, beside the features' relative one"""
+    """with --loss feature: weight of the mean squared error of pixels, added to the feature loss"""
     grid_weight: float = 20.0
-    """with --loss feature: weight of a grid, of what repeats itself from cell to cell of the enlargement"""
+    """with --loss feature: weight of the checkerboard loss, of patterns with the period of the factor"""
 
     def __post_init__(self) -> None:
         for name in ("pixel_weight", "grid_weight"):
@@ -42,25 +42,25 @@ class ReconstructionConfig:
 
 @dataclass(frozen=True)
 class UpscaleTrainConfig(RunConfig):
-    """Train a network that enlarges pictures, from a folder of photographs."""
+    """Train a super-resolution model from a folder of photographs."""
 
-    task: Task = "super-resolution"
-    """what is learnt; --task style --help lists the options of that"""
+    task: TaskName = "super-resolution"
+    """what to train; --task style --help lists its options"""
     factor: int | None = None
-    """how many times wider and higher results are: 2, 4 or 8 [default: the preset's, else 4]"""
+    """upscaling factor: 2, 4 or 8 [default: the preset's, else 4]"""
     loss: UpscaleLoss = "feature"
-    """compare features of a loss network, for pictures that look sharp, or pixels, for the highest PSNR"""
+    """feature loss, for results that look sharp, or pixel loss, for the highest PSNR"""
     # Johnson et al. 2016, section 4.2: 200,000 steps of 4 patches of 288 x 288, Adam with rate 1e-3.
     steps: int = 200_000
     """optimizer steps"""
     image_size: int = 288
     """side of the square patches at full resolution, pixels"""
     preset: UpscalePreset = "modern"
-    """network: ours for any factor, or the paper's for that factor"""
+    """architecture: modern for any factor, or the paper's x4 or x8"""
     blocks: int | None = None
     """residual blocks [default: the preset's]"""
     upsample: Literal["preset", "paper", "tied", "shuffle"] = "preset"
-    """how maps are enlarged, where that is to differ from the preset's"""
+    """upsampling layers, to override the preset"""
 
     objective: ReconstructionConfig = field(default_factory=ReconstructionConfig)
 
@@ -83,11 +83,11 @@ class UpscaleTrainConfig(RunConfig):
 
     @property
     def network(self) -> UpscaleNetConfig:
-        """The preset with what overrides it."""
+        """The preset with its overrides."""
         preset = UPSCALE_PRESETS[self.preset]
         if self.preset != "modern" and self.factor not in (None, preset.factor):
             raise InputError(
-                f"--preset {self.preset} enlarges by {preset.factor}, got --factor {self.factor}; "
+                f"--preset {self.preset} is for factor {preset.factor}, got --factor {self.factor}; "
                 f"give --preset x{self.factor}, or leave one of them out"
             )
         upsample = preset.upsample if self.upsample == "preset" else self.upsample
@@ -98,22 +98,22 @@ class UpscaleTrainConfig(RunConfig):
 
 @dataclass(frozen=True)
 class _Model:
-    """What comes first, as in `StylizeConfig`."""
+    """The first options, as in `StylizeConfig`."""
 
     factor: int | None = None
-    """how many times wider and higher the result is [default: the model's, else 4]"""
+    """upscaling factor [default: the model's, else 4]"""
     model: str | None = None
     """a bundled model's name or a .safetensors file [default: x4 or x8, as the factor says]"""
     # Johnson et al. 2016 match histograms where features were learnt, which say little about flat colors.
     match_histogram: Literal["auto", "on", "off"] = "auto"
-    """give results the colors of their inputs; auto does so for models trained on features"""
+    """match the colors of results to their inputs; auto does so for models trained with a feature loss"""
     backend: Literal["auto", "torch", "compile"] = "auto"
     """engine (compile takes a minute before the first picture)"""
 
 
 @dataclass(frozen=True)
 class UpscaleConfig(InferenceConfig, _Model):
-    """Enlarge pictures with a trained network."""
+    """Upscale images with a super-resolution model."""
 
     @property
     def name(self) -> str:
@@ -123,26 +123,26 @@ class UpscaleConfig(InferenceConfig, _Model):
 
 @dataclass(frozen=True)
 class EvaluateConfig:
-    """Measure networks that enlarge pictures on the test sets of the literature."""
+    """Evaluate super-resolution models on the test sets of the literature."""
 
     model: tuple[str, ...] = ()
-    """bundled names or .safetensors files to measure beside bicubic enlargement"""
+    """bundled names or .safetensors files to compare with bicubic interpolation"""
     data: tuple[str, ...] = ()
-    """folders of pictures: Set5, Set14, BSD100"""
+    """folders of test images: Set5, Set14, BSD100"""
     factor: int = 4
-    """how many times pictures are reduced and enlarged again"""
+    """upscaling factor"""
     out: Path = Path("evaluation")
     """folder for table.md, results.json and the crops"""
     match_histogram: Literal["auto", "on", "off"] = "auto"
     """as in fast-nst upscale"""
     loss_network: LossNetwork = "vgg16"
-    """the network in whose features distances are measured"""
+    """network whose features are compared"""
     vgg_weights: Path | None = None
     """its weights, .safetensors or .pth [default: downloaded once]"""
     feature_layer: str = "relu2_2"
-    """layer of that network; an empty one measures no such distances"""
+    """layer of that network; empty for no feature distances"""
     crops: int = 5
-    """pictures of which a part is shown, spread evenly over all"""
+    """number of images to show a crop of, spread evenly over all"""
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Precision = "fp32"

@@ -42,8 +42,8 @@ class AtomicFile:
 
     Whatever goes wrong in the block, Ctrl-C too, an old file of that name stays and nothing else is left; so
     it is without a block, once nobody holds the object. A process that is killed leaves a hidden file for
-    `remove_stale_partials`. A new file has the permissions of the one it replaces, or those of `mode`. A link is replaced; the
-    file it points at stays as it is.
+    `remove_stale_partials`. A new file has the permissions of the one it replaces, or those of
+    `mode`. A link is replaced; the file it points at stays as it is.
 
     Raises:
         OSError, ValueError: the folder cannot be written to, or the name is none.

@@ -1,43 +1,119 @@
-"""What a run is put together from, as its `TrainConfig` says."""
+"""Everything a run consists of, built from its config in one place: `build_run`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from pathlib import Path
+from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from fast_nst.config import RunConfig, TrainConfig, UpscaleTrainConfig
+from fast_nst.config import RunConfig, TaskConfig, TrainConfig, UpscaleTrainConfig
 from fast_nst.errors import InputError
+from fast_nst.io.images import load_image, to_uint8
 from fast_nst.models.checkpoint import Network, fresh_network, load_trained
 from fast_nst.models.losses import PerceptualLoss
 from fast_nst.models.reconstruction import ReconstructionLoss
-from fast_nst.models.vgg import load_vgg
-from fast_nst.serialization import to_dict
-from fast_nst.system.device import has_compiler
+from fast_nst.models.vgg import load_vgg, weights_digest
+from fast_nst.system.device import choose_device, choose_precision, has_compiler
 from fast_nst.training.data.coco import find_coco
-from fast_nst.training.data.download import Progress
-from fast_nst.training.data.loader import PhotoBatches
+from fast_nst.training.data.download import ProgressCallback
 from fast_nst.training.data.photos import PhotoSource, hold_out, open_photos
+from fast_nst.training.data.stream import BatchStream
+from fast_nst.training.objective import as_objective
 from fast_nst.training.process_group import ProcessGroup
-from fast_nst.training.schedule import stage_at
+from fast_nst.training.step import TrainingStep
+from fast_nst.training.tasks import StyleTask, Task, UpscaleTask
+from fast_nst.training.validation import Validation
 
-__all__ = [
-    "build_batches",
-    "build_network",
-    "build_objective",
-    "build_reconstruction",
-    "choose_photos",
-    "compiles",
-    "recipe",
-]
+__all__ = ["Run", "build_network", "build_objective", "build_reconstruction", "build_run"]
 
 # torch.compile takes about a minute on a CPU and saves about a sixth of each step.
 COMPILE_PAYS_AFTER = 500
+
+
+@dataclass(frozen=True)
+class Run:
+    """The objects of one training run."""
+
+    device: torch.device
+    precision: str
+    task: Task
+    photos: PhotoSource
+    """what is trained on"""
+    validation_photos: PhotoSource | None
+    batches: BatchStream
+    training_step: TrainingStep
+    validation: Validation | None
+
+
+def build_run(
+    config: TaskConfig,
+    group: ProcessGroup,
+    *,
+    objective: Any = None,
+    on_download: ProgressCallback | None = None,
+) -> Run:
+    """Build all objects of a run.
+
+    Args:
+        objective: the caller's own, see `objective.as_objective`; None: the one of the config.
+
+    Raises:
+        InputError: a setting, file or folder that cannot be used.
+    """
+    device = choose_device(group.device(config.device))
+    precision = choose_precision(config.precision, device)
+    task = build_task(config, device, group, objective)
+    photos, validation_photos = choose_photos(config, group, on_download)
+    training_step = TrainingStep(
+        build_network(config, device),
+        task.objective,
+        averaging=config.averaging,
+        temporal=task.temporal,
+        seed=config.seed,
+        device=device,
+        precision=precision,
+        compiled=compiles(config, device),
+        group=group,
+    )
+    validation = None
+    if validation_photos is not None:
+        validation = Validation(
+            validation_photos,
+            task.objective,
+            image_size=config.image_size,
+            device=device,
+            precision=precision,
+            network_input=task.network_input,
+            score=task.score,
+        )
+    batches = BatchStream(config, photos, group, photo_size=task.photo_size, network_input=task.network_input)
+    return Run(device, precision, task, photos, validation_photos, batches, training_step, validation)
+
+
+def build_task(config: TaskConfig, device: torch.device, group: ProcessGroup, objective: Any = None) -> Task:
+    """What the run learns.
+
+    Raises:
+        InputError: a style image or weights that cannot be read.
+    """
+    own = None if objective is None else as_objective(objective)
+    if isinstance(config, UpscaleTrainConfig):
+        upscaling = own or build_reconstruction(config, device, group)
+        return UpscaleTask(config, upscaling, _origin(upscaling))
+    style = load_image(config.style, short_side=config.style_size, max_pixels=config.max_pixels)
+    # Now, and not at the end: the file may have been moved by then.
+    origin = {"style_sha256": sha256(config.style.read_bytes()).hexdigest()}
+    perceptual = own or build_objective(config, style, device, group)
+    return StyleTask(config, perceptual, origin | _origin(perceptual), to_uint8(style))
+
+
+def _origin(objective: Any) -> dict[str, str]:
+    """The hash of the loss network's weights, if there is one."""
+    features = getattr(objective, "features", None)
+    return {} if features is None else {"vgg_sha256": weights_digest(features)}
 
 
 def compiles(config: RunConfig, device: torch.device) -> bool:
@@ -48,12 +124,12 @@ def compiles(config: RunConfig, device: torch.device) -> bool:
 
 
 def choose_photos(
-    config: RunConfig, group: ProcessGroup, on_download: Progress | None
+    config: RunConfig, group: ProcessGroup, on_download: ProgressCallback | None
 ) -> tuple[PhotoSource, PhotoSource | None]:
-    """The photographs to train on, and those to measure with, if any.
+    """The training set and the validation set, if any.
 
     Raises:
-        InputError: there are none, or several processes are to download them.
+        InputError: there are no photographs, or several processes are to download them.
     """
     c = config
     if c.dataset == "coco" and c.download and group.size > 1 and find_coco() is None:
@@ -82,28 +158,28 @@ def build_network(config: RunConfig, device: torch.device) -> Network:
 
 
 def build_objective(
-    config: TrainConfig, painting: Tensor, device: torch.device, group: ProcessGroup
+    config: TrainConfig, style: Tensor, device: torch.device, group: ProcessGroup
 ) -> PerceptualLoss:
-    """What is minimized.
+    """The perceptual objective of a style.
 
     Args:
-        painting: ``(3, H, W)``, RGB in [0, 1].
-        ranks: the processes that share each batch.
+        style: ``(3, H, W)``, RGB in [0, 1].
+        group: the processes that share each batch.
     """
     layers = (*config.loss.content_layers, *config.loss.style_layers_for(config.loss_network))
     features = load_vgg(config.loss_network, layers, file=config.vgg_weights, weights=config.vgg_release)
     features = features.to(device).to(memory_format=torch.channels_last)
     across = group.mean if group.size > 1 else None
-    return PerceptualLoss(features, painting.to(device), config.loss, across=across)
+    return PerceptualLoss(features, style.to(device), config.loss, across=across)
 
 
 def build_reconstruction(
     config: UpscaleTrainConfig, device: torch.device, group: ProcessGroup
 ) -> ReconstructionLoss:
-    """What is minimized where pictures are enlarged; to compare pixels, no loss network is loaded.
+    """The objective of super-resolution; to compare pixels, no loss network is loaded.
 
     Args:
-        ranks: the processes that share each batch.
+        group: the processes that share each batch.
     """
     c, features = config, None
     if c.loss == "feature":
@@ -112,48 +188,3 @@ def build_reconstruction(
         features = features.to(device).to(memory_format=torch.channels_last)
     across = group.mean if group.size > 1 else None
     return ReconstructionLoss(features, c.objective, factor=c.network.factor, across=across)
-
-
-def build_batches(
-    config: RunConfig,
-    photos: PhotoSource,
-    group: ProcessGroup,
-    step: int,
-    bad: Mapping[str, str],
-    *,
-    photo_size: int,
-    given: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
-) -> PhotoBatches:
-    """This process's share of the batches from a step on, as large as its stage wants them.
-
-    Args:
-        photo_size: short side of the photographs that crops of this stage are cut from, pixels.
-        given: makes what the network gets of a crop; None: it gets the crop.
-    """
-    c = config
-    return PhotoBatches(
-        photos,
-        batch_size=c.batch_size,
-        image_size=stage_at(c, step).image_size,
-        photo_size=photo_size,
-        given=given,
-        seed=c.seed,
-        start_step=step,
-        workers=c.workers,
-        rank=group.rank,
-        world_size=group.size,
-        max_bad=c.max_bad,
-        bad=bad,
-    )
-
-
-def recipe(config: RunConfig) -> dict[str, Any]:
-    """What a checkpoint says of how it was made: every setting that matters, and nobody's folders."""
-    settings = to_dict(config)
-    for name in ("out", "run", "resume", "overwrite", "workers", "licence", "download"):
-        settings.pop(name, None)
-    for name in ("style", "dataset", "vgg_weights", "warm_start", "validation"):
-        if name in settings:
-            settings[name] = Path(settings[name]).name
-    licence = {} if config.licence is None else {"licence": config.licence}
-    return licence | {"recipe": settings}

@@ -1,4 +1,4 @@
-"""What befalls a run from outside, in one line: memory that runs out, a process that is gone."""
+"""Errors that end a run: out of memory, a lost process."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ __all__ = ["TrainingError", "explained"]
 
 
 class TrainingError(InputError):
-    """A run that cannot go on; the last saved state is intact."""
+    """A run that cannot continue; the last saved state is intact."""
 
 
 @contextmanager
@@ -25,7 +25,7 @@ def explained(config: RunConfig, state: Path) -> Iterator[None]:
 
     Args:
         config: of the run, whose settings the cure names.
-        state: the file to go on from.
+        state: the file to resume from.
     """
     try:
         yield
@@ -37,7 +37,7 @@ def explained(config: RunConfig, state: Path) -> Iterator[None]:
             ) from error
         if _is_lost_process(error):
             raise TrainingError(
-                "another process of this run has ended or does not answer; what it said stands elsewhere; "
+                "another process of this run has ended or does not answer; see its own output; "
                 f"the last saved state is in {state}: start all of them again with --resume"
             ) from error
         raise

@@ -1,4 +1,4 @@
-"""A limit on the gradient's norm that follows the run: no single step can throw a network off its course."""
+"""A limit on the norm of the gradient, relative to its running mean: no single step can undo a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["GradientLimit"]
 class GradientLimit:
     """Scales gradients down to ``factor`` times the running mean of their norm.
 
-    A fixed limit would depend on the painting and the weights of the losses. Nothing here waits for the
+    A fixed limit would depend on the style image and the loss weights. Nothing here waits for the
     device.
 
     Attributes:

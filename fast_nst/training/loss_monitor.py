@@ -1,4 +1,4 @@
-"""Which steps of a run must not be taken, told by their losses. Nothing here waits for the device."""
+"""Detects the steps of a run that must not be taken, from their losses. Nothing here waits for the device."""
 
 from __future__ import annotations
 
@@ -9,19 +9,24 @@ __all__ = ["LossMonitor", "LossScale"]
 
 
 class LossMonitor:
-    """Tells bad steps: a loss or a gradient that is not finite, or a loss far above the usual.
+    """Detects bad steps: a loss or gradient that is not finite, or a loss far above its running mean.
 
     Attributes:
-        in_a_row: bad steps since the last good one, a scalar tensor on the device; 0 when all is well.
-        skipped: bad steps in all, likewise.
+        mean: running mean of the losses of good steps, a scalar tensor on the device, as all below.
+        seen: good steps that the mean is taken over.
+        in_a_row: bad steps since the last good one; 0 when all is well.
+        skipped: bad steps in all.
+        not_finite: 1.0 if the last bad step had a loss or gradient that is not finite, 0.0 if its loss was
+            too large.
     """
 
     SPIKE = 4.0  # times the running mean; batches of one photograph stay below 2.5
-    SETTLED = 20  # good steps before a spike can be told from a beginning
+    SETTLED = 20  # good steps before a spike can be distinguished from the start of a run
     KEEP = 0.98  # a mean over about fifty steps
 
     def __init__(self, device: torch.device) -> None:
-        self.mean, self.seen, self.in_a_row, self.skipped = torch.zeros(4, device=device).unbind()
+        values = torch.zeros(5, device=device).unbind()
+        self.mean, self.seen, self.in_a_row, self.skipped, self.not_finite = values
 
     def __call__(self, loss: Tensor, broken: Tensor, forgiven: Tensor | None = None) -> Tensor:
         """Judge one step.
@@ -44,16 +49,17 @@ class LossMonitor:
         self.seen = self.seen + (~bad).float()
         self.in_a_row = torch.where(counts, self.in_a_row + 1, torch.where(bad, self.in_a_row, 0.0))
         self.skipped = self.skipped + bad.float()
+        self.not_finite = torch.where(bad, ((broken > 0) | ~torch.isfinite(loss)).float(), self.not_finite)
         return bad.float()
 
-    def forget(self) -> None:
-        """Start anew where the usual loss is another one: at another size of crops, or after going back."""
-        for value in (self.mean, self.seen, self.in_a_row):
+    def reset(self) -> None:
+        """Forget the usual loss, where it becomes another: at another crop size, or after going back."""
+        for value in (self.mean, self.seen, self.in_a_row, self.not_finite):
             value.zero_()
 
 
 class LossScale:
-    """The factor by which a loss is multiplied before its backward pass in fp16, whose gradients underflow.
+    """The factor of a loss before its backward pass in fp16, whose gradients underflow.
 
     Halved after a bad step, doubled after two hundred good ones (Micikevicius et al. 2018, section 3.2).
     """

@@ -1,8 +1,8 @@
-"""Small motions and disturbances of photographs: what videos do from one frame to the next, made from stills.
+"""Random motion, brightness and noise for the temporal loss: still photographs stand in for video frames.
 
-A network trained to paint the same strokes on a photograph and on the same one moved a little does not
-flicker on videos, without having seen any: the stability training of Zheng et al. 2016, with motion added.
-Not in the paper.
+A network trained to give a photograph and a slightly moved copy of it the same strokes does not flicker on
+video, without having seen any: the stability training of Zheng et al. 2016, with motion added. Not in Johnson
+et al. 2016.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ NOISE = 0.015  # standard deviation; a camera's is 0.005 to 0.02
 
 
 class Motion(NamedTuple):
-    """One motion for each picture of a batch.
+    """One motion for each image of a batch.
 
     Attributes:
         grid: ``(B, H, W, 2)``, where each pixel comes from, in the coordinates of `grid_sample`.
-        inside: ``(B, 1, H, W)``, 1.0 where it comes from within the picture, else 0.0.
-        shown: the mean of `inside` over the pictures of all processes, a scalar.
+        inside: ``(B, 1, H, W)``, 1.0 where it comes from within the image, else 0.0.
+        shown: the mean of `inside` over the images of all processes, a scalar.
         gain: ``(B, 1, 1, 1)``, change of brightness of the moved photographs.
         noise: ``(B, 3, H, W)``, added to the moved photographs.
     """
@@ -40,38 +40,38 @@ class Motion(NamedTuple):
     gain: Tensor
     noise: Tensor
 
-    def of(self, pictures: Tensor) -> Tensor:
-        """``(B, 3, H, W)`` pictures, moved and nothing else."""
-        grid = self.grid.to(pictures.dtype)
-        return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    def apply(self, images: Tensor) -> Tensor:
+        """``(B, 3, H, W)`` images, moved only."""
+        grid = self.grid.to(images.dtype)
+        return F.grid_sample(images, grid, mode="bilinear", padding_mode="border", align_corners=False)
 
     def disturbed(self, photos: Tensor) -> Tensor:
         """``(B, 3, H, W)`` photographs in [0, 1], moved, brightened or darkened, with noise; in [0, 1]."""
-        return (self.of(photos) * self.gain + self.noise).clamp(0, 1)
+        return (self.apply(photos) * self.gain + self.noise).clamp(0, 1)
 
     def disagreement(self, before: Tensor, after: Tensor) -> Tensor:
-        """Mean square of what a painted picture and its moved version differ by, where both show the same.
+        """Mean square of moved stylized images minus stylized moved images, where both are defined.
 
         Args:
-            before, after: ``(B, 3, H, W)``, painted from the photographs and from the disturbed ones.
+            before, after: ``(B, 3, H, W)``, stylized from the photographs and from the disturbed ones.
 
         Returns:
-            A scalar, in squares of the picture's range.
+            A scalar, in squares of the image's range.
         """
         with torch.autocast(before.device.type, enabled=False):
-            difference = (wide(after) - self.of(wide(before))) * self.inside
+            difference = (wide(after) - self.apply(wide(before))) * self.inside
             return difference.square().mean() / self.shown.clamp_min(1 / self.inside.numel())
 
 
-def motion_of(seed: int, step: int, images: Tensor, *, rank: int = 0, group: int = 1) -> Motion:
+def motion_of(seed: int, step: int, images: Tensor, *, rank: int = 0, processes: int = 1) -> Motion:
     """The motion for the photographs of a step: a pure function of the seed and the step.
 
     Args:
         images: ``(B, 3, H, W)``; only its size and device count.
-        rank, ranks: which equal share of the step's photographs these are, of how many.
+        rank, processes: which equal share of the step's photographs these are, of how many.
     """
     share, _, h, w = images.shape
-    b = share * group
+    b = share * processes
     generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
 
     def uniform(*shape: int) -> Tensor:

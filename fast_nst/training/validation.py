@@ -1,4 +1,4 @@
-"""How good a network is: the objective on photographs that it is not trained on, always the same ones."""
+"""Validation: the objective on photographs that are not trained on, always the same ones."""
 
 from __future__ import annotations
 
@@ -10,30 +10,28 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fast_nst.models.losses import PerceptualLoss
-from fast_nst.models.reconstruction import ReconstructionLoss
 from fast_nst.system.device import autocast
 from fast_nst.training.data.loader import as_images
 from fast_nst.training.data.photos import PhotoSource, center_crops
+from fast_nst.training.objective import Objective
 
 __all__ = ["Validation"]
 
 
-def _nothing(made: Tensor, photos: Tensor) -> dict[str, float]:
-    """The objective is all there is to know."""
+def _no_scores(results: Tensor, photos: Tensor) -> dict[str, float]:
     return {}
 
 
 class Validation:
-    """Measures a network on the middles of held-out photographs.
+    """Evaluates a network on the center crops of the validation set.
 
     Args:
-        photos: in no training set.
+        photos: the validation set.
         objective: what the training minimizes.
         image_size: side of the crops, pixels.
         device, precision: as in training.
-        given: makes what the network gets of a ``(3, S, S)`` crop; None: it gets the crop.
-        score: what else is to be known of results and photographs, as means over a batch.
+        network_input: makes the network's input from a ``(3, S, S)`` crop; None: the crop itself.
+        score: further metrics of results and photographs, as means over a batch.
 
     Attributes:
         bad: name and reason of every photograph that could not be read.
@@ -44,16 +42,16 @@ class Validation:
     def __init__(
         self,
         photos: PhotoSource,
-        objective: PerceptualLoss | ReconstructionLoss,
+        objective: Objective,
         *,
         image_size: int,
         device: torch.device,
         precision: str,
-        given: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
-        score: Callable[[Tensor, Tensor], dict[str, float]] = _nothing,
+        network_input: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+        score: Callable[[Tensor, Tensor], dict[str, float]] = _no_scores,
     ) -> None:
         self.objective = objective.alone()
-        self._given, self._score = given, score
+        self._network_input, self._score = network_input, score
         self.device, self.precision = device, precision
         self.bad: dict[str, str] = {}
         self._photos, self._size = photos, image_size
@@ -65,31 +63,31 @@ class Validation:
 
     @torch.inference_mode()
     def __call__(self, network: nn.Module) -> dict[str, float]:
-        """The means over the photographs of each term, of their sum as ``objective``, and of the score.
+        """The means over the photographs of each term, of their sum as ``objective``, and of the scores.
 
         Args:
             network: in evaluation mode, on the device.
         """
-        names = self.objective.terms._fields
-        totals, scores = torch.zeros(len(names), device=self.device), dict[str, float]()
+        totals: dict[str, float | Tensor] = {}
+        scores: dict[str, float] = {}
         for start in range(0, len(self.crops), self.BATCH):
             crops = self.crops[start : start + self.BATCH]
-            terms, score = self._judge(network, crops)
-            totals += torch.stack(terms) * len(crops)
+            terms, score = self._evaluate(network, crops)
+            totals = {name: totals.get(name, 0.0) + value * len(crops) for name, value in terms.items()}
             scores = {name: scores.get(name, 0.0) + value * len(crops) for name, value in score.items()}
-        found = dict(zip(names, (totals / len(self.crops)).tolist(), strict=True))
+        found = {name: float(value / len(self.crops)) for name, value in totals.items()}
         found["objective"] = sum(found.values())
-        found |= {name: total / len(self.crops) for name, total in scores.items()}
+        found |= {name: value / len(self.crops) for name, value in scores.items()}
         return found | {"photographs": len(self.crops)}
 
-    def _judge(self, network: nn.Module, crops: Tensor) -> tuple[tuple[Tensor, ...], dict[str, float]]:
+    def _evaluate(self, network: nn.Module, crops: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
         images = as_images(crops, self.device)
-        given = images if self._given is None else as_images(self._made_of(crops), self.device)
+        inputs = images if self._network_input is None else as_images(self._inputs(crops), self.device)
         with autocast(self.device, self.precision):
-            made = network(given)
-            terms = tuple(self.objective(made, self.objective.content_target(images)))
-        return terms, self._score(made, images)
+            results = network(inputs)
+            terms = self.objective(results, self.objective.content_target(images))
+        return terms._asdict(), self._score(results, images)
 
-    def _made_of(self, crops: Tensor) -> Tensor:
-        assert self._given is not None
-        return torch.from_numpy(np.stack([self._given(crop) for crop in crops.numpy()]))
+    def _inputs(self, crops: Tensor) -> Tensor:
+        assert self._network_input is not None
+        return torch.from_numpy(np.stack([self._network_input(crop) for crop in crops.numpy()]))

@@ -1,4 +1,4 @@
-"""One of several processes that take the first step of a run together; run by ``test_ranks.py``.
+"""One of several processes that take the first step of a run together; run by ``test_process_group.py``.
 
 share.py FILE: the settings are in FILE, and the gradients of this process are left beside it.
 """
@@ -15,7 +15,9 @@ import torch
 from fast_nst.config import TrainConfig
 from fast_nst.io.images import load_image
 from fast_nst.serialization import from_dict
+from fast_nst.training import step as step_module
 from fast_nst.training.builders import build_network, build_objective
+from fast_nst.training.motion import Motion
 from fast_nst.training.process_group import ProcessGroup, joined
 from fast_nst.training.step import TrainingStep
 
@@ -38,10 +40,10 @@ def step(config: TrainConfig) -> dict[str, torch.Tensor]:
         compiled=False,
         group=group,
     )
-    training_step.limit.mean = training_step.limit.mean.double()
-    motion_of = training_step._motion
-    training_step._motion = lambda *about: type(found := motion_of(*about))(
-        *(part.double() for part in found)
+    training_step.gradient_limit.mean = training_step.gradient_limit.mean.double()
+    motion_of = step_module.motion_of
+    step_module.motion_of = lambda *about, **share: Motion(
+        *(part.double() for part in motion_of(*about, **share))
     )
     terms = training_step(share, 1e-3, 1)
     gradients = {name: parameter.grad for name, parameter in training_step.network.named_parameters()}

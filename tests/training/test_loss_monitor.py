@@ -15,16 +15,18 @@ from fast_nst.training.loss_monitor import LossMonitor, LossScale
 CPU = torch.device("cpu")
 
 
-def tell(watch: LossMonitor, *losses: float, broken: float = 0.0, forgiven: bool | None = None) -> list[bool]:
+def tell(
+    monitor: LossMonitor, *losses: float, broken: float = 0.0, forgiven: bool | None = None
+) -> list[bool]:
     """Whether each step is bad."""
     pardon = None if forgiven is None else torch.tensor(forgiven)
-    return [bool(watch(torch.tensor(loss), torch.tensor(broken), pardon)) for loss in losses]
+    return [bool(monitor(torch.tensor(loss), torch.tensor(broken), pardon)) for loss in losses]
 
 
 def settled() -> LossMonitor:
-    watch = LossMonitor(CPU)
-    tell(watch, *[2.0] * LossMonitor.SETTLED)
-    return watch
+    monitor = LossMonitor(CPU)
+    tell(monitor, *[2.0] * LossMonitor.SETTLED)
+    return monitor
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
@@ -38,9 +40,9 @@ def test_a_gradient_that_is_not_finite_is_bad_whatever_the_loss():
 
 @given(st.lists(st.floats(0.5, 2.5), min_size=1, max_size=60))
 def test_a_loss_that_varies_as_those_of_photographs_do_is_good(losses):
-    watch = settled()
-    assert not any(tell(watch, *losses))
-    assert watch.in_a_row == watch.skipped == 0
+    monitor = settled()
+    assert not any(tell(monitor, *losses))
+    assert monitor.in_a_row == monitor.skipped == 0
 
 
 def test_a_loss_far_above_the_usual_is_bad_once_there_is_a_usual():
@@ -50,41 +52,41 @@ def test_a_loss_far_above_the_usual_is_bad_once_there_is_a_usual():
 
 
 def test_bad_steps_leave_the_usual_loss_as_it_was():
-    watch = settled()
-    before = watch.mean.item(), watch.seen.item()
-    assert all(tell(watch, math.nan, math.inf, 1e9))
-    assert (watch.mean.item(), watch.seen.item()) == before
+    monitor = settled()
+    before = monitor.mean.item(), monitor.seen.item()
+    assert all(tell(monitor, math.nan, math.inf, 1e9))
+    assert (monitor.mean.item(), monitor.seen.item()) == before
 
 
 def test_bad_steps_are_counted_in_all_and_in_a_row():
-    watch = settled()
-    tell(watch, math.nan, math.nan, 2.0, math.nan)
-    assert (watch.in_a_row, watch.skipped) == (1, 3)
+    monitor = settled()
+    tell(monitor, math.nan, math.nan, 2.0, math.nan)
+    assert (monitor.in_a_row, monitor.skipped) == (1, 3)
 
 
 def test_an_overflow_by_the_loss_scale_is_skipped_but_no_sign_of_a_lost_run():
-    watch = settled()
-    assert tell(watch, *[2.0] * 5, broken=1.0, forgiven=True) == [True] * 5
-    assert (watch.in_a_row, watch.skipped) == (0, 5)
-    assert tell(watch, math.nan, broken=1.0, forgiven=True) == [True]
-    assert tell(watch, 2.0, broken=1.0, forgiven=False) == [True]
-    assert watch.in_a_row == 2
+    monitor = settled()
+    assert tell(monitor, *[2.0] * 5, broken=1.0, forgiven=True) == [True] * 5
+    assert (monitor.in_a_row, monitor.skipped) == (0, 5)
+    assert tell(monitor, math.nan, broken=1.0, forgiven=True) == [True]
+    assert tell(monitor, 2.0, broken=1.0, forgiven=False) == [True]
+    assert monitor.in_a_row == 2
 
 
 def test_the_first_losses_count_alike_and_old_ones_are_forgotten():
-    watch = LossMonitor(CPU)
-    tell(watch, 1.0, 2.0, 3.0, 4.0)
-    assert watch.mean.item() == pytest.approx(2.5)
-    tell(watch, *[5.0] * 400)
-    assert watch.mean.item() == pytest.approx(5.0, rel=1e-3)
+    monitor = LossMonitor(CPU)
+    tell(monitor, 1.0, 2.0, 3.0, 4.0)
+    assert monitor.mean.item() == pytest.approx(2.5)
+    tell(monitor, *[5.0] * 400)
+    assert monitor.mean.item() == pytest.approx(5.0, rel=1e-3)
 
 
-def test_forgetting_starts_anew_but_keeps_the_number_of_skipped_steps():
-    watch = settled()
-    tell(watch, math.nan)
-    watch.forget()
-    assert (watch.mean, watch.seen, watch.in_a_row, watch.skipped) == (0, 0, 0, 1)
-    assert tell(watch, 100.0) == [False]
+def test_a_reset_starts_over_but_keeps_the_number_of_skipped_steps():
+    monitor = settled()
+    tell(monitor, math.nan)
+    monitor.reset()
+    assert (monitor.mean, monitor.seen, monitor.in_a_row, monitor.skipped) == (0, 0, 0, 1)
+    assert tell(monitor, 100.0) == [False]
 
 
 def follow(scale: LossScale, *bad: float) -> list[float]:
@@ -116,7 +118,7 @@ def test_the_scale_has_limits(bad, end):
 
 
 def test_judging_never_asks_the_device_for_a_value(monkeypatch):
-    watch, scale = LossMonitor(CPU), LossScale(CPU)
+    monitor, scale = LossMonitor(CPU), LossScale(CPU)
     for name in ("item", "__bool__", "__float__", "tolist"):
         monkeypatch.setattr(Tensor, name, lambda *_: pytest.fail("waits for the device"))
-    scale.update(watch(torch.tensor(1.0), torch.tensor(0.0)))
+    scale.update(monitor(torch.tensor(1.0), torch.tensor(0.0)))

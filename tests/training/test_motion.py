@@ -21,7 +21,7 @@ def test_a_motion_depends_on_seed_and_step_and_nothing_else():
 @pytest.mark.parametrize("step", range(0, 12, 2))
 def test_every_other_motion_moves_by_whole_pixels_and_loses_nothing(step):
     motion = motion_of(0, step, PICTURES)
-    moved = motion.of(PICTURES)
+    moved = motion.apply(PICTURES)
     for picture, result, inside in zip(PICTURES, moved, motion.inside, strict=True):
         fits = [
             (down, right)
@@ -43,15 +43,15 @@ def test_the_other_motions_change_the_size_too():
 
 def test_pictures_that_moved_with_the_photograph_agree_and_others_do_not():
     motion = motion_of(0, 5, PICTURES)
-    assert motion.disagreement(PICTURES, motion.of(PICTURES)) == 0
-    assert motion.disagreement(PICTURES, motion.of(PICTURES) + 0.1).item() == pytest.approx(0.01, rel=1e-4)
+    assert motion.disagreement(PICTURES, motion.apply(PICTURES)) == 0
+    assert motion.disagreement(PICTURES, motion.apply(PICTURES) + 0.1).item() == pytest.approx(0.01, rel=1e-4)
     assert motion.disagreement(PICTURES, PICTURES) > 0.01
 
 
 def test_what_comes_from_outside_the_picture_does_not_count():
     motion = motion_of(0, 4, PICTURES)
     assert (motion.inside == 0).any()
-    spoiled = torch.where(motion.inside > 0, motion.of(PICTURES), 7.0)
+    spoiled = torch.where(motion.inside > 0, motion.apply(PICTURES), 7.0)
     assert motion.disagreement(PICTURES, spoiled) == 0
 
 

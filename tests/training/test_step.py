@@ -16,7 +16,7 @@ CPU = torch.device("cpu")
 
 @pytest.fixture
 def training_step(config):
-    """Makes the learner of a run."""
+    """Makes the training step of a run."""
 
     def make(**changed: object) -> TrainingStep:
         return Trainer(replace(config, **changed)).training_step
@@ -43,23 +43,23 @@ def test_every_precision_learns(training_step, precision):
     training_step = training_step(precision=precision)
     losses = [training_step(crops(), 3e-3, step).total.item() for step in range(1, 31)]
     assert losses[-1] < 0.7 * losses[0]
-    assert training_step.watch.in_a_row == 0
-    assert training_step.watch.skipped <= (
+    assert training_step.loss_monitor.in_a_row == 0
+    assert training_step.loss_monitor.skipped <= (
         10 if precision == "fp16" else 0
     )  # until the scale of the loss is found
 
 
 def test_a_loss_scale_that_is_too_large_is_found_without_losing_the_run(training_step):
     training_step = training_step(precision="fp16")
-    training_step.scale.scale.fill_(2.0**40)
+    training_step.loss_scale.scale.fill_(2.0**40)
     before = kept(training_step)
     training_step(crops(), 1e-3, 1)
-    training_step.scale.scale.fill_(2.0**24)
+    training_step.loss_scale.scale.fill_(2.0**24)
     for step in range(2, 6):
         training_step(crops(), 1e-3, step)
-        assert training_step.watch.in_a_row == 0
-    assert training_step.watch.skipped >= 1
-    training_step.scale.scale.fill_(1.0)
+        assert training_step.loss_monitor.in_a_row == 0
+    assert training_step.loss_monitor.skipped >= 1
+    training_step.loss_scale.scale.fill_(1.0)
     training_step(crops(), 1e-3, 9)
     name = "network.body.conv2.conv.weight"
     assert not torch.equal(kept(training_step)[name], before[name])
@@ -69,7 +69,7 @@ def test_the_loss_scale_changes_no_gradient(training_step):
     gradients = []
     for scale in (1.0, 8.0):
         made = training_step(precision="fp16")
-        made.scale.scale.fill_(scale)
+        made.loss_scale.scale.fill_(scale)
         made(crops(), 1e-3, 1)
         gradients.append(torch.cat([p.grad.flatten() for p in made.network.parameters()]))
     assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.99
@@ -93,7 +93,7 @@ def test_a_bad_step_changes_no_weight_no_moment_and_no_statistic(training_step, 
     else:
         next(training_step.network.parameters()).register_hook(lambda gradient: gradient * torch.nan)
     training_step(images, 1e-3, 2)
-    assert training_step.watch.in_a_row == 1
+    assert training_step.loss_monitor.in_a_row == 1
     for name, tensor in kept(training_step).items():
         assert torch.equal(tensor, before[name]), name
 
@@ -114,18 +114,19 @@ def test_a_compiler_that_does_not_work_costs_a_warning(training_step, monkeypatc
     def broken(*_: object) -> None:
         raise torch._dynamo.exc.TorchDynamoException("no headers\nand more")
 
-    monkeypatch.setattr(training_step.judge, "call", broken)
+    monkeypatch.setattr(torch, "compile", lambda *_, **__: broken)
+    training_step.backward.compile(True)
     assert training_step(crops(), 1e-3, 1).total == plain(crops(), 1e-3, 1).total
     (record,) = caplog.records
     assert record.getMessage().startswith("torch.compile failed; running without it: ")
     assert "\n" not in record.getMessage()
-    assert training_step.judge.call == training_step._judge
+    assert not training_step.backward.compiled
 
 
-def test_what_is_remembered_of_another_precision_is_no_error(training_step):
+def test_the_running_values_of_another_precision_are_accepted(training_step):
     fp16, fp32 = training_step(precision="fp16"), training_step()
-    fp16.scale.scale.fill_(1.0)
+    fp16.loss_scale.scale.fill_(1.0)
     fp16(crops(), 1e-3, 1)
-    fp32.remember(fp16.memory())
-    assert fp32.watch.seen == 1
-    fp16.remember(fp32.memory())
+    fp32.restore(fp16.running_values())
+    assert fp32.loss_monitor.seen == 1
+    fp16.restore(fp32.running_values())

@@ -60,7 +60,7 @@ def many(upscale, material, tmp_path) -> UpscaleTrainConfig:
 
 
 def test_only_one_line_of_the_training_asks_which_task_it_is():
-    text = "".join(path.read_text() for path in Path(fast_nst.training.__path__[0]).glob("*.py"))
+    text = "".join(path.read_text() for path in Path(fast_nst.training.__path__[0]).rglob("*.py"))
     assert len(re.findall(r"isinstance\([^)]*TrainConfig", text)) == 1
     assert not re.findall(r"\.task\b *[!=]= *[\"\']", text)
 
@@ -92,14 +92,14 @@ def test_the_network_gets_the_reduced_crop_and_the_crop_is_what_it_was(material)
     settings = {"batch_size": 3, "image_size": 32, "photo_size": 40, "seed": 1, "workers": 2}
     source = open_photos(material / "photos")
     with (
-        PhotoBatches(source, given=lambda crop: reduced(crop, 4), **settings) as given,
+        PhotoBatches(source, network_input=lambda crop: reduced(crop, 4), **settings) as given,
         PhotoBatches(source, **settings) as plain,
     ):
         batch, same = next(given), next(plain)
     assert torch.equal(batch.images, same.images)
-    assert same.given is None
+    assert same.inputs is None
     expected = np.stack([reduced(crop, 4) for crop in batch.images.numpy()])
-    np.testing.assert_array_equal(batch.given.numpy(), expected)
+    np.testing.assert_array_equal(batch.inputs.numpy(), expected)
 
 
 def test_photographs_are_not_reduced_to_fit_the_crops(upscale):
@@ -121,7 +121,7 @@ def test_previews_show_low_resolution_bicubic_ours_and_the_original(upscale):
     assert np.abs(low[1::4, 1::4].transpose(2, 0, 1) - small).mean() < 3
 
 
-def test_psnr_and_ssim_are_measured_on_photographs_kept_apart(many):
+def test_psnr_and_ssim_are_measured_on_photographs_of_the_validation_set(many):
     reports = list(Trainer(many))
     found = {report.step: (report.psnr, report.ssim) for report in reports if report.psnr is not None}
     assert sorted(found) == [4, 8]
@@ -171,7 +171,7 @@ def test_a_run_of_the_other_task_is_not_gone_on_with(upscale, config):
     ("values", "reason"),
     [
         ({"factor": 8, "image_size": 36}, "--image-size must be a multiple of 8, got 36; take"),
-        ({"preset": "x4", "factor": 8}, "--preset x4 enlarges by 4, got --factor 8; give --preset x8"),
+        ({"preset": "x4", "factor": 8}, "--preset x4 is for factor 4, got --factor 8; give --preset x8"),
         ({"factor": 3}, "--factor must be 2, 4 or 8, got 3"),
         ({"task": "style"}, "UpscaleTrainConfig is for super-resolution"),
     ],
@@ -187,7 +187,7 @@ def test_the_config_of_a_style_is_for_styles():
         TrainConfig(style=Path("a.jpg"), dataset="b", task="super-resolution")
 
 
-def test_files_are_named_after_what_is_learnt():
+def test_files_are_named_after_the_task():
     assert UpscaleTrainConfig(dataset="b").name == "x4"
     assert UpscaleTrainConfig(dataset="b", factor=8, loss="pixel").name == "x8-pixel"
     assert UpscaleTrainConfig(dataset="b", preset="x8").network.factor == 8

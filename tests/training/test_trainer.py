@@ -68,7 +68,7 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(config, tmp_path, in
     assert_same(weights(config.run / "last.safetensors"), weights(straight.run / "last.safetensors"))
 
 
-def test_training_for_films_makes_pictures_steadier(config, tmp_path):
+def test_the_temporal_loss_makes_results_change_less_between_frames(config, tmp_path):
     changes = []
     for weight in (1e-6, 1000.0):
         run = replace(config, run=tmp_path / f"{weight}", out=tmp_path / f"{weight}.safetensors", steps=30)
@@ -126,8 +126,14 @@ def test_resuming_with_other_settings_is_refused_by_name(config):
         Trainer(replace(config, resume=True, seed=3))
 
 
-def test_resuming_nothing_is_refused(config):
-    with pytest.raises(InputError, match="nothing to resume"):
+def test_resuming_where_there_is_no_state_starts_over(config, tmp_path):
+    plain = replace(config, run=tmp_path / "plain", out=tmp_path / "plain.safetensors")
+    assert [r.total for r in Trainer(replace(config, resume=True))] == [r.total for r in Trainer(plain)]
+
+
+def test_resuming_where_there_is_only_a_result_does_not_replace_it(config):
+    config.out.write_bytes(b"precious")
+    with pytest.raises(InputError, match=r"exists; there is no state in .*: give --overwrite to start over"):
         Trainer(replace(config, resume=True))
 
 
@@ -175,12 +181,12 @@ def test_weights_that_are_not_finite_are_never_saved_and_the_run_goes_back_to_sl
         assert torch.isfinite(tensor).all()
 
 
-def test_a_loss_that_stays_broken_ends_the_run_with_the_photographs_and_keeps_the_last_good_state(config):
+def test_a_loss_that_stays_broken_ends_the_run_with_the_reason_and_keeps_the_last_good_state(config):
     trainer = Trainer(replace(config, save_every=2))
     steps = iter(trainer)
     list(islice(steps, 3))
     trainer.training_step.objective.gram_relu1_2.fill_(float("nan"))
-    with pytest.raises(InputError, match=r"not finite.*photographs: \d\.png.* 3 times over.*step 2,"):
+    with pytest.raises(InputError, match=r"not finite at step 5 \(fp32 arithmetic\), 3 times.* step 2,"):
         list(steps)
     for tensor in weights(config.run / "last.safetensors").values():
         assert torch.isfinite(tensor).all()

@@ -21,7 +21,7 @@ SETTINGS = {"validate_every": 4, "validation_images": 2, "steps": 6}
 
 @pytest.fixture
 def many(config, material, tmp_path):
-    """The run with twenty photographs, of which two are kept apart."""
+    """The run with twenty photographs, of which two are of the validation set."""
     folder = tmp_path / "photos"
     folder.mkdir()
     for i in range(20):
@@ -29,7 +29,7 @@ def many(config, material, tmp_path):
     return replace(config, dataset=str(folder), **SETTINGS)
 
 
-def test_photographs_kept_apart_are_in_no_batch(many, monkeypatch):
+def test_photographs_of_the_validation_set_are_in_no_batch(many, monkeypatch):
     seen: set[str] = set()
     step = PhotoBatches.__next__
 
@@ -41,8 +41,8 @@ def test_photographs_kept_apart_are_in_no_batch(many, monkeypatch):
     monkeypatch.setattr(PhotoBatches, "__next__", noted)
     trainer = Trainer(replace(many, steps=12))
     list(trainer)
-    assert trainer.held_out is not None
-    assert trainer.held_out.names == ["00.png", "10.png"]
+    assert trainer.validation_photos is not None
+    assert trainer.validation_photos.names == ["00.png", "10.png"]
     assert seen == {f"{i:02}.png" for i in range(20)} - {"00.png", "10.png"}
 
 
@@ -88,7 +88,7 @@ def test_measuring_changes_nothing_in_the_run(many, tmp_path):
 
 def test_few_photographs_are_all_trained_on(config):
     trainer = Trainer(config)
-    assert trainer.held_out is None and trainer.validation is None
+    assert trainer.validation_photos is None and trainer.validation is None
     assert len(trainer.photos.names) == 5
 
 
@@ -99,7 +99,7 @@ def test_photographs_of_another_folder_can_be_measured_with(config, many):
     assert trainer.measured["photographs"] == 2
 
 
-def test_photographs_kept_apart_that_cannot_be_read_are_listed_too(many):
+def test_photographs_of_the_validation_set_that_cannot_be_read_are_listed_too(many):
     for name in ("00.png", "03.png"):
         (Path(many.dataset) / name).write_text("no")
     trainer = Trainer(replace(many, max_bad=0.5, steps=12))

@@ -1,4 +1,4 @@
-"""COCO, the photographs style networks are usually trained on: where it is looked for, and its download.
+"""COCO, the dataset style networks are usually trained on: where it is looked for, and its download.
 
 The archive is never unpacked; training reads it as it is. There are no official checksums, and the server's
 certificate does not match its name, so the address is plain http: a download is checked by its size and by
@@ -12,7 +12,9 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-from fast_nst.training.data.download import Progress, download
+import platformdirs
+
+from fast_nst.training.data.download import ProgressCallback, download
 
 __all__ = [
     "ARCHIVES",
@@ -49,8 +51,11 @@ ARCHIVES = {
 def places() -> list[Path]:
     """The folders in which COCO is looked for, in this order. The first is also where it is downloaded to."""
     own = os.environ.get("FAST_NST_DATA")
-    usual = [Path.home() / ".cache" / "fast_nst", Path("data", "coco"), Path("coco")]
-    return [Path(own).expanduser(), Path(own, "coco").expanduser(), *usual] if own else usual
+    cache = platformdirs.user_cache_path("fast_nst", appauthor=False)
+    # The second one is where earlier versions put it on every system.
+    usual = [cache, Path.home() / ".cache" / "fast_nst", Path("data", "coco"), Path("coco")]
+    named = [Path(own).expanduser(), Path(own, "coco").expanduser()] if own else []
+    return list(dict.fromkeys([*named, *usual]))
 
 
 def find_coco() -> Path | None:
@@ -77,7 +82,10 @@ def how_to_get_it(name: str = "train2017") -> str:
 
 
 def download_coco(
-    name: str = "train2017", *, progress: Progress | None = None, on_check: Progress | None = None
+    name: str = "train2017",
+    *,
+    progress: ProgressCallback | None = None,
+    on_check: ProgressCallback | None = None,
 ) -> Path:
     """Fetch one of `ARCHIVES` to the first of `places`, and return the path of the zip."""
     archive = ARCHIVES[name]

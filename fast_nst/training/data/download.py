@@ -1,6 +1,6 @@
 """Downloads that survive a broken connection and are never half there.
 
-A file arrives as ``NAME.part``, with a note beside it that tells which version of the file it is a part of.
+A file arrives as ``NAME.part``, with a note beside it that identifies the version of the file.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from typing import BinaryIO
 
 from fast_nst.errors import InputError
 
-__all__ = ["DownloadError", "Progress", "download"]
+__all__ = ["DownloadError", "ProgressCallback", "download"]
 
-Progress = Callable[[int, int | None], None]
+ProgressCallback = Callable[[int, int | None], None]
 """Called with the bytes done so far and with all there are, where that is known."""
 
 
@@ -34,7 +34,7 @@ class DownloadError(InputError):
 
 
 _CHUNK = 2**20
-_RESERVE = 64 * 2**20  # bytes left free on the disk, so that the rest of the system goes on
+_RESERVE = 64 * 2**20  # bytes left free on the disk, so that the rest of the system keeps running
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -49,7 +49,7 @@ class _Identity:
 
 
 class _StartAgain(Exception):
-    """The part at hand does not go on with what the server sends."""
+    """The partial file does not match what the server sends."""
 
 
 def download(
@@ -57,21 +57,21 @@ def download(
     target: Path,
     *,
     expected_size: int | None = None,
-    progress: Progress | None = None,
-    on_check: Progress | None = None,
+    progress: ProgressCallback | None = None,
+    on_check: ProgressCallback | None = None,
     timeout: float = 15,
     retries: int = 5,
     pause: float = 1,
 ) -> None:
     """Fetch a zip to `target`, which is whole or absent; a file that is there already is left alone.
 
-    What arrives goes to ``target.part`` and is gone on with after a broken connection, at once or by the next
-    call, if the server still has the same file (size, ETag, Last-Modified) and honours ranges. Before it gets
-    its name, its size is compared and the CRC of every member is computed.
+    What arrives goes to ``target.part``; after a broken connection the download is resumed, at once or by the
+    next call, if the server still has the same file (size, ETag, Last-Modified) and supports ranges. Before
+    it gets its name, its size is compared and the CRC of every member is computed.
 
     Args:
-        progress: told of bytes received.
-        on_check: told of bytes checked.
+        progress: called as bytes are received.
+        on_check: called as bytes are checked.
         timeout: seconds without an answer.
         retries: in a row without any progress.
         pause: seconds before the first retry, doubled each time.
@@ -98,7 +98,7 @@ def _receive(
     url: str,
     part: Path,
     size: int | None,
-    progress: Progress | None,
+    progress: ProgressCallback | None,
     timeout: float,
     retries: int,
     pause: float,
@@ -123,14 +123,16 @@ def _receive(
         before = have
         # Without a single byte it is no broken connection, it is no network: waiting would only hide that.
         if failures > retries or have == 0:
-            kept = f"; {have:,} bytes are kept, run it again to go on" if have else ""
+            kept = f"; {have:,} bytes are kept, run it again to resume" if have else ""
             reason = getattr(problem, "reason", problem)
             target = part.with_suffix("")
             raise DownloadError(f"{url} cannot be downloaded to {target}: {reason}{kept}") from problem
         time.sleep(pause * 2 ** (failures - 1))
 
 
-def _transfer(url: str, part: Path, size: int | None, progress: Progress | None, timeout: float) -> None:
+def _transfer(
+    url: str, part: Path, size: int | None, progress: ProgressCallback | None, timeout: float
+) -> None:
     """One connection's worth of `part`, to its end or to an exception."""
     known = _read_note(part)
     have = _size(part) if known is not None and known.url == url else 0
@@ -165,7 +167,7 @@ def _transfer(url: str, part: Path, size: int | None, progress: Progress | None,
 
 def _open(url: str, have: int, known: _Identity | None, timeout: float) -> http.client.HTTPResponse:
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
-        raise DownloadError(f"{url} is no address to download from; it has to start with http:// or https://")
+        raise DownloadError(f"{url} is not a download address; it must start with http:// or https://")
     headers = {"Accept-Encoding": "identity"}
     if have and known is not None:
         headers["Range"] = f"bytes={have}-"
@@ -185,7 +187,7 @@ def _open(url: str, have: int, known: _Identity | None, timeout: float) -> http.
 
 
 def _identity(url: str, response: http.client.HTTPResponse, have: int) -> _Identity:
-    """Of the file behind a response that is to go on at byte `have`."""
+    """The identity of the file behind a response that resumes at byte `have`."""
     total: int | None
     if have:
         match = re.fullmatch(rf"bytes {have}-\d+/(\d+)", response.headers.get("Content-Range", ""))
@@ -208,7 +210,7 @@ def _refuse_unwanted(
     if size is not None and total is not None and total != size:
         raise DownloadError(f"{url} has {total:,} bytes, expected were {size:,}")
     needed = (total or size or 0) - have + _RESERVE
-    # A part that is about to be thrown away gives its place to the new one.
+    # A part that is about to be discarded makes room for the new one.
     free = shutil.disk_usage(part.parent).free + (0 if have else _size(part))
     if needed > free:
         raise DownloadError(
@@ -222,8 +224,8 @@ def _chunks(stream: BinaryIO | http.client.HTTPResponse) -> Iterator[bytes]:
         yield chunk
 
 
-def _check_zip(part: Path, url: str, on_check: Progress | None) -> None:
-    """Read every member, which compares its CRC. A part that fails is removed: no resuming can mend it."""
+def _check_zip(part: Path, url: str, on_check: ProgressCallback | None) -> None:
+    """Read every member, which compares its CRC. A part that fails is removed: resuming cannot repair it."""
     try:
         with zipfile.ZipFile(part) as archive:
             total, done = sum(info.file_size for info in archive.infolist()), 0
@@ -259,7 +261,7 @@ def _read_note(part: Path) -> _Identity | None:
     try:
         return _Identity(**json.loads(_note(part).read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError):
-        return None  # a part of unknown origin is not gone on with
+        return None  # a part of unknown origin is not resumed
 
 
 def _discard(part: Path) -> None:

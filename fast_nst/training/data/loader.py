@@ -1,4 +1,4 @@
-"""Batches of random crops, prepared ahead by threads, the same ones every time.
+"""Batches of random crops, prefetched by threads, reproducible from the seed and the step.
 
 Crops are ``(B, 3, S, S)`` uint8, RGB; the trainer scales them on its device, a quarter of the bytes to send.
 A photograph that cannot be read is replaced by the next one that can, and listed.
@@ -26,7 +26,7 @@ from fast_nst.io.images import MAX_LEVEL, ImageReadError
 from fast_nst.system.memory import free_memory
 from fast_nst.training.data.photos import DatasetError, PhotoSource, cut, load_photo
 from fast_nst.training.data.sampling import Sample, batch_indices, crop_of
-from fast_nst.training.data.worker_pool import THREAD_NAME, Task, WorkerPool
+from fast_nst.training.data.worker_pool import THREAD_NAME, WorkerPool, WorkItem
 
 __all__ = ["THREAD_NAME", "Batch", "PhotoBatches", "as_images"]
 
@@ -43,14 +43,14 @@ class Batch:
         step: counted from 0, over the whole run.
         images: ``(B, 3, S, S)`` uint8, contiguous: this rank's share of the global batch.
         indices, names: the photographs they were cut from, after replacement of bad ones.
-        given: what the network gets, where that is not the images themselves.
+        inputs: ``(B, 3, H, W)`` uint8, what the network gets, where that is not the images themselves.
     """
 
     step: int
     images: Tensor
     indices: list[int]
     names: list[str]
-    given: Tensor | None = None
+    inputs: Tensor | None = None
 
 
 def as_images(crops: Tensor, device: torch.device) -> Tensor:
@@ -60,18 +60,18 @@ def as_images(crops: Tensor, device: torch.device) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
-class _Shot:
-    """A crop, its photograph, and what was found unreadable on the way to it. No crop: all was."""
+class _Cut:
+    """A crop, its photograph, and the unreadable ones skipped before it. No crop: all were unreadable."""
 
     crop: Array | None
     index: int
     skipped: Mapping[int, str]
-    given: Array | None = None
+    network_input: Array | None = None
 
 
 @dataclass
 class _Reader:
-    """Cuts samples out of photographs; used by all threads at once."""
+    """Reads photographs and cuts crops from them; used by all threads at once."""
 
     source: PhotoSource
     image_size: int
@@ -79,13 +79,13 @@ class _Reader:
     seed: int
     max_skips: int  # more in a row than the run may have in all: no use in looking further
     cache_bytes: int
-    given: Callable[[Array], Array] | None
+    network_input: Callable[[Array], Array] | None
     bad: dict[int, str] = field(default_factory=dict)  # so that a bad file is read once, not once an epoch
     cache: dict[int, Array] = field(default_factory=dict)
     held: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def shoot(self, sample: Sample) -> _Shot:
+    def read(self, sample: Sample) -> _Cut:
         count = len(self.source.names)
         skipped: dict[int, str] = {}
         for index in ((sample.index + n) % count for n in range(count)):
@@ -95,13 +95,14 @@ class _Reader:
                     height, width = photo.shape[:2]
                     place = crop_of(self.seed, sample.epoch, index, height, width, self.image_size)
                     crop = cut(photo, place, self.image_size)
-                    return _Shot(crop, index, skipped, self.given(crop) if self.given else None)
+                    made = self.network_input(crop) if self.network_input else None
+                    return _Cut(crop, index, skipped, made)
                 except ImageReadError as error:
                     self.bad[index] = error.reason
             skipped[index] = self.bad[index]
             if len(skipped) > self.max_skips:
                 break
-        return _Shot(None, sample.index, skipped)
+        return _Cut(None, sample.index, skipped)
 
     def photo(self, index: int) -> Array:
         photo = self.cache.get(index)
@@ -126,9 +127,9 @@ class _Reader:
 
 
 class PhotoBatches(Iterator[Batch]):
-    """Batches without end, prepared ahead by threads.
+    """Endless batches, prefetched by threads.
 
-    Threads, since decoding releases the interpreter's lock: no shared memory, no fork, nothing to be killed.
+    Threads, since decoding releases the interpreter's lock: no shared memory, no fork, nothing to kill.
 
     Args:
         batch_size: of all ranks together; each takes an equal, contiguous share.
@@ -137,11 +138,11 @@ class PhotoBatches(Iterator[Batch]):
         workers: threads. 0 reads where the batch is asked for, and then `timeout` has no effect.
         cache_bytes: memory for reduced photographs, used if all fit; "auto" is a quarter of what is free.
         max_bad: end with a `DatasetError` once more than this fraction of the files is bad.
-        bad: of an earlier part of the same run, so that its list goes on; photographs of the same data set
-            that are not in `source` count too.
-        timeout: seconds a photograph may take before it is tried in another thread, three times over.
-        ahead: batches prepared in advance.
-        given: makes what the network gets of a ``(3, S, S)`` crop, in the threads.
+        bad: from an earlier part of the same run; photographs of the same dataset that are not in `source`
+            count too.
+        timeout: seconds a photograph may take before it is read again in another thread, up to three times.
+        prefetch: batches prepared in advance.
+        network_input: makes the network's input from a ``(3, S, S)`` crop, in the threads.
 
     Attributes:
         step: of the next batch.
@@ -167,7 +168,7 @@ class PhotoBatches(Iterator[Batch]):
         bad: Mapping[str, str] | None = None,
         timeout: float = 120,
         prefetch: int = 4,
-        given: Callable[[Array], Array] | None = None,
+        network_input: Callable[[Array], Array] | None = None,
     ) -> None:
         if batch_size % world_size:
             near = max(1, round(batch_size / world_size)) * world_size
@@ -178,67 +179,69 @@ class PhotoBatches(Iterator[Batch]):
         known = {i: bad[name] for i, name in enumerate(source.names) if name in bad} if bad else {}
         self.source, self.step = source, start_step
         self.bad = dict(bad or {})
-        self._batch_size, self._seed, self._timeout, self._ahead = batch_size, seed, timeout, prefetch
+        self._batch_size, self._seed, self._timeout, self._prefetch = batch_size, seed, timeout, prefetch
         self._share = slice(rank * batch_size // world_size, (rank + 1) * batch_size // world_size)
         # Rounded up, so that one bad file in a small folder does not end the run; 0 tolerates none.
         self._limit = math.ceil(round(max_bad * count, 6))
         budget = free_memory() // 4 // world_size if cache_bytes == "auto" else cache_bytes
-        self._reader = _Reader(source, image_size, photo_size, seed, self._limit, budget, given, known)
-        self._pending: deque[list[Task[_Shot]]] = deque()
-        self._crew = WorkerPool(workers) if workers else None
-        self._closer = weakref.finalize(self, self._crew.close) if self._crew else None
+        self._reader = _Reader(
+            source, image_size, photo_size, seed, self._limit, budget, network_input, known
+        )
+        self._pending: deque[list[WorkItem[_Cut]]] = deque()
+        self._pool = WorkerPool(workers) if workers else None
+        self._closer = weakref.finalize(self, self._pool.close) if self._pool else None
         self._closed = False
 
     def __next__(self) -> Batch:
         if self._closed:
             raise StopIteration
-        while len(self._pending) < (self._ahead if self._crew else 1):
+        while len(self._pending) < (self._prefetch if self._pool else 1):
             self._pending.append(self._prepare(self.step + len(self._pending)))
-        tasks = self._pending[0]  # taken off at the end, so that Ctrl-C while waiting loses no step
-        crops, given, indices = [], [], []
-        for place in range(len(tasks)):
-            shot = self._result(tasks, place)
-            self._note(shot)
-            assert shot.crop is not None  # else there were too many bad ones
-            crops.append(shot.crop)
-            given += [] if shot.given is None else [shot.given]
-            indices.append(shot.index)
+        items = self._pending[0]  # taken off at the end, so that Ctrl-C while waiting loses no step
+        crops, made, indices = [], [], []
+        for place in range(len(items)):
+            found = self._result(items, place)
+            self._note(found)
+            assert found.crop is not None  # else there were too many bad ones
+            crops.append(found.crop)
+            made += [] if found.network_input is None else [found.network_input]
+            indices.append(found.index)
         self._pending.popleft()
         self.step += 1
         names = [self.source.names[index] for index in indices]
-        inputs = torch.from_numpy(np.stack(given)) if given else None
+        inputs = torch.from_numpy(np.stack(made)) if made else None
         return Batch(self.step - 1, torch.from_numpy(np.stack(crops)), indices, names, inputs)
 
     def _samples(self, step: int) -> list[Sample]:
         return batch_indices(self._seed, step, self._batch_size, len(self.source.names))[self._share]
 
-    def _prepare(self, step: int) -> list[Task[_Shot]]:
-        tasks = [Task(functools.partial(self._reader.shoot, sample)) for sample in self._samples(step)]
-        return [self._crew.submit(task) for task in tasks] if self._crew else tasks
+    def _prepare(self, step: int) -> list[WorkItem[_Cut]]:
+        items = [WorkItem(functools.partial(self._reader.read, sample)) for sample in self._samples(step)]
+        return [self._pool.submit(item) for item in items] if self._pool else items
 
-    def _result(self, tasks: list[Task[_Shot]], place: int) -> _Shot:
-        """Wait for one task. They start in this order, so the one waited for has started or soon will."""
-        if self._crew is None:
-            if not tasks[place].done.done():
-                tasks[place].run()
-            return tasks[place].done.result()
+    def _result(self, items: list[WorkItem[_Cut]], place: int) -> _Cut:
+        """Wait for one item. They start in this order, so the one waited for has started or soon will."""
+        if self._pool is None:
+            if not items[place].done.done():
+                items[place].run()
+            return items[place].done.result()
         for attempt in range(self.RETRIES + 1):
             try:
-                return tasks[place].done.result(self._timeout)
+                return items[place].done.result(self._timeout)
             except TimeoutError:
-                if tasks[place].done.done():  # raised by the task itself, not by waiting for it
+                if items[place].done.done():  # raised by the item itself, not by waiting for it
                     raise
                 if attempt < self.RETRIES:
-                    tasks[place] = self._crew.retry(tasks[place])
+                    items[place] = self._pool.retry(items[place])
         name = self.source.names[self._samples(self.step)[place].index]
         raise DatasetError(
             f"{self.source.where}: {name} was not read within {self._timeout:g} s, "
             f"{self.RETRIES + 1} times in a row; is the disk or the network there?"
         )
 
-    def _note(self, shot: _Shot) -> None:
-        self.bad |= {self.source.names[index]: reason for index, reason in shot.skipped.items()}
-        if len(self.bad) > self._limit or shot.crop is None:
+    def _note(self, found: _Cut) -> None:
+        self.bad |= {self.source.names[index]: reason for index, reason in found.skipped.items()}
+        if len(self.bad) > self._limit or found.crop is None:
             first = ", ".join(f"{name} ({reason})" for name, reason in list(self.bad.items())[:3])
             more = ", …" if len(self.bad) > 3 else ""
             raise DatasetError(

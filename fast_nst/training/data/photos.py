@@ -26,7 +26,7 @@ from torch import Tensor
 from fast_nst.errors import InputError
 from fast_nst.io.images import EXTENSIONS, ImageReadError, Picture, fit, over_white, read_picture
 from fast_nst.training.data import coco
-from fast_nst.training.data.download import Progress
+from fast_nst.training.data.download import ProgressCallback
 from fast_nst.training.data.sampling import Crop
 
 __all__ = [
@@ -62,7 +62,7 @@ class PhotoSource(Protocol):
 
     @property
     def where(self) -> str:
-        """What a person would call it: a path."""
+        """Its path, for messages."""
 
     @property
     def names(self) -> Sequence[str]:
@@ -181,14 +181,14 @@ def open_photos(
     *,
     max_images: int | None = None,
     download: bool = False,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> PhotoSource:
     """The photographs of a folder, of a zip, or of ``coco``, which is looked for in the usual places.
 
     Args:
         max_images: use at most so many, spread evenly over the sorted names; always the same ones.
         download: fetch COCO when it is in none of those places.
-        progress: told the bytes received and the bytes in all while it is fetched.
+        progress: called with the bytes received and the bytes in all.
     """
     path = coco.find_coco() if dataset == "coco" else Path(dataset).expanduser()
     if path is None and download:

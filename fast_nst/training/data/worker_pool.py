@@ -1,4 +1,4 @@
-"""Threads that run tasks in order, and one of which can be given up where it hangs."""
+"""Threads that run work items in order; one that hangs can be replaced."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, Generic, TypeVar
 
-__all__ = ["THREAD_NAME", "Task", "WorkerPool"]
+__all__ = ["THREAD_NAME", "WorkItem", "WorkerPool"]
 
 T = TypeVar("T")
 
 
-class Task(Generic[T]):
-    """Work that some thread does."""
+class WorkItem(Generic[T]):
+    """Work for some thread, and its result."""
 
     def __init__(self, work: Callable[[], T]) -> None:
         self.work, self.done, self.abandoned = work, Future[T](), False
@@ -30,45 +30,45 @@ THREAD_NAME = "fast-nst photos"
 
 
 class WorkerPool:
-    """Threads that run tasks in order. An executor of the library could not give up a thread that hangs."""
+    """Threads that run work items in order. `ThreadPoolExecutor` cannot replace a thread that hangs."""
 
     def __init__(self, size: int) -> None:
-        self._tasks: queue.SimpleQueue[Task[Any] | None] = queue.SimpleQueue()
-        self._threads = [self._hire() for _ in range(size)]
+        self._queue: queue.SimpleQueue[WorkItem[Any] | None] = queue.SimpleQueue()
+        self._threads = [self._start_thread() for _ in range(size)]
 
-    def _hire(self, first: Task[Any] | None = None) -> threading.Thread:
+    def _start_thread(self, first: WorkItem[Any] | None = None) -> threading.Thread:
         # A daemon, or a read that never returns would keep the whole program from ending.
-        thread = threading.Thread(target=_serve, args=(self._tasks, first), name=THREAD_NAME, daemon=True)
+        thread = threading.Thread(target=_serve, args=(self._queue, first), name=THREAD_NAME, daemon=True)
         thread.start()
         return thread
 
-    def submit(self, task: Task[Any]) -> Task[Any]:
-        self._tasks.put(task)
-        return task
+    def submit(self, item: WorkItem[Any]) -> WorkItem[Any]:
+        self._queue.put(item)
+        return item
 
-    def retry(self, task: Task[Any]) -> Task[Any]:
-        """Give up the thread the task hangs in, and run it in a new one at once."""
-        task.abandoned = True
-        again = Task(task.work)
-        self._threads.append(self._hire(again))
+    def retry(self, item: WorkItem[Any]) -> WorkItem[Any]:
+        """Abandon the thread that the item hangs in, and run it in a new one at once."""
+        item.abandoned = True
+        again = WorkItem(item.work)
+        self._threads.append(self._start_thread(again))
         return again
 
     def close(self) -> None:
         try:
             while True:
-                self._tasks.get_nowait()
+                self._queue.get_nowait()
         except queue.Empty:
             for _ in self._threads:
-                self._tasks.put(None)
+                self._queue.put(None)
         for thread in self._threads:
-            thread.join(timeout=2)  # what hangs for longer is left behind
+            thread.join(timeout=2)  # a thread that hangs longer is abandoned
 
 
-def _serve(tasks: queue.SimpleQueue[Task[Any] | None], task: Task[Any] | None) -> None:
-    """A thread's life. It holds the queue only: a forgotten `PhotoBatches` is collected, which ends it."""
-    task = task or tasks.get()
-    while task is not None:
-        task.run()
-        if task.abandoned:
-            return  # somebody else has taken its place
-        task = tasks.get()
+def _serve(items: queue.SimpleQueue[WorkItem[Any] | None], item: WorkItem[Any] | None) -> None:
+    """A thread's loop. It holds the queue only: a forgotten `PhotoBatches` is collected, which ends it."""
+    item = item or items.get()
+    while item is not None:
+        item.run()
+        if item.abandoned:
+            return  # another thread has taken its place
+        item = items.get()

@@ -20,25 +20,33 @@ def smooth(values: Sequence[float], share: float = 0.05) -> list[float]:
     return out
 
 
+# Okabe and Ito's palette, which color-blind readers can distinguish.
+COLORS = {
+    "content": "#0072B2",
+    "style": "#D55E00",
+    "tv": "#009E73",
+    "grid": "#CC79A7",
+    "temporal": "#E69F00",
+    "feature": "#0072B2",
+    "pixel": "#56B4E9",
+    "total": "#000000",
+}
+
+
+def _own_terms(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Terms of an objective of the caller's own."""
+    return list(lines[0].get("values", {})) if lines else []
+
+
 def plot_losses(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Each weighted term by step, raw and smoothed, on a logarithmic axis."""
     from matplotlib.figure import Figure  # no pyplot: no global state, no display
 
-    figure = Figure(figsize=(8, 4.5), layout="constrained")
+    figure = Figure(figsize=(9, 4.5), layout="constrained")
     axes = figure.add_subplot()
     steps = [line["step"] for line in lines]
     floor = 1e-12  # a logarithmic axis has no zero
-    # Okabe and Ito's palette: told apart by color-blind readers.
-    for name, color in (
-        ("content", "#0072B2"),
-        ("style", "#D55E00"),
-        ("tv", "#009E73"),
-        ("grid", "#CC79A7"),
-        ("temporal", "#E69F00"),
-        ("feature", "#0072B2"),
-        ("pixel", "#56B4E9"),
-        ("total", "#000000"),
-    ):
+    for name, color in {**dict.fromkeys(_own_terms(lines), "#56B4E9"), **COLORS}.items():
         values = [max(float(line.get(name, 0)), floor) for line in lines]
         if max(values) <= floor:  # a term of weight 0 would stretch the axis over twelve decades
             continue
@@ -53,10 +61,10 @@ def plot_losses(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
             linestyle="none",
             marker="o",
             markersize=4,
-            label="total, on photographs kept apart",
+            label="total,\nvalidation set",
         )
     axes.set(xlabel="step", ylabel="weighted loss", yscale="log")
     axes.grid(alpha=0.3)
     if axes.lines:
-        axes.legend(loc="upper right")  # "best" looks at every point
+        figure.legend(loc="outside right upper")  # beside the curves, not over them
     figure.savefig(path, dpi=110)

@@ -1,4 +1,4 @@
-"""Pictures of a run in progress: a few fixed photographs, and what the network makes of them now."""
+"""Previews of a run: a few fixed photographs, and the network's results at that step."""
 
 from __future__ import annotations
 
@@ -7,62 +7,86 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fast_nst.io.images import from_uint8, save_image, to_uint8
+from fast_nst.io.images import MAX_LEVEL, from_uint8, save_image, to_uint8
 from fast_nst.training.data.photos import PhotoSource, center_crops
 
-__all__ = ["Painter", "Previews", "Sheet", "stylized"]
+__all__ = ["NetworkFunction", "PreviewSheet", "Previews", "style_sheet"]
 
 COUNT = 4
 
-Painter = Callable[[Tensor], Tensor]
-"""a network: ``(B, 3, H, W)`` in, pictures out, on the CPU"""
-Sheet = Callable[[Painter, Tensor], tuple[NDArray[np.uint8], Tensor]]
-"""makes of a network and ``(N, 3, S, S)`` uint8 photographs one picture, ``(H, W, 3)``, that shows what it
-does, and a sample of the network's values, unclamped, flat"""
+NetworkFunction = Callable[[Tensor], Tensor]
+"""a network: ``(B, 3, H, W)`` in [0, 1] in, results out, on the CPU"""
+PreviewSheet = Callable[[NetworkFunction, Tensor], tuple[NDArray[np.uint8], Tensor]]
+"""from a network and ``(N, 3, S, S)`` uint8 photographs: one ``(H, W, 3)`` uint8 image that shows the
+results, and a sample of its output values, unclamped, flat"""
 
 
-def stylized(network: Painter, crops: Tensor) -> tuple[NDArray[np.uint8], Tensor]:
-    """Photographs above, stylized below; see `Sheet`."""
-    photos = [np.ascontiguousarray(crop.permute(1, 2, 0).numpy()) for crop in crops]
-    painted = [network(from_uint8(photo)[None])[0] for photo in photos]
-    results = [to_uint8(picture) for picture in painted]
-    sheet = np.concatenate([np.concatenate(photos, axis=1), np.concatenate(results, axis=1)])
-    return sheet, torch.cat([picture.flatten()[::7] for picture in painted])
+def style_sheet(style: NDArray[np.uint8]) -> PreviewSheet:
+    """Previews of a style: the style image on the left, photographs above, stylized images below.
+
+    Args:
+        style: ``(H, W, 3)`` uint8, the style image.
+    """
+
+    def sheet(network: NetworkFunction, crops: Tensor) -> tuple[NDArray[np.uint8], Tensor]:
+        photos = [np.ascontiguousarray(crop.permute(1, 2, 0).numpy()) for crop in crops]
+        outputs = [network(from_uint8(photo)[None])[0] for photo in photos]
+        rows = [photos, [to_uint8(image) for image in outputs]]
+        grid = np.concatenate([np.concatenate(row, axis=1) for row in rows])
+        side = photos[0].shape[0]
+        whole = np.concatenate([_beside(style, side, 2 * side), grid], axis=1)
+        return whole, torch.cat([image.flatten()[::7] for image in outputs])
+
+    return sheet
+
+
+def _beside(style: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
+    """The style image as a column of that size, on white, in its own proportions."""
+    scale = min(width / style.shape[1], height / style.shape[0])
+    size = [max(1, round(scale * side)) for side in style.shape[:2]]
+    image = from_uint8(style)[None]
+    small = to_uint8(F.interpolate(image, size=size, mode="bilinear", antialias=True)[0])
+    column = np.full((height, width, 3), MAX_LEVEL, dtype=np.uint8)
+    top, left = (height - size[0]) // 2, (width - size[1]) // 2
+    column[top : top + size[0], left : left + size[1]] = small
+    return column
 
 
 class Previews:
     """Writes ``previews/step_000500.jpg``.
 
     Args:
-        folder: of the previews; made, and for a new run emptied of what an earlier one left.
+        folder: of the previews; made if needed.
+        start_over: remove the previews of an earlier run.
         photos: the first of them are shown, preferably ones that are not trained on.
         side: of the squares, pixels.
-        sheet: what is shown of them.
+        sheet: makes the preview.
     """
 
     EARLY = (50, 100, 200)  # most of what can go wrong shows in the first minutes
 
     def __init__(
-        self, folder: Path, photos: PhotoSource, side: int, *, anew: bool, sheet: Sheet = stylized
+        self, folder: Path, photos: PhotoSource, side: int, *, start_over: bool, sheet: PreviewSheet
     ) -> None:
         self.folder, self._sheet = folder, sheet
         folder.mkdir(exist_ok=True)
-        if anew:  # those of an earlier run in this folder would pass for ours
+        if start_over:  # those of an earlier run in this folder would pass for ours
             for old in folder.glob("step_*.jpg"):
                 old.unlink()
         self.crops = center_crops(photos, COUNT, side)
 
     def save(self, network: nn.Module, step: int) -> tuple[NDArray[np.uint8], Tensor]:
-        """Paint and write.
+        """Run the network and write the preview.
 
         Args:
             network: in evaluation mode.
 
         Returns:
-            See `Sheet`.
+            See `PreviewSheet`.
         """
         device = next(network.parameters()).device
         with torch.inference_mode():

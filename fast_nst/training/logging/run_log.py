@@ -20,13 +20,13 @@ _log = logging.getLogger("fast_nst")
 
 
 class RunLog:
-    """The files of a run folder that tell how it went: metrics.jsonl, TensorBoard events, loss.png.
+    """The logs of a run folder: metrics.jsonl, TensorBoard events, loss.png.
 
     A disk that is full costs nothing but a warning: lines are written once there is room again.
 
     Args:
         folder: the run folder, which exists.
-        keep_through: when a run is resumed, the step it goes on from; later lines, of steps that were
+        keep_through: when a run is resumed, its first step; later lines, of steps that were
             taken but not saved, are dropped, so that no step stands in the file twice.
         settings: of the run, as text, for TensorBoard.
     """
@@ -47,11 +47,14 @@ class RunLog:
 
     def write(self, report: TaskReport) -> None:
         """Append one report; it is on disk for a reader at once."""
-        self._pending += (json.dumps({**asdict(report), "total": report.total}) + "\n").encode()
+        record = {**asdict(report), **report.losses, "total": report.total}
+        self._pending += (json.dumps(record) + "\n").encode()
         self._flush()
         if not self._board:
             return
-        for name, value in {**report.losses, "total": report.total, **report.measured}.items():
+        # A term that is exactly zero is off: a curve of zeros says nothing.
+        losses = {name: value for name, value in report.losses.items() if value != 0}
+        for name, value in {**losses, "total": report.total, **report.measured}.items():
             self._board.scalar(f"loss/{name}", value, report.step)
         self._board.scalar("learning_rate", report.learning_rate, report.step)
         self._board.scalar(f"{report.unit}_per_second", report.rate, report.step)
@@ -61,7 +64,7 @@ class RunLog:
             append(self.path, self._pending)
             self._pending, self._failing = b"", False
         except OSError as error:
-            if not self._failing:  # said once an outage
+            if not self._failing:  # one warning an outage
                 _log.warning("%s cannot be written, trying again: %s", self.path, error.strerror)
             self._failing = True
 
@@ -76,7 +79,7 @@ class RunLog:
             self._board.histogram(name, values, step)
 
     def close(self) -> None:
-        """Write what still waits to be written, and plot the losses."""
+        """Write pending lines, and plot the losses."""
         if self._pending:
             self._flush()
         lines = read_metrics(self.path)

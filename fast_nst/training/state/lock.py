@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from filelock import FileLock, Timeout
 
 from fast_nst.errors import InputError
 
@@ -14,43 +16,41 @@ __all__ = ["locked"]
 
 @contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Hold the folder for this process; the system lets go of it however the process ends.
+    """Lock the folder for this process; the system unlocks it however the process ends.
 
     Raises:
-        InputError: another process holds it; names that process.
+        InputError: another process has it locked, or ``.lock`` is not a regular file of this run's own.
     """
     path = folder / ".lock"
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    # A link would have another file locked and written to.
+    if path.is_symlink() or (path.exists() and not path.is_file()):
+        raise InputError(f"{path} is a link or no regular file; remove it, or give another --run")
+    lock = FileLock(path, timeout=0, is_singleton=False)
     try:
-        if not _take(handle):
-            holder = os.read(handle, 32).decode("ascii", "replace").strip() or "unknown"
-            raise InputError(
-                f"another run (process {holder}) is training in {folder}; wait for it, or give another --run"
-            )
-        os.truncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
+        lock.acquire()
+    except Timeout:
+        raise InputError(
+            f"another run (process {_holder(path)}) is training in {folder}; "
+            "wait for it, or give another --run"
+        ) from None
+    try:
+        _write_holder(path)
         yield
     finally:
-        os.close(handle)  # the file stays: another process may be waiting with it open
+        lock.release()
 
 
-def _take(handle: int) -> bool:
-    if os.name != "posix":
-        import msvcrt
+def _holder(path: Path) -> str:
+    with suppress(OSError):
+        return path.read_bytes()[:32].decode("ascii", "replace").strip() or "unknown"
+    return "unknown"
 
+
+def _write_holder(path: Path) -> None:
+    """This process's number into the lock file, for the message of others; Windows does not allow it."""
+    with suppress(OSError):
+        handle = os.open(path, os.O_WRONLY | os.O_TRUNC | getattr(os, "O_NOFOLLOW", 0))
         try:
-            # Far behind the text, which others must be able to read.
-            os.lseek(handle, 1 << 20, os.SEEK_SET)
-            msvcrt.locking(handle, msvcrt.LK_NBLCK, 1)  # type: ignore[attr-defined,unused-ignore]
-        except OSError:
-            return False
+            os.write(handle, f"{os.getpid()}\n".encode())
         finally:
-            os.lseek(handle, 0, os.SEEK_SET)
-        return True
-    import fcntl
-
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+            os.close(handle)

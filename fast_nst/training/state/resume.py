@@ -1,7 +1,7 @@
 """The training state: weights, Adam's moments and the step in one safetensors file, no pickle.
 
-The data order needs no state: it is a pure function of the seed and the step (``sampling.py``). So a run that
-goes on from a state file is the run that was never interrupted, bit for bit on a CPU.
+The data order needs no state: it is a pure function of the seed and the step (``sampling.py``). So a
+resumed run is the run that was never interrupted, bit for bit on a CPU.
 """
 
 from __future__ import annotations
@@ -17,10 +17,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from fast_nst.config import TaskConfig
+from fast_nst.config.recipe import fixed_settings
 from fast_nst.errors import InputError
 from fast_nst.io.files import sync_folder
 from fast_nst.models.checkpoint import CheckpointError, read_tensors, write_tensors
-from fast_nst.serialization import from_dict, to_dict
+from fast_nst.serialization import from_dict
 from fast_nst.training.weight_average import WeightAverage
 
 __all__ = ["TrainingState", "forget_state", "load_state", "places", "refuse_changes", "save_state"]
@@ -43,15 +44,17 @@ class TrainingState:
     memory: dict[str, float] = field(default_factory=dict)
     """running means and counters of the `TrainingStep`"""
     setbacks: int = 0
-    """how often the run went back to an earlier state since it last saved a new one"""
+    """how often the run returned to an earlier state since it last saved a new one"""
     slowed: float = 1.0
     """factor of the learning rate, halved at each of them"""
     measured: dict[str, float] = field(default_factory=dict)
     """the last validation"""
     origin: dict[str, str] = field(default_factory=dict)
-    """hashes of the painting and of the VGG weights"""
+    """hashes of the style image and of the VGG weights"""
     compiled: bool = False
     """whether the run is compiled, which rounds differently"""
+    full_size_from: int | None = None
+    """with --minutes and --start-size: the step at which the first stage ended"""
 
 
 def save_state(
@@ -153,16 +156,16 @@ def _placed(key: str, tensor: Tensor, parameter: Tensor) -> Tensor:
 
 
 def refuse_changes(state: TrainingState, config: TaskConfig, origin: dict[str, str], data: str) -> None:
-    """Refuse to go on with anything that would make it another run.
+    """Refuse to resume with anything that would make it another run.
 
     Args:
-        config, origin, data: of the run that is to go on, as in `TrainingState`.
+        config, origin, data: of the run that is to be resumed, as in `TrainingState`.
 
     Raises:
         InputError: names each difference.
     """
     # Through the config and back, so that options a state is too old to know have their defaults.
-    before, now = (_deciding(to_dict(c)) for c in (from_dict(type(config), state.config), config))
+    before, now = (fixed_settings(c) for c in (from_dict(type(config), state.config), config))
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"
         for key in sorted({*before, *now})
@@ -170,25 +173,15 @@ def refuse_changes(state: TrainingState, config: TaskConfig, origin: dict[str, s
     ]
     if changed:
         raise InputError(f"the run has other settings: {', '.join(changed)}; start a new --run instead")
-    for name, what in (("style_sha256", "painting"), ("vgg_sha256", "VGG weights")):
+    for name, what in (("style_sha256", "style image"), ("vgg_sha256", "VGG weights")):
         if state.origin.get(name, origin.get(name)) != origin.get(name):
             raise InputError(f"the {what} changed since the run was saved; start a new --run instead")
     if state.data != data:
         raise InputError(f"the photographs of {config.dataset} changed since the run was saved")
 
 
-def _deciding(config: dict[str, Any]) -> dict[str, Any]:
-    """The settings that decide the result, flat; the others may differ when a run is resumed."""
-    free = {"out", "run", "resume", "overwrite", "workers", "device", "compile", "save_every", "steps"}
-    free |= {"report_every", "preview_every", "minutes", "download", "dataset", "style", "vgg_weights"}
-    free |= {"precision", "max_pixels", "licence", "validate_every"}
-    tables = {name: table for name, table in config.items() if isinstance(table, dict)}
-    flat = {f"{name}.{key}": value for name, table in tables.items() for key, value in table.items()}
-    return flat | {key: value for key, value in config.items() if key not in {*free, *tables}}
-
-
 def forget_state(path: Path) -> None:
-    """Remove a state and what stands beside it, so that nobody goes on from a run that was started anew."""
+    """Remove a state and its copies, so that a run that starts over cannot be resumed from an old one."""
     for candidate in places(path):
         candidate.unlink(missing_ok=True)
 
@@ -202,7 +195,7 @@ def _newest(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
     """The last state; if a fault hit it, the one before."""
     there = [candidate for candidate in places(path) if candidate.is_file()]
     if not there:
-        raise CheckpointError(f"nothing to resume: there is no {path}; start without --resume")
+        raise CheckpointError(f"nothing to resume: there is no {path}; start without it")
     for i, candidate in enumerate(there, start=1):
         try:
             return read_tensors(candidate)

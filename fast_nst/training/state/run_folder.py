@@ -1,4 +1,4 @@
-"""What a run writes, where, and what happens when it cannot: the run folder, and the checkpoint beside it."""
+"""The files of a run: what it writes, where, and what happens when it cannot."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RunFolder:
     Attributes:
         path: the folder: state, settings, metrics, previews, TensorBoard events.
         out: the checkpoint.
-        state: the file that a run goes on from.
+        state: the file that a run is resumed from.
         behind: whether the state could not be written when it was due.
     """
 
@@ -40,37 +40,47 @@ class RunFolder:
         self.path = config.run or Path("runs") / config.name
         self.state = self.path / "last.safetensors"
         self.behind = False
-        self._told = ""
+        self._warned = ""
 
-    def check(self, config: RunConfig) -> None:
-        """Refuse to overwrite, and find out now rather than after an hour that nothing can be written.
+    def check(self, config: RunConfig) -> bool:
+        """Refuse to overwrite, and to start a run whose results cannot be written.
+
+        Returns:
+            Whether there is a state to resume from, and the config says so.
 
         Raises:
             InputError: a result is there already, or a folder cannot be written to.
         """
+        resuming = bool(config.resume) and any(path.exists() for path in places(self.state))
         if self.out.suffix != ".safetensors":
             raise InputError(f"--out must end in .safetensors, got {self.out}")
-        if not (config.overwrite or config.resume):
+        if not (config.overwrite or resuming):
             for path in (self.out, *places(self.state)):
                 if path.exists():
-                    raise InputError(f"{path} exists; give --overwrite to start anew, or --resume to go on")
+                    raise InputError(f"{path} exists; {self._cure(config)}")
         for folder in (self.path, self.out.absolute().parent):
             there = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
             if not there.is_dir():
                 raise InputError(f"cannot write to the folder {folder}: {there} is a file")
             if not os.access(there, os.W_OK):
                 raise InputError(f"cannot write to the folder {folder}: no permission in {there}")
+        return resuming
+
+    def _cure(self, config: RunConfig) -> str:
+        if config.resume:
+            return f"there is no state in {self.path} to resume from: give --overwrite to start over"
+        return "give --overwrite to start over, or --resume to resume"
 
     def held(self) -> AbstractContextManager[None]:
-        """Make the folders, and keep other runs out for the time of a ``with`` block."""
+        """Make the folders, and lock out other runs during a ``with`` block."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.out.parent.mkdir(parents=True, exist_ok=True)
         return locked(self.path)
 
     def begin(self, config: RunConfig) -> None:
-        """Write config.toml, which makes the run again; for a new run forget the states of an earlier one.
+        """Write config.toml, which reproduces the run; for a new run remove the states of an earlier one.
 
-        What a killed run left half written is removed. The folder is to be held.
+        Partial files of a killed run are removed. The folder must be `held`.
         """
         remove_stale_partials([self.path, self.out.parent])
         settings = to_toml(replace(config, resume=False, overwrite=False))
@@ -84,19 +94,21 @@ class RunFolder:
             forget_state(self.state)
 
     def try_to_save(self, save: Callable[[], None]) -> None:
-        """Save the state in the middle of a run: what fails is said and tried again, and the run goes on."""
+        """Save the state during a run; a failure costs a warning, and is tried again later."""
         try:
             self._save(save)
         except OSError as error:
             self.behind = True
-            if self._told != _why(error):  # once an outage, and not with every attempt
-                self._told = _why(error)
-                _log.warning("the state cannot be saved, the last one is kept, trying again: %s", self._told)
+            if self._warned != _why(error):  # once an outage, and not with every attempt
+                self._warned = _why(error)
+                _log.warning(
+                    "the state cannot be saved, keeping the last one, trying again: %s", self._warned
+                )
         else:
-            self.behind, self._told = False, ""
+            self.behind, self._warned = False, ""
 
     def insist(self, save: Callable[[], None]) -> None:
-        """Save what there will be no later chance for, waiting a little for a disk to have room again.
+        """Save at the end of a run, waiting a little for a full disk to have room again.
 
         Raises:
             OSError: it still has none; the files are as they were.

@@ -148,7 +148,7 @@ def test_progress_goes_up_to_the_end_over_broken_connections(server, target):
 def interrupted(server: Server, target: Path) -> int:
     """A first call that dies halfway; returns how much it left."""
     server.breaks = 1
-    with pytest.raises(DownloadError, match="bytes are kept, run it again to go on"):
+    with pytest.raises(DownloadError, match="bytes are kept, run it again to resume"):
         download(server.url, target, retries=0)
     assert files(target) == ["train2017.zip.part", "train2017.zip.part.json"]
     server.asked.clear()

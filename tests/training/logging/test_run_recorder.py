@@ -7,6 +7,7 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -34,7 +35,8 @@ def folder(config) -> RunFolder:
 
 
 def begun(config, folder: RunFolder, step: int = 0) -> RunRecorder:
-    return RunRecorder(config, folder, open_photos(config.dataset), step)
+    style = np.full((30, 40, 3), 200, np.uint8)
+    return RunRecorder(config, folder, open_photos(config.dataset), step, previews.style_sheet(style))
 
 
 def shown(folder: RunFolder) -> list[int]:
@@ -49,7 +51,7 @@ def test_previews_are_made_early_when_due_and_when_asked_for(config, folder, net
     recorder.close()
     assert shown(folder) == [0, 50, 100, 200, 300, 600, 601]
     with Image.open(folder.path / "previews/step_000050.jpg") as sheet:
-        assert sheet.size == (4 * 256, 2 * 256)
+        assert sheet.size == (5 * 256, 2 * 256)
 
 
 def test_tensorboard_has_the_previews_the_histogram_and_the_settings(config, folder, network):
@@ -59,7 +61,7 @@ def test_tensorboard_has_the_previews_the_histogram_and_the_settings(config, fol
     events = EventAccumulator(str(folder.path)).Reload()
     tags = events.Tags()
     assert tags["images"] == ["preview"]
-    assert tags["histograms"] == ["painted values"]
+    assert tags["histograms"] == ["output values"]
     (settings,) = events.Tensors("config/text_summary")
     assert b'preset = "tiny"' in settings.tensor_proto.string_val[0]
 

@@ -118,7 +118,7 @@ def test_two_damaged_states_are_refused_as_damaged(run):
 
 
 def test_nothing_to_resume_says_so(tmp_path):
-    with pytest.raises(CheckpointError, match=r"nothing to resume: there is no .*; start without --resume"):
+    with pytest.raises(CheckpointError, match=r"nothing to resume: there is no .*; start without it"):
         load_state(tmp_path / "last.safetensors", *fresh())
 
 

@@ -1,0 +1,146 @@
+"""Compiled code is trusted only where it agrees with eager code; through `Trainer` and a faulty compiler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from fast_nst.models.checkpoint import read_tensors
+from fast_nst.training.trainer import Trainer
+
+
+class Faulty:
+    """Stands in for torch.compile: correct, but for what `spoil` does to the terms of some calls."""
+
+    def __init__(self, spoil: Callable[[torch.Tensor], torch.Tensor], calls: range) -> None:
+        self.spoil, self.calls, self.count = spoil, calls, 0
+
+    def __call__(self, function: Callable, **_: object) -> Callable:
+        def compiled(*arguments: object):
+            terms = function(*arguments)
+            self.count += 1
+            if self.count - 1 not in self.calls:
+                return terms
+            return terms._replace(style=self.spoil(terms.style))
+
+        return compiled
+
+
+class _WrongGradient(torch.autograd.Function):
+    @staticmethod
+    def forward(_, value: torch.Tensor, factor: float) -> torch.Tensor:
+        _.factor = factor
+        return value.clone()
+
+    @staticmethod
+    def backward(context, gradient: torch.Tensor):
+        return gradient * context.factor, None
+
+
+FAULTS = {
+    "value": lambda style: style * 1.5,
+    "NaN value": lambda style: style * torch.nan,
+    "gradient": lambda style: _WrongGradient.apply(style, -1.0),
+    "NaN gradient": lambda style: _WrongGradient.apply(style, torch.nan),
+}
+
+
+def weights(path: Path) -> dict[str, bytes]:
+    return {name: t.numpy().tobytes() for name, t in read_tensors(path)[0].items()}
+
+
+@pytest.fixture
+def eager(config, tmp_path) -> dict[str, bytes]:
+    """The state after the same run without torch.compile."""
+    plain = replace(config, run=tmp_path / "eager", out=tmp_path / "eager.safetensors")
+    list(Trainer(plain))
+    return weights(plain.run / "last.safetensors")
+
+
+@pytest.mark.parametrize("first", [0, 3])
+@pytest.mark.parametrize("fault", FAULTS)
+def test_wrong_compiled_code_costs_one_warning_and_no_step(config, eager, monkeypatch, caplog, fault, first):
+    if first and "NaN" not in fault:
+        pytest.skip("a finite difference is looked for in the first batch of a shape only")
+    if first and fault == "NaN value":
+        pytest.skip("gives finite gradients only by accident; the case of NaN gradients covers it")
+    monkeypatch.setattr(torch, "compile", Faulty(FAULTS[fault], range(first, 100)))
+    trainer = Trainer(replace(config, compile="on"))
+    reports = list(trainer)
+    assert [report.step for report in reports] == list(range(1, 9))
+    assert weights(config.run / "last.safetensors") == eager
+    (record,) = caplog.records
+    assert record.getMessage().startswith("torch.compile ")
+    assert record.getMessage().endswith("continuing without it")
+    assert not trainer.compiled
+
+
+def test_a_second_stage_is_checked_too(config, monkeypatch, caplog):
+    config = replace(config, start_size=32, start_steps=3, image_size=40, compile="on")
+    bad = Faulty(FAULTS["gradient"], range(3, 100))
+    monkeypatch.setattr(torch, "compile", bad)
+    list(Trainer(config))
+    assert bad.count == 4  # three of the first stage, and the one that was caught
+    assert len(caplog.records) == 1
+
+
+def test_right_compiled_code_is_kept_and_gives_the_same_run(config, eager, monkeypatch, caplog):
+    good = Faulty(FAULTS["value"], range(0))
+    monkeypatch.setattr(torch, "compile", good)
+    list(Trainer(replace(config, compile="on")))
+    assert good.count == 8
+    assert not caplog.records
+    assert weights(config.run / "last.safetensors") == eager
+
+
+def test_a_run_lost_to_compiled_code_continues_without_going_back(config, monkeypatch, caplog):
+    """On accelerators nothing waits for a gradient to be looked at; the run notices when it is lost."""
+    monkeypatch.setattr("fast_nst.training.backward.BackwardPass._finite_now", lambda *_: True)
+    monkeypatch.setattr(torch, "compile", Faulty(FAULTS["NaN gradient"], range(3, 100)))
+    trainer = Trainer(replace(config, steps=12, compile="on"))
+    assert list(trainer)[-1].step == 12
+    assert trainer.progress.setbacks == 0 and trainer.progress.slowed == 1.0
+    assert "continuing without it" in caplog.text and not trainer.compiled
+
+
+def test_a_gradient_that_is_bad_without_compiling_too_is_not_blamed_on_it(config, monkeypatch, caplog):
+    monkeypatch.setattr(torch, "compile", Faulty(FAULTS["value"], range(0)))
+    trainer = Trainer(replace(config, compile="on", save_every=2))
+    left = [3]
+
+    def spoil(gradient: torch.Tensor) -> torch.Tensor | None:
+        return gradient * torch.nan if trainer.step == left[0] else None
+
+    next(trainer.network.parameters()).register_hook(spoil)
+    assert list(trainer)[-1].step == 8
+    assert trainer.compiled
+    assert trainer.training_step.loss_monitor.skipped == 1
+    assert not caplog.records
+
+
+def test_the_text_of_a_lost_run_blames_arithmetic_for_nan_and_names_photographs_for_spikes(config, caplog):
+    trainer = Trainer(replace(config, save_every=2))
+    steps = iter(trainer)
+    for _ in range(3):
+        next(steps)
+    with torch.no_grad():
+        next(trainer.network.parameters()).fill_(torch.nan)
+    list(steps)
+    (message,) = [r.getMessage() for r in caplog.records]
+    assert "not finite at step 6 (fp32 arithmetic)" in message
+    assert ".png" not in message
+
+
+def test_a_spike_names_its_photographs(config, caplog):
+    trainer = Trainer(replace(config, steps=40, save_every=5))
+    trainer.training_step.objective.register_forward_hook(
+        lambda _, __, terms: terms._replace(style=terms.style * 1e4) if 29 <= trainer.step < 32 else None
+    )
+    list(trainer)
+    message = caplog.records[0].getMessage()
+    assert message.startswith("the loss was far above its running mean at step 32 (photographs: ")
+    assert ".png" in message
