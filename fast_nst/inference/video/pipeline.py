@@ -125,6 +125,8 @@ class VideoRun:
             notes.append("transparency laid on white, which this format cannot hold")
         if writer.left_out:
             notes.append(f"{writer.left_out} frames dropped: the rate is too high for this format")
+        if writer.damaged:
+            notes.append(f"{writer.damaged} damaged packets of sound or subtitles dropped")
         return notes
 
     def reports(self) -> Iterator[VideoReport]:
