@@ -8,8 +8,8 @@
 ``temporal``: a camera pans over each photograph, turns and zooms a little, with noise of 2 gray levels, so
 that the motion of every pixel is known. Printed is the mean squared difference of each stylized frame to the
 one before it, moved by the true motion, over that of the input frames; a border that the motion brings in is
-left out. ``frames`` is the network frame by frame, ``steady`` the same with --steady; several styles, such as
-one trained for stability and one not, are compared line by line. ``--strip FILE`` keeps pictures to look at.
+left out. ``frames`` is the network frame by frame, ``steady`` the same with --temporal-smoothing; several
+styles, as one trained for stability and one not, are compared line by line. ``--strip FILE`` saves frames.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def temporal(arguments: argparse.Namespace) -> None:
         for number, photo in enumerate(photos):
             seen = list(frames_of(photo, arguments.frames, width, height))
             painted = [stylize.pictures([Picture(frame)])[0] for frame in seen]
-            smoother = TemporalSmoother(arguments.steadiness)
+            smoother = TemporalSmoother(arguments.smoothing_strength)
             calm = [smoother(Picture(s), p).rgb for s, p in zip(seen, painted, strict=True)]
             unit = temporal_error(seen)
             plain.append(temporal_error([p.rgb for p in painted]) / unit)
@@ -130,7 +130,7 @@ def make_clip(path: Path, count: int, width: int, height: int) -> None:
 
 def run_video(style: str, source: Path, target: Path, *, steady: bool) -> float:
     """Frames a second of the whole chain."""
-    config = StylizeConfig(overwrite=True, video=VideoConfig(steady=steady))
+    config = StylizeConfig(overwrite=True, video=VideoConfig(temporal_smoothing=steady))
     stylizer = Stylizer.load(find_style(style))
     started = time.perf_counter()
     with VideoRun(str(source), target, stylizer, config) as run:
@@ -142,7 +142,7 @@ def run_video(style: str, source: Path, target: Path, *, steady: bool) -> float:
 def rate(arguments: argparse.Namespace) -> None:
     width, height = arguments.size
     print(
-        "| style | network alone, frames/s | whole chain | ratio | with --steady | ratio |\n"
+        "| style | network alone, frames/s | whole chain | ratio | with --temporal-smoothing | ratio |\n"
         "|---|---|---|---|---|---|"
     )
     with tempfile.TemporaryDirectory() as folder:
@@ -258,7 +258,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, nargs=2, default=(640, 480), metavar=("WIDTH", "HEIGHT"))
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=180, help="of the camera, for latency")
-    parser.add_argument("--steadiness", type=float, default=VideoConfig().steadiness)
+    parser.add_argument("--smoothing-strength", type=float, default=VideoConfig().smoothing_strength)
     parser.add_argument(
         "--strip", type=Path, help="picture of frames to write: input, frame by frame, steady"
     )

@@ -22,7 +22,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 def show(source: str, style: Path, config: StylizeConfig) -> int:
-    """Run the camera through a style until it ends; the exit code."""
+    """Stylize the camera until it ends; returns the exit code."""
     _check(config)
     others = [(name, path) for name, path in bundled_styles().items() if path != style]
     loaded = _load(style, config)
@@ -43,8 +43,8 @@ def show(source: str, style: Path, config: StylizeConfig) -> int:
         say(f"error: {one_line(error)}")
         return FAILED
     finally:
-        for words in live.close():
-            say(words)
+        for note in live.close():
+            say(note)
     if config.out is not None and os.path.lexists(config.out):
         put(config.out)
     return DONE
@@ -53,13 +53,13 @@ def show(source: str, style: Path, config: StylizeConfig) -> int:
 def _run(live: Live) -> None:
     last, report = time.monotonic(), None
     for report in live.reports():
-        for words in report.notes:
-            say(one_line(InputError(words)))
+        for note in report.notes:
+            say(one_line(InputError(note)))
         if time.monotonic() - last >= _SECONDS_BETWEEN_LINES:
             last = time.monotonic()
-            say(f"{report.frames} pictures, {report.rate:.1f} a second, {1e3 * report.latency:.0f} ms late")
+            say(f"{report.frames} frames, {report.rate:.1f} a second, {1e3 * report.latency:.0f} ms latency")
     if report is not None:
-        say(f"{report.frames} pictures shown, {report.dropped} left out")
+        say(f"{report.frames} frames shown, {report.dropped} dropped")
 
 
 def _load(path: Path, config: StylizeConfig) -> Stylizer:
@@ -67,10 +67,10 @@ def _load(path: Path, config: StylizeConfig) -> Stylizer:
 
 
 def _check(config: StylizeConfig) -> None:
-    """Find out before the camera is opened that its pictures have nowhere to go."""
+    """Refuse, before the camera is opened, a run without an output."""
     if config.out is None:
         if not config.camera.window and not config.camera.virtual_camera:
-            raise InputError("--no-window needs a place for the result: --out live.mp4, or --virtual-camera")
+            raise InputError("--no-window needs an output: --out live.mp4, or --virtual-camera")
         return
     if os.path.isdir(config.out) or config.out.endswith(("/", os.sep)) or not config.out:
         raise InputError(f"--out {config.out}: the camera needs a file, such as live.mp4")

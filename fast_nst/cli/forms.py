@@ -30,7 +30,7 @@ class Words:
 
 def form_of(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
     """The config as tyro reads it: any words will do for a field, and none of them is checked."""
-    hints, plain = typing.get_type_hints(config, include_extras=True), typing.get_type_hints(config)
+    hints = typing.get_type_hints(config, include_extras=True)
     fields: list[Any] = []
     for f in dataclasses.fields(config):
         hint: Any = hints[f.name]
@@ -44,8 +44,6 @@ def form_of(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
             hint = Annotated[hint | None, tyro.conf.arg(help_behavior_hint="(required)")]
         elif f.default in (None, ()):  # its help says what happens without it
             hint = Annotated[hint, tyro.conf.arg(help_behavior_hint="")]
-        if typing.get_origin(plain[f.name]) is tuple:  # given again, it takes more values
-            hint = Annotated[hint, tyro.conf.UseAppendAction, tyro.conf.arg(help_behavior_hint=_default_hint)]
         fields.append((f.name, hint, default))
     namespace = {"__post_init__": lambda self: None, "__doc__": config.__doc__}
     return dataclasses.make_dataclass(
@@ -56,10 +54,6 @@ def form_of(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
 def is_required(field: dataclasses.Field[Any]) -> bool:
     """Whether a field has no default."""
     return field.default is field.default_factory is dataclasses.MISSING
-
-
-def _default_hint(shown: str) -> str:
-    return f"(default: {shown})" if shown else ""
 
 
 def values_of(config: Any) -> dict[str, Any]:
@@ -90,9 +84,8 @@ def checked(config: type[T], form: Any) -> T:
         raise InputError(f"{' and '.join(missing)} must be given; --help lists all options")
     for f in fields:
         value, hint = getattr(form, f.name), hints[f.name]
-        typed = [v for v in (value if isinstance(value, tuple) else (value,)) if isinstance(v, Words)]
-        if typed:
-            value = from_words([word for one in typed for word in one.words], hint, flag_name(f.name))
+        if isinstance(value, Words):
+            value = from_words(value.words, hint, flag_name(f.name))
         elif dataclasses.is_dataclass(hint):
             value = checked(typing.cast(type, hint), value)
         values[f.name] = value

@@ -169,7 +169,7 @@ def _unknown_option(word: str, flags: Mapping[str, object], elsewhere: Mapping[s
 
 
 def _check_flags(arguments: Sequence[str], flags: Mapping[str, tuple[str, Any]]) -> None:
-    """Refuse flags that lack their value, and those given twice that take only one.
+    """Refuse flags that lack their value, and those given twice: what is given first would be lost.
 
     No flag is ever another one's value, so that every word that is a flag can be taken for one.
     """
@@ -183,11 +183,11 @@ def _check_flags(arguments: Sequence[str], flags: Mapping[str, tuple[str, Any]])
                 raise InputError(f"{spelled} takes no value, got {word!r}; --no-… turns a switch off")
             if (before := seen.get(name, spelled)) != spelled:
                 raise InputError(f"{before} and {spelled} exclude each other; give one")
-        elif typing.get_origin(hint) is not tuple:
-            if "=" not in word and _spelled(following) in flags:
-                raise InputError(f"{spelled} needs a value; --help says which")
-            if name in seen:
-                raise InputError(f"{name} is given twice; give it once")
+        elif name in seen:
+            once = f"give its values after one {name}" if typing.get_origin(hint) is tuple else "give it once"
+            raise InputError(f"{name} is given twice; {once}")
+        elif "=" not in word and _spelled(following) in flags and typing.get_origin(hint) is not tuple:
+            raise InputError(f"{spelled} needs a value; --help says which")
         seen[name] = spelled
 
 

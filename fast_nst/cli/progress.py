@@ -145,7 +145,8 @@ class _LinesAboveBars:
         self._users -= 1
         if self._users == 0 and sys.stderr is typing.cast(TextIO, self):
             sys.stderr = self.stream
-            self.stream.write(self._unfinished)
+            with suppress(OSError):
+                self.stream.write(self._unfinished)
 
     @contextmanager
     def aside(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Painting pictures and videos, and writing styles for other programs."""
+"""Options of stylizing pictures and videos, and of exporting styles."""
 
 from __future__ import annotations
 
@@ -21,32 +21,32 @@ Backend = Literal["auto", "torch", "compile", "openvino", "onnx"]
 
 @dataclass(frozen=True)
 class InferenceConfig:
-    """What every command has in common that makes pictures of pictures."""
+    """Options shared by all commands that turn pictures into pictures."""
 
     out: str | None = None
-    """file or folder to write, - for stdout [default: NAME_STYLE.EXT in the current folder]"""
+    """file or folder to write, - for stdout [default: NAME_MODEL.EXT in the current folder]"""
     format: str | None = None
-    """file format of the result, such as png, jpg or mp4 [default: the output's ending, else the input's]"""
+    """file format of the result, such as png or jpg [default: the output's ending, else the input's]"""
     quality: int = 95
-    """of JPEG, WebP, AVIF and videos, 1 to 100"""
+    """of JPEG, WebP and AVIF, 1 to 100"""
     max_pixels: int = 110_000_000
     """refuse pictures with more pixels than this before decoding them"""
     batch_size: int = 1
-    """pictures of equal size, or frames of a video, painted together"""
+    """pictures of equal size computed together"""
     overwrite: bool = False
     """replace existing files"""
     skip_existing: bool = False
-    """leave out inputs whose output is there already"""
+    """skip inputs whose output exists"""
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Precision = "auto"
     """arithmetic of the convolutions; auto is bf16 where there are matrix units for it, else fp32"""
     memory: str | None = None
-    """limit, such as 2GB; what does not fit is painted in parts [default: three quarters of what is free]"""
+    """limit, such as 2GB; what does not fit is computed in parts [default: three quarters of what is free]"""
     json: bool = False
-    """print one JSON record a picture or video to stdout"""
+    """print one JSON record a picture to stdout"""
     shard: str | None = None
-    """paint one part of the pictures, such as 0/4, 1/4, 2/4 or 3/4 [default: as torchrun or srun says]"""
+    """process one part of the pictures, such as 0/4, 1/4, 2/4 or 3/4 [default: as torchrun or srun says]"""
     manifest: str | None = None
     """append one JSON record a picture to this file, which shards can share"""
 
@@ -69,7 +69,7 @@ class InferenceConfig:
 
     @property
     def longer_side(self) -> int | None:
-        """What pictures are resized to before they are painted, pixels; None: they are taken as they are."""
+        """The longer side that pictures are resized to, pixels; None: they keep their size."""
         return None
 
 
@@ -85,6 +85,17 @@ class _Style:
 class StylizeConfig(InferenceConfig, _Style):
     """Stylize pictures, videos and the camera with a trained style."""
 
+    out: str | None = None
+    """file or folder to write, - for stdout [default: NAME_STYLE.EXT in the current folder]"""
+    format: str | None = None
+    """file format of the result, such as png, jpg or mp4 [default: the output's ending, else the input's]"""
+    quality: int = 95
+    """of JPEG, WebP, AVIF and videos, 1 to 100"""
+    batch_size: int = 1
+    """pictures of equal size, or frames of a video, computed together"""
+    json: bool = False
+    """print one JSON record a picture or video to stdout"""
+
     size: int | None = None
     """longer side of the result, pixels: smaller makes larger strokes [default: the picture's own]"""
     backend: Backend = "auto"
@@ -92,7 +103,7 @@ class StylizeConfig(InferenceConfig, _Style):
     video: VideoConfig = field(default_factory=VideoConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
     cluster: bool = False
-    """paint on all machines of a Ray cluster, or on all processors of this one"""
+    """use all machines of a Ray cluster, or all processors of this one"""
 
     def __post_init__(self) -> None:
         super().__post_init__()

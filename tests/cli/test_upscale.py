@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -133,3 +134,8 @@ def test_without_arguments_it_explains_itself(said):
     answer = said(upscale.main, [])
     assert answer.code == 2
     assert any("fast-nst upscale photo.jpg" in line for line in answer.err)
+
+
+def test_the_help_does_not_speak_of_videos(capsys):
+    assert upscale.main(["--help"]) == 0
+    assert not {"video", "videos", "film", "mp4"} & set(re.findall(r"\w+", capsys.readouterr().out))

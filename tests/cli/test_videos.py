@@ -127,7 +127,7 @@ def test_what_a_person_should_know_of_a_film_is_said(stylize, clip, here):
     [
         (["--start", "-1"], "--start must be a time of at least 0 seconds, got -1"),
         (["--duration", "-2"], "--duration must be a time of at least 0"),
-        (["--steady", "--steadiness", "1"], "--steadiness goes from 0 to below 1, got 1"),
+        (["--steady", "--steadiness", "1"], "--smoothing-strength goes from 0 to below 1, got 1"),
         (["--codec", "prores"], "--codec prores does not go into mp4"),
         (["--start", "60"], "there is no frame after --start 60 seconds"),
     ],
@@ -141,11 +141,23 @@ def test_wrong_settings_are_one_line(stylize, clip, here, flags, told):
     assert not Path("a_dots.mp4").exists()
 
 
-def test_steady_makes_another_film(stylize, clip, here):
+def shown(path: str) -> list[bytes]:
+    with av.open(path) as video:
+        return [frame.to_ndarray(format="rgb24").tobytes() for frame in video.decode(video=0)]
+
+
+def test_smoothing_makes_another_video_by_its_new_and_its_old_name(stylize, clip, here):
     clip("a.mp4", frames=4)
     assert stylize("a.mp4", "--out", "b.mkv", "--codec", "ffv1").code == 0
-    assert stylize("a.mp4", "--out", "c.mkv", "--codec", "ffv1", "--steady").code == 0
-    assert Path("b.mkv").read_bytes() != Path("c.mkv").read_bytes()
+    assert stylize("a.mp4", "--out", "c.mkv", "--codec", "ffv1", "--temporal-smoothing").code == 0
+    smooth = shown("c.mkv")
+    assert shown("b.mkv") != smooth
+    assert stylize("a.mp4", "--out", "d.mkv", "--codec", "ffv1", "--steady", "--steadiness", "0.5").code == 0
+    assert shown("d.mkv") == smooth
+    for key in ("steady", "temporal_smoothing"):
+        Path("run.toml").write_text(f"[video]\n{key} = true\n")
+        assert stylize("a.mp4", "--out", f"{key}.mkv", "--codec", "ffv1", "--config", "run.toml").code == 0
+        assert shown(f"{key}.mkv") == smooth
 
 
 def test_a_number_or_an_address_is_a_camera(here):
@@ -160,8 +172,8 @@ def test_a_number_or_an_address_is_a_camera(here):
 
 
 def test_settings_of_films_are_checked_by_the_library_too():
-    with pytest.raises(InputError, match="--steadiness"):
-        StylizeConfig(video=VideoConfig(steadiness=1.0))
+    with pytest.raises(InputError, match="--smoothing-strength"):
+        StylizeConfig(video=VideoConfig(smoothing_strength=1.0))
 
 
 def started(here: Path, style: str, *arguments: str) -> subprocess.Popen[str]:

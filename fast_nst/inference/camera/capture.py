@@ -1,8 +1,8 @@
-"""A camera that is never late and never silent: the newest picture only, and word when none comes.
+"""A camera without delay: always the newest frame, and a report when there is none.
 
-OpenCV queues pictures, so that a slow reader sees the past; here a thread reads as fast as they come and
-keeps the last. A camera that is unplugged may block, fail, or repeat its last picture for ever: whichever it
-is, it is noticed, and the camera opened again.
+OpenCV queues frames, so that a slow reader sees old ones; here a thread reads them as they come and keeps the
+last. An unplugged camera may block, fail, or repeat its last frame for ever: each case is detected, and the
+camera is opened again.
 """
 
 from __future__ import annotations
@@ -23,18 +23,18 @@ from fast_nst.system.opencv import opencv
 
 __all__ = ["Camera", "CameraFrame", "CameraLost", "CameraStalled", "Capture", "open_capture"]
 
-_PAUSE = 1.0  # seconds between two tries to open a camera again
+_PAUSE = 1.0  # seconds between two attempts to open a camera again
 
 
 class CameraLost(InputError):
-    """A camera that cannot be opened, or that has gone and did not come back."""
+    """A camera that cannot be opened, or that was disconnected and did not come back."""
 
 
 class Capture(Protocol):
-    """What is read from: OpenCV's ``VideoCapture``, or whatever stands for it."""
+    """The source of frames: OpenCV's ``VideoCapture``, or a replacement."""
 
     def read(self) -> tuple[bool, NDArray[np.uint8] | None]:
-        """Whether there was a picture, and the picture, ``(H, W, 3)`` BGR."""
+        """Whether there was a frame, and the frame, ``(H, W, 3)`` BGR."""
 
     def get(self, property: int) -> float:
         """One of OpenCV's properties, 0 if unknown."""
@@ -43,24 +43,24 @@ class Capture(Protocol):
         """Whether it can be read from."""
 
     def release(self) -> None:
-        """Let go of it."""
+        """Close it."""
 
 
 @dataclass(frozen=True)
 class CameraFrame:
-    """The newest picture."""
+    """The newest frame of a camera."""
 
     pixels: NDArray[np.uint8]
     """``(H, W, 3)`` RGB"""
     taken: float
     """when it was read, as `time.monotonic` counts"""
     number: int
-    """of all that were read, also those nobody saw"""
+    """counted over all frames read, dropped ones included"""
 
 
 @dataclass(frozen=True)
 class CameraStalled:
-    """No new picture came for a while; the camera is opened again."""
+    """No new frame came for a while; the camera is opened again."""
 
     reason: str
     tries_left: int
@@ -71,18 +71,18 @@ def open_capture(source: str) -> Capture:
     cv = opencv()
     cv.utils.logging.setLogLevel(
         cv.utils.logging.LOG_LEVEL_SILENT
-    )  # its words about a missing camera are several lines, and ours is one
+    )  # its message about a missing camera has several lines, and ours has one
     capture: Any = cv.VideoCapture(int(source) if source.isdecimal() else source)
-    capture.set(cv.CAP_PROP_BUFFERSIZE, 1)  # for the drivers that heed it
+    capture.set(cv.CAP_PROP_BUFFERSIZE, 1)  # for the drivers that support it
     return capture  # type: ignore[no-any-return]
 
 
 class Camera:
-    """Pictures of a camera, each the newest there is when it is asked for.
+    """The frames of a camera, each the newest one when it is requested.
 
     Args:
         source: a number, an address or a file. A file is played at its own speed, and ends.
-        config: how long to be patient, and how often to try again.
+        config: the patience, and how often to try again.
         open: opens the source; for cameras that OpenCV does not know.
     """
 
@@ -90,14 +90,14 @@ class Camera:
         self, source: str, config: CameraConfig, *, open: Callable[[str], Capture] = open_capture
     ) -> None:
         self._source, self._config, self._open = source, config, open
-        opencv()  # its absence is to be told here, not in the thread
+        opencv()  # its absence is reported here, not in the thread
         self._reader = _Reader(source, open, 0, None)
 
     def frames(self) -> Iterator[CameraFrame | CameraStalled]:
-        """The newest picture, each once, while there are any; in between, word of a camera that has gone.
+        """The newest frame, each once; in between, `CameraStalled` while there is none.
 
         Raises:
-            CameraLost: it cannot be opened, or did not come back after all tries.
+            CameraLost: it cannot be opened, or did not come back after all attempts.
         """
         number, tries = 0, self._config.tries
         while True:
@@ -112,21 +112,23 @@ class Camera:
                 if number == 0 and self._reader.refused:
                     raise CameraLost(f"{_name(self._source)} cannot be opened; {_cure(self._source)}")
                 if tries == 0:
-                    raise CameraLost(f"{_name(self._source)} has gone: {reason}; {_cure(self._source)}")
+                    raise CameraLost(
+                        f"{_name(self._source)} is disconnected: {reason}; {_cure(self._source)}"
+                    )
                 tries -= 1
                 yield CameraStalled(f"{_name(self._source)}: {reason}", tries)
                 self._reader.stop()
                 self._reader.pause()
-                # A camera that goes on repeating its last picture has not come back.
+                # A camera that still repeats its last frame has not come back.
                 self._reader = _Reader(self._source, self._open, number, self._reader.last)
 
     def close(self) -> None:
-        """Let go of the camera."""
+        """Close the camera."""
         self._reader.stop()
 
 
 class _Reader:
-    """A thread that reads one opened source. One that blocks is left behind: no thread can be ended."""
+    """A thread that reads one opened source. One that blocks is abandoned: no thread can be ended."""
 
     def __init__(
         self, source: str, open: Callable[[str], Capture], number: int, last: NDArray[np.uint8] | None
@@ -141,11 +143,11 @@ class _Reader:
 
     @property
     def finished(self) -> bool:
-        """Whether it was a file, and is over."""
+        """Whether it was a file, and has ended."""
         return self.ended and self._is_file and not self.refused
 
     def newer_than(self, number: int, patience: float) -> CameraFrame | None:
-        """The newest picture if it has a higher number, waiting so many seconds for it."""
+        """The newest frame if it has a higher number, after at most so many seconds."""
         with self._changed:
             self._changed.wait_for(lambda: self._frame.number > number or self.ended, patience)
             if self._error is not None:
@@ -153,16 +155,16 @@ class _Reader:
             return self._frame if self._frame.number > number else None
 
     def reason(self, patience: float) -> str:
-        """Why there is no new picture."""
+        """Why there is no new frame."""
         if self.refused:
             return "it cannot be opened"
         if self.ended:
-            return "it gives no more pictures"
-        same = "always the same picture" if self._repeats else "no picture"
+            return "it gives no more frames"
+        same = "always the same frame" if self._repeats else "no frame"
         return f"{same} for {patience:g} seconds"
 
     def pause(self) -> None:
-        """Wait before the next try where the last one failed at once."""
+        """Wait before the next attempt where the last one failed at once."""
         if self.ended:
             time.sleep(_PAUSE)
 
@@ -173,7 +175,7 @@ class _Reader:
     def _work(self) -> None:
         try:
             capture = self._open(self._source)
-        except Exception as error:  # raised where it can be heard
+        except Exception as error:  # raised by `newer_than`
             self._error = error
             self._end(refused=True)
             return
@@ -193,7 +195,7 @@ class _Reader:
             there, pixels = capture.read()
             if not there or pixels is None:
                 return
-            # A sensor's noise never repeats itself. A video's pictures may.
+            # A sensor's noise never repeats itself. A video's frames may.
             known = self.last
             self._repeats = not self._is_file and known is not None and np.array_equal(pixels, known)
             self.last = pixels
@@ -210,7 +212,7 @@ class _Reader:
             time.sleep(max(0.0, due - time.monotonic()))
 
     def _seconds_between(self, capture: Capture) -> float:
-        """What a file's pictures are to wait for; cameras have clocks of their own."""
+        """The interval between a file's frames; cameras have clocks of their own."""
         if not self._is_file:
             return 0.0
         rate = capture.get(opencv().CAP_PROP_FPS)

@@ -1,7 +1,8 @@
-"""The camera through the network, live: the newest picture, stylized, shown, and recorded if wanted.
+"""The camera through the network in real time: the newest frame, stylized, shown, and recorded on request.
 
-One loop does it all, so that what is shown is never older than one picture of the network and one of the
-camera; encoding alone happens in a thread of its own, which leaves frames out before it holds the loop up.
+One loop does it all, so that what is shown is never older than one frame of the network and one of the
+camera; only encoding has a thread of its own, which drops frames rather than block the loop. A recording
+ends when the camera is stopped: whatever stops it, Ctrl-C too, the file is complete.
 """
 
 from __future__ import annotations
@@ -32,31 +33,31 @@ from fast_nst.system.opencv import opencv
 
 __all__ = ["Live", "LiveReport", "Recorder"]
 
-_RECENT = 30  # pictures over which figures are averaged
+_RECENT = 30  # frames over which statistics are averaged
 _STEP = 0.1  # of the strength, at one press of a key
 _DEPTH = 4  # frames that may wait for the encoder
 _MS = Fraction(1, 1000)
-_RATE = 30  # what encoders and virtual cameras are told; times of frames are the real ones
+_RATE = 30  # frames a second in headers and for virtual cameras; the times of frames are the real ones
 
 
 @dataclass(frozen=True)
 class LiveReport:
-    """One picture later."""
+    """The state after one frame."""
 
     frames: int
     """shown so far"""
     dropped: int
-    """left out, for they were no longer the newest"""
+    """dropped, since they were no longer the newest"""
     rate: float
-    """pictures a second, of late"""
+    """frames a second, averaged over the last ones"""
     latency: float
-    """seconds from the camera to the screen, of late"""
+    """seconds from the camera to the screen, averaged over the last frames"""
     notes: list[str] = field(default_factory=list)
-    """what happened, for a person"""
+    """messages for a person"""
 
 
 class Recorder:
-    """A video of what happens now: every frame at the time it is given."""
+    """A video of the stream: every frame has the time at which it is added."""
 
     def __init__(self, path: Path, pixels: NDArray[np.uint8], config: StylizeConfig) -> None:
         height, width = pixels.shape[:2]
@@ -72,7 +73,7 @@ class Recorder:
         )
 
     def add(self, pixels: NDArray[np.uint8]) -> None:
-        """A frame, unless the encoder is too far behind or the size is not the video's."""
+        """Add a frame, unless the encoder is too far behind or its size is another."""
         if pixels.shape[:2] == self._size:
             now = round((time.monotonic() - self._started) / _MS)
             self._writer_thread.offer(Frame(Picture(pixels), now, 0))
@@ -84,11 +85,11 @@ class Recorder:
 
 
 class Live:
-    """A camera, a style that can be changed, and where the result goes.
+    """A camera, a style that can be changed, and the outputs.
 
     Args:
-        camera: gives the pictures; closed at the end.
-        styles: names and files, the first to begin with; `load` makes a stylizer of a file.
+        camera: the source; closed at the end.
+        styles: names and files; the first one is used first, and `load` makes a stylizer of a file.
         screen: None for none.
     """
 
@@ -118,52 +119,53 @@ class Live:
         return self._styles[self._chosen][0]
 
     def reports(self) -> Iterator[LiveReport]:
-        """Run, with a report for every picture, until the camera ends, time is up, or somebody quits.
+        """Run until the camera ends, the duration is over, or the user quits; a report for every frame.
 
         Raises:
-            CameraLost: the camera cannot be opened, or has gone.
-            InputError: what is recorded or offered cannot be.
+            CameraLost: the camera cannot be opened, or is disconnected.
+            InputError: the recording or the virtual camera fails.
         """
         started, frames, first = time.monotonic(), 0, 0
         latencies, ends = deque[float](maxlen=_RECENT), deque[float](maxlen=_RECENT)
         for frame in self._camera.frames():
-            words, self._notes = self._notes, []
+            notes, self._notes = self._notes, []
             if isinstance(frame, CameraStalled):
-                words.append(f"{frame.reason}; trying again, {frame.tries_left} more tries after this")
-                yield LiveReport(frames, 0, 0.0, 0.0, words)
+                notes.append(f"{frame.reason}; reopening it, {frame.tries_left} attempts left")
+                yield LiveReport(frames, 0, 0.0, 0.0, notes)
                 continue
             first = first or frame.number
-            original = self._prepared(frame.pixels)
-            result = self._stylised(original)
+            original = self._prepare(frame.pixels)
+            result = self._stylize(original)
             self._send(result)
             rate = (len(ends) - 1) / (ends[-1] - ends[0]) if len(ends) > 1 else 0.0
             latency = sum(latencies) / len(latencies) if latencies else 0.0
-            going_on = self._show(original, result, rate, latency)
+            running = self._show(original, result, rate, latency)
             frames += 1
             ends.append(time.monotonic())
             latencies.append(ends[-1] - frame.taken)
             dropped = frame.number - first + 1 - frames
-            yield LiveReport(frames, dropped, rate, latency, words + self._notes)
+            yield LiveReport(frames, dropped, rate, latency, notes + self._notes)
             self._notes = []
-            if not going_on or (
+            if not running or (
                 self._config.video.duration and ends[-1] - started >= self._config.video.duration
             ):
                 return
 
     def close(self) -> list[str]:
-        """Finish what is recorded and let go of everything; what a person should know of it."""
+        """Finish the recording and close everything; messages for a person."""
         self._camera.close()
-        words = self._stop_recording()
-        if self._virtual is not None:
-            self._virtual.close()
-            self._virtual = None
-        if self._screen is not None:
-            self._screen.close()
-            self._screen = None
-        return words
+        try:
+            return self._stop_recording()
+        finally:
+            if self._virtual is not None:
+                self._virtual.close()
+                self._virtual = None
+            if self._screen is not None:
+                self._screen.close()
+                self._screen = None
 
     def press(self, key: str, result: NDArray[np.uint8]) -> bool:
-        """What a key does; False if it ends the show."""
+        """Do what a key stands for; False if it quits."""
         if key in ("n", "p"):
             self._chosen = (self._chosen + (1 if key == "n" else -1)) % len(self._styles)
             self._renew_smoother()
@@ -187,8 +189,8 @@ class Live:
                 self._record(self._place("live", ".mp4"), result)
         return key != "q"
 
-    def _prepared(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Mirrored and of the size asked for."""
+    def _prepare(self, pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Mirror and resize as configured."""
         if self._config.camera.mirror:
             pixels = pixels[:, ::-1]
         if (size := self._config.size) is not None:
@@ -200,17 +202,17 @@ class Live:
             pixels = cv.resize(pixels, wanted, interpolation=cv.INTER_AREA if shrinks else cv.INTER_CUBIC)
         return np.ascontiguousarray(pixels)
 
-    def _stylised(self, original: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    def _stylize(self, original: NDArray[np.uint8]) -> NDArray[np.uint8]:
         if self.strength == 0:
             return original
-        seen = Picture(original)
-        (painted,) = self._stylizer().pictures([seen])
+        content = Picture(original)
+        (result,) = self._stylizer().pictures([content])
         if self._smoother is not None:
-            painted = self._smoother(seen, painted)
+            result = self._smoother(content, result)
         if self.strength == 1:
-            return painted.rgb
+            return result.rgb
         mixed: NDArray[np.uint8] = opencv().addWeighted(
-            painted.rgb, self.strength, original, 1 - self.strength, 0.0
+            result.rgb, self.strength, original, 1 - self.strength, 0.0
         )
         return mixed
 
@@ -222,13 +224,13 @@ class Live:
 
     def _renew_smoother(self) -> None:
         video = self._config.video
-        self._smoother = TemporalSmoother(video.steadiness) if video.steady else None
+        self._smoother = TemporalSmoother(video.smoothing_strength) if video.temporal_smoothing else None
 
     def _send(self, result: NDArray[np.uint8]) -> None:
-        """To the video and the virtual camera, if there are any."""
+        """Pass a result to the recording and the virtual camera, if there are any."""
         if self._recorder is None and self._config.out is not None:
             self._record(Path(self._config.out), result)
-            # It is for the first video; those that a key begins have names of their own.
+            # The name of the first recording; those that a key starts have names of their own.
             self._config = dataclasses.replace(self._config, out=None)
         if self._recorder is not None:
             self._recorder.add(result)
@@ -256,7 +258,7 @@ class Live:
     def _show(
         self, original: NDArray[np.uint8], result: NDArray[np.uint8], rate: float, latency: float
     ) -> bool:
-        """Show what is to be seen and do what is asked; False if somebody quits."""
+        """Update the window and handle a key; False if the user quits."""
         if self._screen is None:
             return True
         view = np.hstack([original, result]) if self._beside else result
@@ -272,6 +274,6 @@ class Live:
         key = self._screen.show(write_lines(view, lines) if lines else view)
         try:
             return self.press(key, result)
-        except InputError as error:  # a snapshot or video that cannot be written does not end the show
+        except InputError as error:  # a snapshot or recording that cannot be written does not stop the camera
             self._notes.append(str(error))
             return True

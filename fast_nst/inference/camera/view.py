@@ -1,4 +1,4 @@
-"""What the window shows: result, original beside it, figures and help; and the window itself."""
+"""The window: result, original beside it, statistics and help; and the virtual camera."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KEYS = {
     "o": "original beside it",
     "s": "snapshot",
     "r": "record, and stop recording",
-    "f": "figures",
+    "f": "statistics",
     "h": "this help",
     "q": "quit",
 }
@@ -35,13 +35,13 @@ _MARGIN = 8
 
 
 class Screen(Protocol):
-    """Where results are shown, and where keys come from."""
+    """A display for results that also reads keys."""
 
     def show(self, pixels: NDArray[np.uint8]) -> str:
         """Show ``(H, W, 3)`` RGB; the key of `KEYS` that was pressed since, or the empty string."""
 
     def close(self) -> None:
-        """Take it away."""
+        """Close it."""
 
 
 class Window:
@@ -61,7 +61,7 @@ class Window:
             raise InputError("there is no display here; give --no-window --out live.mp4")
         self._cv, self._title = opencv(), title
         self._size: tuple[int, int] | None = None  # width and height of what is shown
-        if fonts := _fonts():  # OpenCV names a folder that it no longer ships, and says so at every start
+        if fonts := _fonts():  # OpenCV names a folder that it no longer ships, with a warning at every start
             os.environ["QT_QPA_FONTDIR"] = fonts
         plain = self._cv.WINDOW_GUI_NORMAL  # else Qt adds a bar of buttons, which takes room from the picture
         try:
@@ -86,7 +86,7 @@ class Window:
         return {"=": "+", "_": "-"}.get(key, key if key in KEYS else "")
 
     def _fit(self, width: int, height: int) -> None:
-        """Give the window the shape of what it shows from now on, as tall as the person has made it."""
+        """Fit the window's aspect ratio to the frame; the height stays as the user has set it."""
         if (width, height) == self._size:
             return
         shown = height if self._size is None else self._cv.getWindowImageRect(self._title)[3]
@@ -95,7 +95,7 @@ class Window:
         self._size = width, height
 
     def close(self) -> None:
-        """Take it away."""
+        """Close it."""
         self._cv.destroyAllWindows()
 
 
@@ -108,7 +108,7 @@ def _fonts() -> str | None:
 
 
 class VirtualCamera:
-    """The result as a camera for other programs, by the package pyvirtualcam.
+    """The result as a camera for other programs, with the package pyvirtualcam.
 
     Raises:
         InputError: the package or the system's device is missing.
@@ -130,11 +130,11 @@ class VirtualCamera:
             ) from error
 
     def send(self, pixels: NDArray[np.uint8]) -> None:
-        """Offer ``(H, W, 3)`` RGB."""
+        """Output ``(H, W, 3)`` RGB."""
         self._camera.send(pixels)
 
     def close(self) -> None:
-        """Take it away."""
+        """Close it."""
         self._camera.close()
 
 

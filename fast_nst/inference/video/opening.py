@@ -21,6 +21,7 @@ __all__ = [
     "FAULTS",
     "VideoReadError",
     "best_video",
+    "fault_reason",
     "make_decoder",
     "open_container",
     "open_file",
@@ -59,7 +60,7 @@ def open_file(path: str) -> BinaryIO:
         why = (
             "no such file"
             if isinstance(error, FileNotFoundError)
-            else f"cannot be read ({first_line(error)})"
+            else f"cannot be read ({fault_reason(error)})"
         )
         raise VideoReadError(path, why) from error
 
@@ -125,4 +126,9 @@ def read_fault(error: BaseException) -> str:
     """What a person can act on, from whatever PyAV raised."""
     if isinstance(error, MemoryError):
         return "not enough memory to read it"
-    return f"not a video, or one that is damaged or cut off ({first_line(error)})"
+    return f"not a video, or one that is damaged or cut off ({fault_reason(error)})"
+
+
+def fault_reason(error: BaseException) -> str:
+    """The reason that FFmpeg or the system gives, without numbers and file names."""
+    return (getattr(error, "strerror", None) or first_line(error)).removesuffix(".")

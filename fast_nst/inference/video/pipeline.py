@@ -84,7 +84,9 @@ class VideoRun:
             codec = choose_codec(config.video.codec, container, self._reader.info)
             if config.size is not None:
                 self._reader.resize(*_fitted(self._reader.info, config, even=codec.odd is not None))
-            self._smoother = TemporalSmoother(config.video.steadiness) if config.video.steady else None
+            self._smoother = (
+                TemporalSmoother(config.video.smoothing_strength) if config.video.temporal_smoothing else None
+            )
             self._writer = writer = VideoWriter(
                 target,
                 self._reader.info,
@@ -125,6 +127,8 @@ class VideoRun:
             notes.append("transparency laid on white, which this format cannot hold")
         if writer.left_out:
             notes.append(f"{writer.left_out} frames dropped: the rate is too high for this format")
+        if writer.damaged:
+            notes.append(f"{writer.damaged} damaged packets of sound or subtitles dropped")
         return notes
 
     def reports(self) -> Iterator[VideoReport]:

@@ -14,11 +14,12 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 from numpy.typing import NDArray
 
-from fast_nst.errors import FileError, first_line
+from fast_nst.errors import FileError
 from fast_nst.inference.video.opening import (
     FAULTS,
     VideoReadError,
     best_video,
+    fault_reason,
     make_decoder,
     open_container,
     open_file,
@@ -97,7 +98,7 @@ class VideoFile:
                 yield batch
                 batch = FrameBatch()
         if self._damaged:
-            self.notes.append(f"{self._damaged} damaged pieces were left out")
+            self.notes.append(f"{self._damaged} damaged packets or frames dropped")
         if batch.frames or batch.packets:
             yield batch
 
@@ -211,7 +212,7 @@ class VideoFile:
             except StopIteration:
                 return
             except FAULTS as error:
-                self.notes.append(f"the file ends early ({first_line(error)}); what is there was done")
+                self.notes.append(f"the file ends early ({fault_reason(error)}); what is there was done")
                 return
             yield packet
 

@@ -1,8 +1,8 @@
-"""Against flicker: each result blended with the one before it, moved along with what moves in the video.
+"""Temporal smoothing: each result is blended with the previous one, warped by optical flow.
 
-The motion is dense optical flow (DIS: Kroeger, Timofte, Dai and Van Gool 2016) between the *inputs*, which do
-not flicker. Where the moved input does not look like the new one (something was uncovered, the light changed)
-nothing is blended, and after a cut everything starts afresh.
+The flow is dense (DIS: Kroeger, Timofte, Dai and Van Gool 2016), between the *inputs*, which do not flicker.
+Where the warped input differs from the new one (a disocclusion, a change of light) nothing is blended, and a
+cut resets the state.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from fast_nst.system.opencv import opencv
 
 __all__ = ["TemporalSmoother"]
 
-# How much the moved input may differ from the new one, in gray levels after smoothing over _AROUND pixels:
+# How much the warped input may differ from the new one, in gray levels after smoothing over _AROUND pixels:
 # at this difference the previous result counts e^-1 of what it counts where there is none. Camera noise of 5
 # levels leaves 1 to 2 after the smoothing.
 _DOUBT = 8.0
@@ -29,30 +29,30 @@ class TemporalSmoother:
     """Blends the results of a video, one after the other.
 
     Args:
-        steadiness: share of the previous result where the motion is certain, from 0 to below 1. Independent
+        strength: weight of the previous result where the flow is reliable, 0 to below 1. Independent
             noise of variance v between frames falls to v (1 - s)^2 / (1 + s).
     """
 
-    def __init__(self, steadiness: float) -> None:
-        self._steadiness = steadiness
+    def __init__(self, strength: float) -> None:
+        self._strength = strength
         self._cv = opencv()
         self._flow = self._cv.DISOpticalFlow_create(self._cv.DISOPTICAL_FLOW_PRESET_MEDIUM)
-        self._seen: NDArray[np.uint8] | None = None
+        self._content: NDArray[np.uint8] | None = None
         self._result: NDArray[np.float32] | None = None
         self._grid: NDArray[np.float32] | None = None
         self.cuts = 0
 
-    def __call__(self, seen: Picture, painted: Picture) -> Picture:
-        """The result for a frame: what the network painted of what was seen, blended with the last result."""
-        gray = self._cv.cvtColor(seen.rgb, self._cv.COLOR_RGB2GRAY)
-        fresh = painted.rgb.astype(np.float32)
+    def __call__(self, content: Picture, result: Picture) -> Picture:
+        """The network's result for a content frame, blended with the previous result."""
+        gray = self._cv.cvtColor(content.rgb, self._cv.COLOR_RGB2GRAY)
+        fresh = result.rgb.astype(np.float32)
         blended = fresh
-        if self._seen is not None and self._result is not None and self._seen.shape == gray.shape:
-            blended = self._blend(gray, self._seen, fresh, self._result)
-        self._seen, self._result = gray, blended
+        if self._content is not None and self._result is not None and self._content.shape == gray.shape:
+            blended = self._blend(gray, self._content, fresh, self._result)
+        self._content, self._result = gray, blended
         # The state is not rounded: a blend that moves by less than half a level a frame would stand still.
         levels = np.rint(blended).clip(0, MAX_LEVEL).astype(np.uint8)
-        return Picture(levels, painted.alpha)
+        return Picture(levels, result.alpha)
 
     def _blend(
         self,
@@ -71,7 +71,7 @@ class TemporalSmoother:
             return fresh
         # Cubic: bilinear weights would blur a little more with every frame.
         carried = cv.remap(last, where, None, cv.INTER_CUBIC, borderMode=cv.BORDER_REPLICATE)
-        blended: NDArray[np.float32] = fresh + (self._steadiness * trust)[..., None] * (carried - fresh)
+        blended: NDArray[np.float32] = fresh + (self._strength * trust)[..., None] * (carried - fresh)
         return blended
 
     def _from(self, gray: NDArray[np.uint8], before: NDArray[np.uint8]) -> NDArray[np.float32]:

@@ -20,8 +20,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 
-from fast_nst.errors import FileError, first_line
+from fast_nst.errors import FileError
 from fast_nst.inference.video.codecs import Codec, Container
+from fast_nst.inference.video.opening import fault_reason
 from fast_nst.inference.video.palette import Palette
 from fast_nst.inference.video.partial import partial_path
 from fast_nst.inference.video.stream import Frame, VideoInfo
@@ -62,7 +63,7 @@ class VideoWriter:
     ) -> None:
         self.path, self.info, self.codec = Path(path), info, codec
         self.notes: list[str] = []
-        self.frames = self.left_out = 0
+        self.frames = self.left_out = self.damaged = 0
         self.written: Path | None = None
         self._overwrite = overwrite
         self._format, self._layout, self._last = container, codec.layout(info), -container.least
@@ -126,6 +127,8 @@ class VideoWriter:
         packet.stream = stream
         try:
             self._container.mux(packet)
+        except av.FFmpegError:  # damaged; a full disk is an error of the system
+            self.damaged += 1
         except _FAULTS as error:
             raise self._fault(error) from error
 
@@ -240,7 +243,7 @@ class VideoWriter:
         elif not self.frames and isinstance(error, av.FFmpegError):
             why = f"{self.codec.encoder} cannot write {size} pixels; give another --codec or --size"
         else:
-            why = f"cannot be written ({first_line(error)})"
+            why = f"cannot be written ({fault_reason(error)})"
         return VideoWriteError(self.path, why)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import signal
 import subprocess
 import sys
 import threading
@@ -99,10 +100,10 @@ def test_colors_are_red_green_blue():
 @pytest.mark.parametrize(
     ("fault", "told"),
     [
-        ("fails", "it gives no more pictures"),
-        ("gives nothing", "it gives no more pictures"),
+        ("fails", "it gives no more frames"),
+        ("gives nothing", "it gives no more frames"),
         ("blocks", "no picture for 0.3 seconds"),
-        ("repeats", "always the same picture for 0.3 seconds"),
+        ("repeats", "always the same frame for 0.3 seconds"),
     ],
 )
 def test_a_camera_that_has_gone_is_noticed_tried_again_and_given_up(monkeypatch, fault, told):
@@ -112,7 +113,7 @@ def test_a_camera_that_has_gone_is_noticed_tried_again_and_given_up(monkeypatch,
     next(frames)
     plug.fault = fault
     gone: list[CameraStalled] = []
-    with pytest.raises(CameraLost, match=r"camera 0 has gone: .*is it plugged in"):
+    with pytest.raises(CameraLost, match=r"camera 0 is disconnected: .*is it plugged in"):
         gone.extend(frame for frame in frames if isinstance(frame, CameraStalled))
     assert plug.opened == 3
 
@@ -124,7 +125,7 @@ def test_a_camera_that_comes_back_goes_on(monkeypatch):
     first = next(frames)
     plug.fault = "repeats"
     gone = next(frame for frame in frames if isinstance(frame, CameraStalled))
-    assert (gone.reason, gone.tries_left) == ("camera 0: always the same picture for 0.3 seconds", 1)
+    assert (gone.reason, gone.tries_left) == ("camera 0: always the same frame for 0.3 seconds", 1)
     plug.fault = ""
     again = next(frame for frame in frames if isinstance(frame, CameraFrame))
     assert again.number > first.number
@@ -268,7 +269,7 @@ def test_mirror_swaps_left_and_right(live):
     assert plain.shape == mirrored.shape
     show = live("", camera=CameraConfig(mirror=True))[0]
     pixels = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
-    np.testing.assert_array_equal(show._prepared(pixels), pixels[:, ::-1])
+    np.testing.assert_array_equal(show._prepare(pixels), pixels[:, ::-1])
 
 
 def test_the_show_ends_by_time(live):
@@ -323,4 +324,29 @@ def test_a_window_shows_the_camera(clip, style_file):
     words = [sys.executable, str(SCRIPT), "a.mp4", "--live", "--style", style_file]
     done = subprocess.run(words, capture_output=True, text=True, timeout=50, cwd=clip("a.mp4").parent)
     assert done.returncode == 0, done.stderr
-    assert "pictures shown" in done.stderr
+    assert "frames shown" in done.stderr
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_recording_is_complete_whenever_the_camera_is_stopped(clip, style_file, number, code):
+    here = clip("a.mp4", frames=500).parent
+    words = [sys.executable, str(SCRIPT), "a.mp4", "--live", "--no-window", "--out", "b.mp4"]
+    process = subprocess.Popen(
+        [*words, "--style", str(style_file)],
+        cwd=here,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+    while process.poll() is None and not list(here.glob(".*.partial")):
+        time.sleep(0.01)
+    time.sleep(1)
+    process.send_signal(number)
+    _, err = process.communicate(timeout=40)
+    assert process.returncode == code
+    with av.open(str(here / "b.mp4")) as video:
+        frames = sum(1 for _ in video.decode(video=0))
+    assert f"b.mp4 written, {frames} frames" in err
+    assert not list(here.glob(".*.partial"))
