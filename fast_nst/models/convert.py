@@ -121,15 +121,15 @@ def _pairs(family: Family, blocks: int) -> tuple[dict[str, str], dict[str, str]]
 
 
 def _faults(family: Family, state: Mapping[str, Tensor]) -> list[str]:
-    """In what the names differ from those of the family; empty if it is one of them."""
+    """Differences between the names and those of the family; empty if it is of that project."""
     # Without any block the missing ones are to be reported as five.
     convs, norms = _pairs(family, _blocks(family, state) or 5)
     wanted = {f"{name}.weight" for name in (*convs.values(), *norms.values())}
     wanted |= {f"{name}.bias" for name in norms.values()} | {convs["conv4"] + ".bias"}
-    spare = {f"{name}.bias" for name in convs.values()}
+    optional = {f"{name}.bias" for name in convs.values()}
     faults = [f"lacks {name}" for name in sorted(wanted - state.keys())]
     return faults + [
-        f"has {shown(name)} {tuple(state[name].shape)}" for name in sorted(state.keys() - wanted - spare)
+        f"has {shown(name)} {tuple(state[name].shape)}" for name in sorted(state.keys() - wanted - optional)
     ]
 
 

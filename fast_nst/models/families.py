@@ -1,4 +1,4 @@
-"""What other projects call the parts of their networks, and what a pixel is to them.
+"""Other projects' networks: the names of their parts and their pixel formats.
 
 All share the architecture of Johnson et al. 2016 with instance norm and reflection at every convolution.
 """
@@ -17,7 +17,7 @@ NORMS = ("conv1_norm", "conv2_norm", "conv3_norm", "block{}.norm1", "block{}.nor
 
 @dataclass(frozen=True)
 class Family:
-    """What one project calls the parts of its network, and what a pixel is to it."""
+    """The names of one project's convolutions and norms, and its pixel format."""
 
     project: str
     convs: tuple[str, ...]
@@ -31,11 +31,11 @@ class Family:
     first_block: int = 1
     upsample: Literal["tied", "paper"] = "tied"
     skip: int = 1
-    """times the identity that a residual block adds"""
+    """how many times a residual block adds its input"""
 
 
 def _plain(up: tuple[str, str, str]) -> tuple[str, ...]:
-    """The convolutions of pytorch/examples and its children, who differ in the names of the last three."""
+    """The convolutions of pytorch/examples and its derivatives, which differ in the names of the last three."""
     res = ("res{}.conv1.conv2d", "res{}.conv2.conv2d")
     return ("conv1.conv2d", "conv2.conv2d", "conv3.conv2d", *res, *up)
 

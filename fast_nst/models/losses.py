@@ -99,7 +99,7 @@ def total_variation(images: Tensor) -> Tensor:
 
 
 def grid_phases(images: Tensor, period: int = 4) -> Tensor:
-    r"""The mean picture of every period x period cell: what is left of a picture folded onto one cell.
+    r"""The mean over all period x period cells of the images, position by position.
 
     .. math:: \bar x_{cuv} = \text{mean of } x_{bc,\,pi+u,\,pj+v} \text{ over } b, i, j
 
@@ -107,8 +107,8 @@ def grid_phases(images: Tensor, period: int = 4) -> Tensor:
         images: ``(B, C, H, W)``; rows and columns beyond a multiple of the period are left out.
 
     Returns:
-        ``(C, period, period)``. The mean is over the batch too: what photographs happen to have at these
-        positions averages out, what a network adds to each does not.
+        ``(C, period, period)``. The mean is over the batch too: what content images happen to have at
+        these positions averages out, what a network adds to each does not.
     """
     b, c, h, w = images.shape
     rows, columns = h // period, w // period
@@ -117,7 +117,7 @@ def grid_phases(images: Tensor, period: int = 4) -> Tensor:
 
 
 def grid_energy(phases: Tensor) -> Tensor:
-    r"""Energy of what repeats itself exactly every few pixels: the grid that upsampling can leave.
+    r"""Energy of what repeats exactly every few pixels: the grid that upsampling can leave.
 
     .. math:: \frac{1}{C} \sum_{c,u,v} (\bar x_{cuv} - \bar x_c)^2
 
@@ -131,7 +131,7 @@ def grid_energy(phases: Tensor) -> Tensor:
 
 
 def wide(tensor: Tensor) -> Tensor:
-    """In fp32, or in float64 if that is what it is in."""
+    """The tensor in fp32; float64 stays as it is."""
     return tensor if tensor.dtype == torch.float64 else tensor.float()
 
 
@@ -143,7 +143,7 @@ class LossTerms(NamedTuple):
     tv: Tensor
     grid: Tensor
     temporal: Tensor
-    """0 unless a network is trained for videos; known to the trainer only, for it takes two pictures"""
+    """0 unless a network is trained for video; added by the trainer, since it needs two frames"""
 
     @property
     def total(self) -> Tensor:
@@ -151,17 +151,17 @@ class LossTerms(NamedTuple):
 
 
 class PerceptualLoss(nn.Module):
-    r"""Content, style and total-variation terms of images against a painting and their photographs.
+    r"""Content, style and total-variation terms of stylized images.
 
     Args:
         features: the loss network, built for at least the layers of ``config``.
-        style: ``(1, 3, H, W)`` or ``(3, H, W)``, the painting, RGB in [0, 1].
+        style: ``(1, 3, H, W)`` or ``(3, H, W)``, the style image, RGB in [0, 1].
         config: layers, weights and scaling (``objective``):
 
             ``dimensionless``: each layer's style term is divided by :math:`\|G_s\|_F^2` and the sum by the
-            number of layers; each content term is divided by the mean square of the photographs' own
+            number of layers; each content term is divided by the mean square of the content images' own
             features, over the batch, and averaged likewise; total variation is averaged over the C H W
-            values. Style and content are then relative errors, so the same weights suit any painting.
+            values. Style and content are then relative errors, so the same weights suit any style image.
             Differs from Johnson et al. 2016.
 
             ``paper``: equations 2 to 4, summed over layers, and the sum of squares for total variation.
@@ -194,23 +194,23 @@ class PerceptualLoss(nn.Module):
                 self.register_buffer(f"gram_{layer}", gram, persistent=False)
                 if not float(gram.square().sum()) > 0:
                     raise InputError(
-                        f"the style picture has no features at {layer}: is it a single flat color?"
+                        f"the style image has no features at {layer}: is it a single flat color?"
                     )
 
     def style_gram(self, layer: str) -> Tensor:
-        """The painting's Gram matrix at a layer, ``(C, C)``."""
+        """The style image's Gram matrix at a layer, ``(C, C)``."""
         gram: Tensor = getattr(self, f"gram_{layer}")
         return gram
 
     def alone(self) -> PerceptualLoss:
-        """The same objective, sharing all tensors, for batches that no other process has a part of."""
+        """The same objective, sharing all tensors, for batches that only this process has."""
         other = copy.copy(self)
         other.across = None
         return other
 
     @torch.no_grad()
     def content_target(self, photos: Tensor) -> dict[str, Tensor]:
-        """The photographs' content features by layer, only as deep as the content layers need.
+        """The content images' features by layer, only as deep as the content layers need.
 
         Args:
             photos: ``(B, 3, H, W)``.
@@ -223,7 +223,7 @@ class PerceptualLoss(nn.Module):
 
         Args:
             images: ``(B, 3, H, W)``, stylized.
-            target: what `content_target` gave for the photographs.
+            target: what `content_target` returned for their content images.
         """
         found = self.features(images, {*self.content_layers, *self.style_layers})
         contents = torch.stack([self._content(found[k], target[k]) for k in self.content_layers])
@@ -246,7 +246,7 @@ class PerceptualLoss(nn.Module):
         loss = feature_loss(features, target)
         if not self.relative:
             return loss
-        # A tiny floor, so that a photograph without any feature (all black) divides by something.
+        # A tiny floor, so that a content image without any feature (all black) divides by something.
         return loss / self._whole(wide(target).square().mean()).clamp_min(1e-12)
 
     def _whole(self, mean: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""The objectives of super-resolution: features of a loss network, or pixels.
+"""The objectives of super-resolution: a feature loss or a pixel loss.
 
 Johnson et al. 2016, sections 3.2 and 4.2. Images are ``(B, 3, H, W)``, RGB, nominally in [0, 1]; every loss
 is computed in fp32 whatever autocast says.
@@ -20,8 +20,8 @@ from fast_nst.models.vgg import VGGFeatures
 
 __all__ = ["ReconstructionLoss", "ReconstructionTerms", "local_grid_energy", "staggered"]
 
-PICTURE = "picture"  # of a target, beside its features
-CELLS = 5  # either way, over which a grid is looked for
+PICTURE = "picture"  # key of the image in a target, beside its features
+CELLS = 5  # in each direction, over which a grid is averaged
 
 
 class ReconstructionTerms(NamedTuple):
@@ -37,13 +37,13 @@ class ReconstructionTerms(NamedTuple):
 
 
 def staggered(images: Tensor) -> Tensor:
-    """Pictures cut to start at even and odd rows and columns in turn.
+    """Images cropped to start at even and odd rows and columns in turn.
 
     Args:
         images: ``(B, 3, H, W)``.
 
     Returns:
-        ``(B, 3, H - 2, W - 2)``: the four alignments of two rows and columns, picture after picture.
+        ``(B, 3, H - 2, W - 2)``: the four alignments of two rows and columns, image after image.
     """
     height, width = (side - 2 for side in images.shape[-2:])
     starts = [(i // 2 % 2, i % 2) for i in range(len(images))]
@@ -54,17 +54,17 @@ def staggered(images: Tensor) -> Tensor:
 
 
 def local_grid_energy(images: Tensor, period: int) -> Tensor:
-    """Energy of what repeats itself from cell to cell, over a few neighboring cells.
+    """Energy of what repeats from cell to cell, over a few neighboring cells.
 
-    A pattern that is strong in one part of a picture and turned round in another leaves nothing in the mean
-    over all cells, and is seen all the same; so each place is looked at for itself.
+    A pattern that is strong in one part of an image and inverted in another cancels in the mean over all
+    cells and is visible all the same; so each neighborhood is measured by itself.
 
     Args:
         images: ``(B, C, H, W)``, of differences; what is beyond a multiple of the period is left out.
         period: side of a cell, pixels.
 
     Returns:
-        A scalar: the sum over the pixels of a cell, mean over channels, pictures and places.
+        A scalar: the sum over the pixels of a cell, mean over channels, images and places.
     """
     rows, columns = (side // period for side in images.shape[-2:])
     cells = F.pixel_unshuffle(wide(images)[..., : rows * period, : columns * period], period)
@@ -75,21 +75,21 @@ def local_grid_energy(images: Tensor, period: int) -> Tensor:
 
 
 class ReconstructionLoss(nn.Module):
-    """How far enlarged pictures are from the originals.
+    """The distance of upscaled images from the originals.
 
     Args:
-        features: the loss network, for the feature loss; None compares pixels and nothing else.
+        features: the loss network, for the feature loss; None: pixels alone are compared.
         config: layers and weights.
-        factor: of the enlargement, the period of the grid that it can leave.
+        factor: of the upscaling, the period of the grid that it can leave.
         across: where several processes share a batch, the mean of a tensor over them.
 
-    The pictures of a batch meet the loss network at different places of its grid: its pooling looks at pairs
-    of rows and columns, and a network that enlarges in cells, always in step with those pairs, is rewarded
-    for a pattern that this one alignment likes. Differs from Johnson et al. 2016, who report such a grid.
+    The images of a batch are aligned differently with the pooling of the loss network, which takes pairs of
+    rows and columns: a network that upscales in cells, always aligned with those pairs, would be rewarded
+    for a pattern that fits this one alignment. Differs from Johnson et al. 2016, who report such a grid.
 
     The feature loss is relative: each layer's squared distance is divided by the mean square of the
     originals' own features over the batch, and the layers are averaged. Differs from Johnson et al. 2016, who
-    take the distance as it is; with one layer and Adam that is a matter of units.
+    do not divide; with one layer and Adam that is a matter of units.
     """
 
     terms = ReconstructionTerms
@@ -106,7 +106,7 @@ class ReconstructionLoss(nn.Module):
         self.features, self.config, self.factor, self.across = features, config, factor, across
 
     def alone(self) -> ReconstructionLoss:
-        """The same objective, sharing all tensors, for batches that no other process has a part of."""
+        """The same objective, sharing all tensors, for batches that only this process has."""
         other = copy.copy(self)
         other.across = None
         return other
@@ -126,8 +126,8 @@ class ReconstructionLoss(nn.Module):
         """The weighted terms.
 
         Args:
-            images: ``(B, 3, H, W)``, enlarged.
-            target: what `content_target` gave for the originals.
+            images: ``(B, 3, H, W)``, upscaled.
+            target: what `content_target` returned for the originals.
         """
         pixel = feature_loss(images, target[PICTURE])
         if self.features is None:
@@ -135,7 +135,7 @@ class ReconstructionLoss(nn.Module):
             return ReconstructionTerms(nothing, pixel, nothing)
         found = self.features(staggered(images), self._layers)
         feature = torch.stack([self._relative(found[k], target[k]) for k in self._layers]).mean()
-        # Of the difference: photographs of patterns have a grid of their own, which is to stay.
+        # Of the difference: images of patterns have a grid of their own, which should stay.
         error = wide(images) - wide(target[PICTURE])
         grid = local_grid_energy(error, self.factor)
         c = self.config

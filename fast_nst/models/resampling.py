@@ -1,7 +1,7 @@
-"""Blur, reduction and enlargement as matrices: what super-resolution is trained on and measured against.
+"""Blur, downsampling and bicubic upsampling as matrices: the data and the baseline of super-resolution.
 
-All three are linear and separable, so a side of n pixels has one small matrix for each, made once. A picture
-is ``A @ picture @ B.T`` of its columns and rows; nothing here depends on the rounding of a library.
+All three are linear and separable, so a side of n pixels has one small matrix for each, made once. An image
+becomes ``A @ image @ B.T``; nothing here depends on the rounding of a library.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ Array = NDArray[np.float32]
 Levels = NDArray[np.uint8]
 
 # Johnson et al. 2016, section 4.2, blur and then interpolate. What they interpolate with does not widen its
-# kernel for a reduction, as their framework's did not: with one that does, their bicubic rows do not come
-# out; the README has the figures of both.
+# kernel when it downsamples, as their framework's did not: with one that does, their bicubic rows are not
+# reproduced; docs/benchmarks.md has the figures of both.
 BLUR = 1.0
 REACH = 4  # standard deviations that the Gaussian is cut off at
 
@@ -33,20 +33,20 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def bicubic_kernel(factor: int) -> Array:
-    """``(factor², 5, 5)``: what each pixel of an enlarged cell takes from the 5 x 5 small ones around it."""
+    """``(factor², 5, 5)``: the weights of each pixel of an upsampled cell for the 5 x 5 input pixels around it."""
     offsets = (np.arange(factor) + 0.5) / factor - 0.5
     taps = _cubic(offsets[:, None] - np.arange(-2, 3))  # (factor, 5)
-    return _kept(np.einsum("ia,jb->ijab", taps, taps).reshape(factor**2, 5, 5))
+    return _read_only(np.einsum("ia,jb->ijab", taps, taps).reshape(factor**2, 5, 5))
 
 
 def _blur(size: int, sigma: float) -> NDArray[np.float64]:
     reach = round(REACH * sigma)
     taps = np.exp(-0.5 * (np.arange(-reach, reach + 1) / sigma) ** 2)
-    return _walked(np.arange(size)[:, None] + np.arange(-reach, reach + 1), taps / taps.sum(), size)
+    return _matrix(np.arange(size)[:, None] + np.arange(-reach, reach + 1), taps / taps.sum(), size)
 
 
-def _walked(places: NDArray[np.int64], weights: NDArray[np.float64], size: int) -> NDArray[np.float64]:
-    """Rows of weights at places that may lie beyond the ends: those are mirrored, the ends repeated."""
+def _matrix(places: NDArray[np.int64], weights: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """``(rows, size)`` from weights at positions that may lie beyond the ends, which are mirrored."""
     folded = places % (2 * size)
     folded = np.minimum(folded, 2 * size - 1 - folded)
     matrix = np.zeros((len(places), size))
@@ -58,25 +58,25 @@ def _walked(places: NDArray[np.int64], weights: NDArray[np.float64], size: int) 
 def _interpolation(size: int, positions: NDArray[np.float64]) -> NDArray[np.float64]:
     """Values between the pixels, each from its four neighbors."""
     places = np.floor(positions).astype(np.int64)[:, None] + np.arange(-1, 3)
-    return _walked(places, _cubic(positions[:, None] - places), size)
+    return _matrix(places, _cubic(positions[:, None] - places), size)
 
 
 @functools.lru_cache(maxsize=64)
 def reduction(size: int, factor: int) -> Array:
     """``(size / factor, size)``: Gaussian blur of `BLUR` pixels, then interpolation."""
     positions = (np.arange(size // factor) + 0.5) * factor - 0.5
-    return _kept(_interpolation(size, positions.astype(np.float64)) @ _blur(size, BLUR))
+    return _read_only(_interpolation(size, positions.astype(np.float64)) @ _blur(size, BLUR))
 
 
 @functools.lru_cache(maxsize=64)
 def enlargement(size: int, factor: int) -> Array:
     """``(size * factor, size)``: bicubic interpolation."""
-    return _kept(_interpolation(size, (np.arange(size * factor) + 0.5) / factor - 0.5))
+    return _read_only(_interpolation(size, (np.arange(size * factor) + 0.5) / factor - 0.5))
 
 
-def _kept(matrix: NDArray[np.float64]) -> Array:
+def _read_only(matrix: NDArray[np.float64]) -> Array:
     single = matrix.astype(np.float32)
-    single.flags.writeable = False  # every caller gets the same one
+    single.flags.writeable = False  # shared by all callers
     return single
 
 

@@ -24,7 +24,7 @@ __all__ = [
 
 
 def reflection_pad(images: Tensor, left: int, right: int, top: int, bottom: int) -> Tensor:
-    """Reflection padding by any amount, also by more than the picture has.
+    """Reflection padding by any amount, also beyond the size of the image.
 
     Args:
         images: ``(B, C, H, W)``, H and W at least 1.
@@ -42,7 +42,7 @@ def reflection_pad(images: Tensor, left: int, right: int, top: int, bottom: int)
 class InstanceNorm(nn.Module):
     """Instance normalization with affine parameters (Ulyanov et al. 2016).
 
-    The statistics are biased and taken in fp32 over the positions of each channel of each picture.
+    The statistics are biased and taken in fp32 over the positions of each channel of each image.
     """
 
     eps = 1e-5
@@ -61,10 +61,10 @@ class InstanceNorm(nn.Module):
 
 
 class PaddedConv(nn.Module):
-    """A convolution with reflection padding, so that borders look like the rest of the picture.
+    """A convolution with reflection padding, so that borders look like the rest of the image.
 
-    ``bias=False`` in front of a norm: the bias cancels there, its gradient is rounding noise and Adam
-    would walk it at random.
+    ``bias=False`` in front of a norm: the bias cancels there, its gradient is rounding noise, and Adam
+    would change it at random.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, stride: int = 1, *, bias: bool) -> None:
@@ -77,7 +77,7 @@ class PaddedConv(nn.Module):
         return out
 
 
-def _enlarge(x: Tensor) -> Tensor:
+def _nearest_upsample(x: Tensor) -> Tensor:
     """Nearest-neighbor x2 of ``(B, C, H, W)``, by repeating and not by indexing.
 
     Compiled for a CPU, the gradient of ``F.interpolate`` scatters and takes half of the network's backward
@@ -92,8 +92,8 @@ def _enlarge(x: Tensor) -> Tensor:
 def tied_kernel(weight: Tensor) -> Tensor:
     r"""The 4x4 kernel of a stride-2 fractionally-strided convolution equal to nearest x2 and a 3x3.
 
-    Each output position of the enlarged map sees two positions of the small one in each direction, the taps
-    that fall on the same position added up. In one dimension :math:`k = (w_2, w_1 + w_2, w_0 + w_1, w_0)`.
+    Each output position depends on two input positions in each direction; the taps that fall on the same
+    one are summed. In one dimension :math:`k = (w_2, w_1 + w_2, w_0 + w_1, w_0)`.
 
     Args:
         weight: ``(C_out, C_in, 3, 3)``.
@@ -120,7 +120,7 @@ class Upsample(nn.Module):
         if kind == "tied":
             self.conv = nn.Conv2d(inputs, outputs, 3, bias=bias)
         elif kind == "free":
-            # Reflecting the enlarged map by 1 is replicating the small one by 1; 3 = 1 + that margin of 2.
+            # Reflecting the output by 1 is replicating the input by 1; 3 = 1 + that margin of 2.
             self.conv = nn.ConvTranspose2d(inputs, outputs, 4, stride=2, padding=3, bias=bias)
         else:
             self.conv = nn.ConvTranspose2d(
@@ -130,7 +130,7 @@ class Upsample(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, C_in, H, W)`` to ``(B, C_out, 2H, 2W)``."""
         if self.kind == "tied":
-            x = reflection_pad(_enlarge(x), 1, 1, 1, 1)
+            x = reflection_pad(_nearest_upsample(x), 1, 1, 1, 1)
         elif self.kind == "free":
             x = F.pad(x, (1, 1, 1, 1), mode="replicate")
         out: Tensor = self.conv(x)
@@ -144,7 +144,7 @@ def _norm(kind: str, channels: int) -> nn.Module:
 class Residual(nn.Module):
     """Two 3x3 convolutions and an identity skip, no ReLU after the addition (Gross and Wilber 2016).
 
-    With ``padded=False`` the convolutions take two positions from each side and the skip is cropped to match.
+    With ``padded=False`` the convolutions lose two positions on each side, and the skip is cropped to match.
     """
 
     def __init__(self, channels: int, norm: str, *, padded: bool) -> None:
@@ -166,7 +166,7 @@ class Residual(nn.Module):
 
 
 class TransformNet(nn.Module):
-    """The network that paints: photographs in, stylized pictures out.
+    """The image transformation network: content images in, stylized images out.
 
     Args:
         config: widths, depth, norm, upsampling, padding and output; see the presets in ``config.py``.
@@ -209,6 +209,6 @@ class TransformNet(nn.Module):
         h, w = images.shape[-2:]
         out: Tensor = self.body(reflection_pad(images, *frame(self.config, h, w)))
         if self.config.output == "tanh":
-            # [0, 1], with the paper's head room: their 150 tanh around the mean spans more than 0 to 255.
+            # [0, 1] with the paper's headroom: their 150 tanh around the mean spans more than 0 to 255.
             out = 0.5 + self.config.tanh_scale * torch.tanh(out)
         return out[..., :h, :w]

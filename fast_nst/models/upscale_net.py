@@ -1,7 +1,7 @@
 """The super-resolution network of Johnson, Alahi and Fei-Fei 2016 and its variants.
 
 Images go in as ``(B, 3, H, W)``, RGB, nominally in [0, 1], for every H and W from 1 upwards, and come out
-``factor`` times as high and wide. All but the enlargement is done at the small size.
+``factor`` times as high and wide. All but the upsampling is computed at the input size.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ __all__ = ["BicubicBase", "UpscaleNet"]
 
 
 class BicubicBase(nn.Module):
-    """Bicubic enlargement of ``(B, 3, H, W)`` by a whole factor, in fp32 whatever autocast says.
+    """Bicubic upsampling of ``(B, 3, H, W)`` by an integer factor, in fp32 whatever autocast says.
 
-    The rest of the picture is small beside it and may be computed in 16 bits.
+    The network's residual is small beside it and may be computed in 16 bits.
     """
 
     kernel: Tensor
@@ -31,7 +31,7 @@ class BicubicBase(nn.Module):
     def __init__(self, factor: int) -> None:
         super().__init__()
         self.factor = factor
-        # Not persistent: a constant of the factor, not something learnt.
+        # Not persistent: a constant of the factor, not a weight.
         self.register_buffer("kernel", torch.tensor(bicubic_kernel(factor))[:, None], persistent=False)
 
     def forward(self, images: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class _Block(nn.Module):
 def _conv(
     config: UpscaleNetConfig, kernel: int, *, inputs: int = 0, outputs: int = 0, bias: bool | None = None
 ) -> nn.Module:
-    """A convolution with the border that the config wants, from and to its width unless told otherwise."""
+    """A convolution with the config's padding; inputs and outputs default to its width."""
     inputs, outputs = inputs or config.width, outputs or config.width
     bias = config.norm == "none" if bias is None else bias
     if config.padding == "reflect":
@@ -74,15 +74,15 @@ def _norm(config: UpscaleNetConfig, width: int) -> nn.Module:
 
 
 class UpscaleNet(nn.Module):
-    """The network that enlarges.
+    """The super-resolution network.
 
     Args:
-        config: factor, width, depth, norm, enlargement, padding, base and output; see `UPSCALE_PRESETS`.
+        config: factor, width, depth, norm, upsampling, padding, base and output; see `UPSCALE_PRESETS`.
 
     Layers: k x k, residual blocks, and either log2 of the factor fractionally-strided convolutions and a
     k x k, each convolution but the last followed by the norm and a ReLU; or a 3x3 to ``3 factor²`` channels,
     which are then the pixels of a cell each. Where it is added to a bicubic base, the last convolution starts
-    at zero: the network begins as the bicubic enlargement, all pixels of a cell alike (Aitken et al. 2017).
+    at zero: the network begins as bicubic upsampling, all pixels of a cell alike (Aitken et al. 2017).
     """
 
     def __init__(self, config: UpscaleNetConfig | None = None) -> None:
