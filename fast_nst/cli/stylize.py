@@ -99,9 +99,9 @@ def _description(prog: str) -> str:
 def _parse(arguments: list[str]) -> tuple[list[str], StylizeConfig]:
     from fast_nst.cli.parsing import parse_with_sources
 
-    prog, told = program("stylize"), "files, folders, patterns in quotes, - for stdin, or 0 for the camera"
+    prog, help = program("stylize"), "files, folders, patterns in quotes, - for stdin, or 0 for the camera"
     sources, config = parse_with_sources(
-        StylizeConfig, arguments, prog=prog, description=_description(prog), help=told
+        StylizeConfig, arguments, prog=prog, description=_description(prog), help=help
     )
     if not sources:
         raise InputError(f"no picture was given; {prog} PHOTO --style NAME")

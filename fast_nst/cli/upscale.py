@@ -55,7 +55,7 @@ def _upscale(arguments: list[str]) -> int:
     factor = upscaler_config(file, about).factor
     if config.factor not in (None, factor):
         raise InputError(
-            f"{file} enlarges by {factor}, got --factor {config.factor}; give another --model, or leave out "
+            f"{file} upscales by {factor}, got --factor {config.factor}; give another --model, or leave out "
             "--factor"
         )
     planned = plan(sources, file.stem, config)

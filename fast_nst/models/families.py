@@ -35,7 +35,7 @@ class Family:
 
 
 def _plain(up: tuple[str, str, str]) -> tuple[str, ...]:
-    """The convolutions of pytorch/examples and its derivatives, which differ in the names of the last three."""
+    """The convolutions of pytorch/examples and its derivatives; the names of the last three differ."""
     res = ("res{}.conv1.conv2d", "res{}.conv2.conv2d")
     return ("conv1.conv2d", "conv2.conv2d", "conv3.conv2d", *res, *up)
 

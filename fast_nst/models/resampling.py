@@ -33,7 +33,7 @@ def _cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def bicubic_kernel(factor: int) -> Array:
-    """``(factor², 5, 5)``: the weights of each pixel of an upsampled cell for the 5 x 5 input pixels around it."""
+    """``(factor², 5, 5)``: weights of the 5 x 5 input pixels around each pixel of an upsampled cell."""
     offsets = (np.arange(factor) + 0.5) / factor - 0.5
     taps = _cubic(offsets[:, None] - np.arange(-2, 3))  # (factor, 5)
     return _read_only(np.einsum("ia,jb->ijab", taps, taps).reshape(factor**2, 5, 5))

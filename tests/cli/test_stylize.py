@@ -335,7 +335,7 @@ def test_alpha_that_jpeg_cannot_keep_is_told(stylize, picture):
     picture("a.png", mode="RGBA")
     answer = stylize("a.png", "--out", "b.jpg")
     assert (answer.code, answer.out) == (0, ["b.jpg"])
-    assert answer.err[1:] == ["a.png: transparency laid on white, which this format cannot hold"]
+    assert answer.err[1:] == ["a.png: transparency composited on white, which this format cannot hold"]
     assert pixels("b.jpg").shape[2] == 3
 
 

@@ -21,7 +21,7 @@ from fast_nst.models.upscale_net import UpscaleNet
 
 @pytest.fixture(scope="session")
 def model(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The file of a network called ``large`` that enlarges by 4."""
+    """The file of a network called ``large`` that upscales by 4."""
     torch.manual_seed(0)
     network = UpscaleNet(replace(UPSCALE_PRESETS["modern"], width=4, blocks=1))
     path = tmp_path_factory.mktemp("models") / "large.safetensors"
@@ -84,7 +84,7 @@ def test_records_say_the_size_of_the_result(enlarge, picture):
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        (["--factor", "8"], "enlarges by 4, got --factor 8; give another --model"),
+        (["--factor", "8"], "upscales by 4, got --factor 8; give another --model"),
         (["--style", "x"], "unknown option --style"),
         (["--out", "b.xyz"], "cannot write '.xyz'"),
         (["--memory", "1MB"], "more are needed; give more --memory"),
@@ -101,9 +101,9 @@ def test_what_cannot_be_done_is_said_in_one_line(enlarge, picture, arguments, re
 def test_a_style_and_a_model_are_not_taken_for_each_other(said, picture, model, style):
     picture("a.png")
     (line,) = said(upscale.main, ["a.png", "--model", style]).errors
-    assert line.endswith("is a style, it does not enlarge pictures: stylize.py takes it")
+    assert line.endswith("is a style, not a super-resolution model: stylize.py takes it")
     (line,) = said(stylize.main, ["a.png", "--style", model]).errors
-    assert line.endswith("enlarges pictures, it is no style: fast-nst upscale takes it")
+    assert line.endswith("is a super-resolution model, not a style: fast-nst upscale takes it")
 
 
 def test_bundled_models_are_listed_and_found_by_the_factor(said, picture, model, monkeypatch):

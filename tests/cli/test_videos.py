@@ -119,7 +119,7 @@ def test_what_a_person_should_know_of_a_film_is_said(stylize, clip, here):
     clip("a.mkv", subtitles=True, frames=2)
     answer = stylize("a.mkv", "--out", "b.mp4")
     assert answer.code == 0
-    assert answer.err[1:] == ["a.mkv: no place for subtitles (subrip) in mp4; --format mkv takes all"]
+    assert answer.err[1:] == ["a.mkv: mp4 cannot hold subtitles (subrip); --format mkv takes all"]
 
 
 @pytest.mark.parametrize(

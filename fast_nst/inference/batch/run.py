@@ -227,7 +227,7 @@ def _write(result: Result, config: InferenceConfig) -> None:
             place.parent.mkdir(parents=True, exist_ok=True)
             write_picture(place, picture, format=format, quality=config.quality, overwrite=config.overwrite)
         if picture.alpha is not None and not keeps_alpha(format or target):
-            result.notes.append("transparency laid on white, which this format cannot hold")
+            result.notes.append("transparency composited on white, which this format cannot hold")
     result.picture = None
 
 

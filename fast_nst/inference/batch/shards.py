@@ -1,10 +1,10 @@
-"""Shards: many processes, on one machine or on many, divide one list of pictures without talking.
+"""Shards: many processes, on one machine or on many, divide one list of pictures without communication.
 
 The shard of a picture is a hash of its result's name below the output folder. A picture's place in the
-sorted list would balance better, but a list is read anew by every process: a picture that arrives or leaves
-between two starts, or a result that appears beside its input, moves all that stand behind it into other
-shards, and some are then painted twice and some never. A name stays what it is, whatever else the list holds
-and wherever the disk is mounted.
+sorted list would balance better, but each process reads the list itself: a picture that arrives or leaves
+between two starts, or a result that appears beside its input, would move all that follow into other shards,
+and some would be computed twice and some never. The name is the same whatever else the list holds and
+wherever the disk is mounted.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ class Shard:
     index: int = 0
     count: int = 1
     origin: str = "--shard"
-    """what said so"""
+    """the flag or the variables that it comes from"""
     local_rank: int | None = None
-    """which of the processes on this machine it is, from 0, where the launcher says that"""
+    """which of the processes on this machine it is, from 0, where the launcher gives that"""
 
     def takes(self, job: Job, config: InferenceConfig) -> bool:
         """Whether the job belongs to this shard; it belongs to exactly one."""
@@ -66,10 +66,10 @@ def _name(job: Job, config: InferenceConfig) -> str:
 
 
 def choose_shard(given: str | None, environment: Mapping[str, str]) -> Shard:
-    """The shard of this process: as given, else as torchrun or SLURM's srun says, else everything.
+    """The shard of this process: as given, else from torchrun's or SLURM srun's variables, else everything.
 
-    A launcher speaks by its two variables together. One of them alone may be left over from something else,
-    and in the batch script of a SLURM job, which is no task of srun's, the number is 0 for want of tasks.
+    Both variables of a launcher must be set. One of them alone may be left over from something else, and in
+    the batch script of a SLURM job, which is no task of srun's, the number is always 0.
 
     Raises:
         InputError: text that names no shard, from either.

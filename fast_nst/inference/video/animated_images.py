@@ -43,12 +43,12 @@ class AnimatedFile:
         )
 
     def resize(self, width: int, height: int) -> None:
-        """Give frames of this size from now on; to be called before the first."""
+        """Scale frames to this size; to be called before the first one is read."""
         self._size = (width, height)
         self.info = dataclasses.replace(self.info, width=width, height=height)
 
     def batches(self, frames: int) -> Iterator[FrameBatch]:
-        """The video in order, up to so many frames at a time."""
+        """The video in order, in batches of up to so many frames."""
         assert self._first is not None
         batch = FrameBatch([self._resized(self._first)])
         try:
@@ -58,11 +58,11 @@ class AnimatedFile:
                     batch = FrameBatch()
                 batch.frames.append(self._resized(frame))
         except ImageReadError as error:
-            self.notes.append(f"ends early ({error.reason}); what is there was done")
+            self.notes.append(f"ends early ({error.reason}); the frames before that were used")
         yield batch
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         self._frames.close()
 
     def _part(self) -> Iterator[Frame]:

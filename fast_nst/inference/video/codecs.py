@@ -1,4 +1,4 @@
-"""What videos can be written as: containers by their ending, the codecs in them, and what each can hold."""
+"""Output formats of videos: containers by their ending, their codecs, and the capabilities of each."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["CODECS", "CONTAINERS", "VIDEO_ENDINGS", "Codec", "Container", "choos
 
 @dataclass(frozen=True)
 class Codec:
-    """An encoder of FFmpeg's and how it is to be called."""
+    """An encoder of FFmpeg and its options."""
 
     encoder: str
     pixels: str
@@ -24,12 +24,12 @@ class Codec:
     alpha: str | None = None
     """layout with transparency"""
     crf: tuple[int, int, int] | None = None
-    """constant rate factor at a quality of 0, 95 and 100; None if there is nothing to choose"""
+    """constant rate factor at a quality of 0, 95 and 100; None if the encoder has none"""
     options: Mapping[str, str] = field(default_factory=dict)
     alpha_options: Mapping[str, str] = field(default_factory=dict)
 
     def layout(self, info: VideoInfo) -> str:
-        """The layout of samples that loses nothing of this video's size and, if possible, of its alpha."""
+        """The layout of samples that keeps this video's size and, if possible, its alpha."""
         if info.alpha and self.alpha:
             return self.alpha
         if self.odd and (info.width % 2 or info.height % 2):
@@ -37,7 +37,7 @@ class Codec:
         return self.pixels
 
     def rate_options(self, quality: int) -> dict[str, str]:
-        """The encoder's options for a quality of 1 to 100; 95 looks as it should, 100 is all it can do."""
+        """The encoder's options for a quality of 1 to 100; 95 is visually lossless, 100 the best."""
         if self.crf is None:
             return {}
         worst, usual, best = self.crf
@@ -87,9 +87,9 @@ class Container:
     """A file format for videos."""
 
     format: str
-    """FFmpeg's name of it"""
+    """its name in FFmpeg"""
     codecs: tuple[str, ...]
-    """the first is the usual one"""
+    """the first is the default"""
     alpha: str | None = None
     """the codec for videos with transparency"""
     ticks: int | None = None
@@ -97,7 +97,7 @@ class Container:
     least: int = 1
     """ticks between two frames"""
     other_streams: bool = True
-    """whether there is a place for sound and subtitles"""
+    """whether it can hold sound and subtitles"""
 
 
 _EVERY = ("h264", "h265", "vp9", "av1", "ffv1")
@@ -138,7 +138,7 @@ def container_of(target: str | Path, format: str | None = None) -> Container:
 
 
 def choose_codec(wanted: str, container: Container, info: VideoInfo) -> Codec:
-    """The codec asked for; for ``auto`` the container's usual one, or the one that keeps this video's alpha.
+    """The codec asked for; for ``auto`` the container's default, or the one that keeps this video's alpha.
 
     Raises:
         InputError: the container cannot hold it.

@@ -124,9 +124,9 @@ class VideoRun:
         """What a person should know; complete at the end."""
         notes, writer = [*self._reader.notes, *self._writer.notes], self._writer
         if self.info.alpha and not writer.keeps_alpha:
-            notes.append("transparency laid on white, which this format cannot hold")
-        if writer.left_out:
-            notes.append(f"{writer.left_out} frames dropped: the rate is too high for this format")
+            notes.append("transparency composited on white, which this format cannot hold")
+        if writer.dropped:
+            notes.append(f"{writer.dropped} frames dropped: the rate is too high for this format")
         if writer.damaged:
             notes.append(f"{writer.damaged} damaged packets of sound or subtitles dropped")
         return notes

@@ -62,7 +62,7 @@ class VideoFile:
             self._origin = self._begin_at(start)
             self._end = self._origin + Fraction(duration) if duration else None
             self._decoding = self._decode()
-            # The first frame says what the header may not: how it is turned, its colors, its transparency.
+            # The first frame gives what the header may not: rotation, colors, transparency.
             self._waiting, first = self._read_to_first_frame()
             self._turn = _quarter_turns(first)
             self.info = self._make_info(first)
@@ -73,17 +73,17 @@ class VideoFile:
             raise VideoReadError(path, read_fault(error)) from error
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""
         if (container := getattr(self, "_container", None)) is not None:
             container.close()
         self._file.close()
 
     def resize(self, width: int, height: int) -> None:
-        """Give frames of this size from now on; to be called before the first."""
+        """Scale frames to this size; to be called before the first one is read."""
         self.info = dataclasses.replace(self.info, width=width, height=height)
 
     def batches(self, frames: int) -> Iterator[FrameBatch]:
-        """The video in order, up to so many frames at a time."""
+        """The video in order, in batches of up to so many frames."""
         batch, last = FrameBatch(), -1
         for event in self._events():
             if isinstance(event, Packet):
@@ -103,7 +103,7 @@ class VideoFile:
             yield batch
 
     def _begin_at(self, start: float) -> Fraction:
-        """Go to the key frame at or before `start`; the file's time, seconds, that is 0 in the result."""
+        """Seek to the key frame at or before `start`; returns the file time that is 0 in the result."""
         origin, container = Fraction(0), self._container
         if container.format.name in _CLOCKS_FROM_ANYWHERE and container.start_time is not None:
             origin = Fraction(container.start_time, av.time_base)
@@ -135,7 +135,7 @@ class VideoFile:
             aspect = 1 / aspect
         rate = video.average_rate or video.guessed_rate or Fraction(25)
         if first.interlaced_frame:
-            self.notes.append("is interlaced; what moves has combs, unless it is deinterlaced first")
+            self.notes.append("is interlaced; deinterlace it first to avoid combing")
         return VideoInfo(
             width,
             height,
@@ -150,7 +150,7 @@ class VideoFile:
         )
 
     def _count(self, rate: Fraction) -> int:
-        """How many frames there will be, as far as the header says."""
+        """The number of frames according to the header."""
         video, container = self._video, self._container
         seconds = Fraction(0)
         if video.duration and video.time_base:
@@ -164,7 +164,7 @@ class VideoFile:
         return max(0, round((seconds - self._origin) * rate)) if seconds else 0
 
     def _chapters(self) -> list[Any]:
-        """Those that lie in the part asked for, counted from its beginning."""
+        """The chapters of the part asked for, counted from its beginning."""
         kept = []
         for chapter in self._container.chapters():
             base = chapter["time_base"] or Fraction(1, 1000)
@@ -212,7 +212,9 @@ class VideoFile:
             except StopIteration:
                 return
             except FAULTS as error:
-                self.notes.append(f"the file ends early ({fault_reason(error)}); what is there was done")
+                self.notes.append(
+                    f"the file ends early ({fault_reason(error)}); the frames before that were used"
+                )
                 return
             yield packet
 
@@ -283,12 +285,12 @@ class VideoFile:
 
 
 def _quarter_turns(first: VideoFrame) -> int:
-    """Counterclockwise quarter turns that put a frame upright; other angles do not occur in practice."""
+    """Counterclockwise quarter turns that make a frame upright; other angles do not occur in practice."""
     return round(first.rotation / 90) % 4
 
 
 def _color(first: VideoFrame) -> Color:
-    """The frame's own, with what it does not say filled in as players do: BT.709 from 720 lines upwards."""
+    """The frame's own, with missing values filled in as players do: BT.709 from 720 lines upwards."""
     if first.format.is_rgb:
         return Color()
     guess = 1 if min(first.width, first.height) >= 720 else 6

@@ -1,4 +1,4 @@
-"""A video as the rest of the package sees it: a info, then frames and sound in file order."""
+"""The interface of a video reader: its properties, then batches of frames and packets in file order."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SWSCALE = {1: 1, 4: 4, 5: 5, 6: 5, 7: 7, 9: 9, 10: 9}
 
 @dataclass(frozen=True)
 class Color:
-    """How RGB became what the file holds, by the numbers of ITU-T H.273, which every format uses."""
+    """The color space of a file, in the numbers of ITU-T H.273, which every format uses."""
 
     matrix: int = 1
     primaries: int = 1
@@ -36,7 +36,7 @@ class Color:
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What must be known of a video before its result can be begun."""
+    """The properties of a video that its result is set up with."""
 
     width: int
     """of a frame as it is shown, upright, pixels"""
@@ -46,13 +46,13 @@ class VideoInfo:
     rate: Fraction
     """frames a second on average; times are exact and do not come from it"""
     frames: int = 0
-    """how many there will be, as far as the file says; 0 if it does not"""
+    """the number of frames according to the file; 0 if unknown"""
     alpha: bool = False
     aspect: Fraction | None = None
-    """of a pixel, width over height, where they are not square"""
+    """of a pixel, width over height; None for square ones"""
     color: Color = field(default_factory=Color)
     loops: int = 0
-    """how often an animation is played, 0 is for ever"""
+    """how often an animation is played; 0: endlessly"""
     chapters: Sequence[Any] = ()
     """as PyAV gives them, counted from the beginning of the result"""
     copied_streams: Sequence[Stream] = ()
@@ -67,12 +67,12 @@ class Frame:
     time: int
     """when it is shown, in units of the video's `time_base`, from the beginning of the result"""
     duration: int
-    """for how long; 0 if nobody knows"""
+    """for how long; 0 if unknown"""
 
 
 @dataclass
 class FrameBatch:
-    """A piece of a video: frames of equal size, and the packets of its copied streams that lie among them."""
+    """Consecutive frames of equal size, and the packets of copied streams that lie among them."""
 
     frames: list[Frame] = field(default_factory=list)
     packets: list[Packet[Any]] = field(default_factory=list)
@@ -87,10 +87,10 @@ class VideoReader(Protocol):
     """what a person should know of it; complete when the last batch has been read"""
 
     def resize(self, width: int, height: int) -> None:
-        """Give frames of this size from now on; to be called before the first."""
+        """Scale frames to this size; to be called before the first one is read."""
 
     def batches(self, frames: int) -> Iterator[FrameBatch]:
-        """The video in order, up to so many frames at a time."""
+        """The video in order, in batches of up to so many frames."""
 
     def close(self) -> None:
-        """Let go of the file."""
+        """Close the file."""

@@ -36,7 +36,7 @@ _FAULTS = (av.FFmpegError, OSError, ValueError, MemoryError, OverflowError)
 
 
 class VideoWriteError(FileError):
-    """A video that cannot be written; nothing was changed on the disk."""
+    """A video that cannot be written."""
 
 
 class VideoWriter:
@@ -63,7 +63,7 @@ class VideoWriter:
     ) -> None:
         self.path, self.info, self.codec = Path(path), info, codec
         self.notes: list[str] = []
-        self.frames = self.left_out = self.damaged = 0
+        self.frames = self.dropped = self.damaged = 0
         self.written: Path | None = None
         self._overwrite = overwrite
         self._format, self._layout, self._last = container, codec.layout(info), -container.least
@@ -90,14 +90,14 @@ class VideoWriter:
 
     @property
     def keeps_alpha(self) -> bool:
-        """Whether transparency is written; else the frames are laid on white."""
+        """Whether transparency is written; otherwise frames are composited on white."""
         return self._layout == self.codec.alpha
 
     def write(self, frame: Frame) -> None:
-        """Add a frame. One that comes too soon after the last for the format to show is left out."""
+        """Add a frame. One that comes too soon after the last for the format is dropped."""
         time = round(frame.time * self.info.time_base / self._base)
         if time < self._last + self._format.least:
-            self.left_out += 1
+            self.dropped += 1
             return
         step, self._last = time - self._last, time
         try:
@@ -114,13 +114,13 @@ class VideoWriter:
         self.frames += 1
 
     def _encode_held(self, until: int) -> None:
-        """The frame before, which lasts until now: players and editors take its duration from its packet."""
+        """Encode the frame before, which lasts until now: players take the duration from its packet."""
         if self._held is not None:
             self._held.duration = until - self._held.pts  # type: ignore[operator]
             self._container.mux(self._video.encode(self._held))
 
     def copy(self, packet: Packet[Any]) -> None:
-        """Add a packet of one of the video's copied streams, unless there was no place for it."""
+        """Add a packet of one of the video's copied streams, unless the container cannot hold that stream."""
         stream = self._copied.get(packet.stream.index)
         if stream is None:
             return
@@ -194,7 +194,7 @@ class VideoWriter:
         return video
 
     def _add_copied_streams(self) -> None:
-        """A stream for each of the video's copied streams that this container can hold."""
+        """Add those of the video's copied streams that this container can hold."""
         lost = []
         for source in self.info.copied_streams:
             try:
@@ -211,12 +211,10 @@ class VideoWriter:
                     stream.metadata[key] = source.metadata[key]
             self._copied[source.index] = stream
         if lost:
-            self.notes.append(
-                f"no place for {', '.join(lost)} in {self._format.format}; --format mkv takes all"
-            )
+            self.notes.append(f"{self._format.format} cannot hold {', '.join(lost)}; --format mkv takes all")
 
     def _convert(self, picture: Picture) -> VideoFrame:
-        """RGB as the encoder wants it."""
+        """RGB in the encoder's layout."""
         if self._palette is not None:
             return self._palette.reduce(_with_alpha(picture))
         if self.keeps_alpha:

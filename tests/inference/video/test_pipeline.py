@@ -72,7 +72,7 @@ def test_subtitles_and_chapters_are_copied(clip, paint, seen, tmp_path):
 def test_what_has_no_place_in_the_container_is_named_with_the_cure(clip, paint, seen, tmp_path):
     source = clip("a.mkv", sound=["aac"], subtitles=True)
     (words,) = paint(source, tmp_path / "b.mp4").notes
-    assert words == "no place for subtitles (subrip) in mp4; --format mkv takes all"
+    assert words == "mp4 cannot hold subtitles (subrip); --format mkv takes all"
     assert len(seen(tmp_path / "b.mp4").tracks) == 1
 
 
@@ -201,7 +201,7 @@ def test_transparency_is_kept_where_the_format_can(
     options = {"auto-alt-ref": "0"} if codec == "libvpx-vp9" else {}
     video = clip(source, codec=codec, pixels=pixels, picture=ghost, frames=3, options=options)
     run = paint(video, tmp_path / f"b{ending}")
-    words = "transparency laid on white, which this format cannot hold"
+    words = "transparency composited on white, which this format cannot hold"
     assert run.info.alpha
     assert (words in run.notes) == (ending == ".mp4")
     if kept:
@@ -431,7 +431,7 @@ def test_an_interrupted_video_keeps_its_frames_under_another_name(clip, seen, st
             run.__exit__(KeyboardInterrupt, end, None)
             assert not target.exists()
             assert (run.frames > 0) == partial.exists() == (run.written == partial)
-            assert run.frames + run._writer.left_out >= moment - 1
+            assert run.frames + run._writer.dropped >= moment - 1
             if not run.frames:
                 continue
             assert end.__notes__ == [f"{partial} holds the first {run.frames} frames"]
