@@ -14,6 +14,7 @@ from fast_nst.config.stylize import Precision
 from fast_nst.errors import InputError, first_line
 from fast_nst.inference.engine.backends.base import Backend, EngineError, Source
 from fast_nst.system.cpu import cpu_has_matrix_units, may_have_accelerator
+from fast_nst.system.extras import how_to_install
 
 __all__ = ["advise_faster", "check_choice", "open_backend"]
 
@@ -115,8 +116,7 @@ def _check(backend: str, device: str, precision: str) -> None:
         raise InputError(f"--backend {backend} computes in {able}, not {precision}; give --backend torch")
     if not _installed(backend):
         raise EngineError(
-            f"--backend {backend} is not installed; pip install {' '.join(_NEEDED[backend])}, "
-            "or give --backend auto"
+            f"--backend {backend} is not installed: {how_to_install(backend)}, or give --backend auto"
         )
 
 
