@@ -98,8 +98,8 @@ def test_the_papers_figures_are_there_for_both_factors_and_all_sets():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"data": ("nowhere",)}, "--data nowhere is no folder"),
-        ({"factor": 8}, "enlarges by 4, got --factor 8"),
+        ({"data": ("nowhere",)}, "--data nowhere is not a folder"),
+        ({"factor": 8}, "upscales by 4, got --factor 8"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(config, changes, reason):
@@ -121,7 +121,7 @@ def test_the_command_writes_once_unless_told_to_again(config, capsys):
     assert evaluate_sr.main(flags) == 0
     assert capsys.readouterr().out == f"{config.out / 'table.md'}\n"
     assert evaluate_sr.main(flags) == 2
-    assert "holds an evaluation; give --overwrite" in capsys.readouterr().err
+    assert "contains an evaluation; give --overwrite" in capsys.readouterr().err
     assert evaluate_sr.main([*flags, "--overwrite"]) == 0
 
 
