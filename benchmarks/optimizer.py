@@ -2,7 +2,7 @@
 
     python benchmarks/optimizer.py --content photo.jpg --style-image style.jpg --vgg-weights vgg19.pth
 
-The tutorial's method is reimplemented here: all of VGG-19 in fp32, with modules inserted that keep a loss each
+The tutorial's method is reimplemented here: VGG-19 in fp32, with modules inserted that keep a loss each
 (content at conv4_2, style at conv1_1 to conv5_1, Gram matrices over C H W, mean squared errors), driven by
 torch.optim.LBFGS, pixels clamped in its closure. Ours minimizes the same sum, as a run of 500 evaluations
 does, which is compiled. Both are timed in one process in turn; then both take --iterations evaluations from

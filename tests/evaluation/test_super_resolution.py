@@ -71,10 +71,11 @@ def test_the_report_has_every_method_the_papers_rows_and_the_crops(config):
         assert sheet.size == (2 * (4 * 48 + 3 * 4), 2 * 40)  # low, bicubic, ours, original, and gaps
 
 
-def test_an_original_would_be_perfect(config, monkeypatch):
-    monkeypatch.setattr("fast_nst.evaluation.super_resolution.enlarged", lambda low, factor: low)
-    monkeypatch.setattr("fast_nst.evaluation.super_resolution.reduced", lambda picture, factor: picture)
-    score = next(iter(Evaluation(replace(config, model=())))).scores[BICUBIC]
+def test_a_result_equal_to_the_original_has_a_perfect_score(config, tmp_path):
+    """An image of one color, which bicubic interpolation restores exactly."""
+    (tmp_path / "flat").mkdir()
+    Image.new("RGB", (48, 40), (60, 120, 180)).save(tmp_path / "flat/one.png")
+    score = next(iter(Evaluation(replace(config, model=(), data=(str(tmp_path / "flat"),))))).scores[BICUBIC]
     assert score == (float("inf"), pytest.approx(1), 0.0)
 
 
