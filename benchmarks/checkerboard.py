@@ -1,4 +1,4 @@
-"""The grid that upsampling leaves, seen where nothing should be: in stylized smooth gradients.
+"""Checkerboard artifacts of upsampling, measured in stylized smooth gradients.
 
     python benchmarks/checkerboard.py [STYLE ...]
 

@@ -1,4 +1,4 @@
-"""A labeled sheet of photographs and stylized images: one row a photograph, the photograph first.
+"""A labeled sheet of content images and stylized images: one row per content image.
 
 python benchmarks/contact_sheet.py --photos a.jpg b.jpg --out sheet.jpg [--height 240] [STYLE ...]
 python benchmarks/contact_sheet.py --photos a.jpg b.jpg --out sheet.jpg --share

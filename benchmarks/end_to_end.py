@@ -1,9 +1,9 @@
-"""One photograph, from the start of the process to the file written: ours against pytorch/examples' way.
+"""Time from the start of the process to the written file for one image, compared with pytorch/examples.
 
     python benchmarks/end_to_end.py photo.jpg --size 512 --rounds 5
 
 Theirs is the network of `plain_net` in a process that imports what that project's script imports, reads the
-weights, and paints as it does. Ours is stylize.py. Both are run once before they are timed, in turn.
+weights, and stylizes as it does. Ours is stylize.py. Both are run once before they are timed, in turn.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What an iteration of the optimizer costs, and where it ends, against the way of PyTorch's tutorial.
+"""Time and memory of an optimizer iteration, and the final loss, compared with the PyTorch tutorial.
 
-    python benchmarks/optimizer.py --photo photo.jpg --painting painting.jpg --vgg-weights vgg19.safetensors
+    python benchmarks/optimizer.py --content photo.jpg --style-image style.jpg --vgg-weights vgg19.pth
 
-The tutorial's way is written out here: the whole VGG-19 in fp32, with modules inserted that keep a loss each
+The tutorial's method is reimplemented here: VGG-19 in fp32, with modules inserted that keep a loss each
 (content at conv4_2, style at conv1_1 to conv5_1, Gram matrices over C H W, mean squared errors), driven by
 torch.optim.LBFGS, pixels clamped in its closure. Ours minimizes the same sum, as a run of 500 evaluations
 does, which is compiled. Both are timed in one process in turn; then both take --iterations evaluations from
@@ -134,7 +134,7 @@ def load(arguments: argparse.Namespace, whole: bool) -> VGGFeatures:
 
 def peak(arguments: argparse.Namespace) -> None:
     """In a process of its own: three evaluations of one side, then the peak of its memory, MiB."""
-    photo, painting = square(arguments.photo, arguments.size), square(arguments.painting, arguments.size)
+    photo, painting = square(arguments.content, arguments.size), square(arguments.style_image, arguments.size)
     vgg = load(arguments, whole=arguments.side == "tutorial")
     steps: Iterator[object]
     if arguments.side == "tutorial":
@@ -158,7 +158,7 @@ def speed(arguments: argparse.Namespace) -> None:
     print("| size | tutorial, fp32, ms | ours, fp32, ms | ours, bf16, ms | fp32 | bf16 | peak MiB of each |")
     print("|---|---|---|---|---|---|---|")
     for size in arguments.sizes:
-        photo, painting = square(arguments.photo, size), square(arguments.painting, size)
+        photo, painting = square(arguments.content, size), square(arguments.style_image, size)
         theirs = Tutorial(load(arguments, whole=True), photo, painting).evaluations()
         sides = {
             p: iter(ours(load(arguments, whole=False), photo, painting, p, LONG)) for p in ("fp32", "bf16")
@@ -175,7 +175,7 @@ def speed(arguments: argparse.Namespace) -> None:
 def ends(arguments: argparse.Namespace) -> None:
     """The fp32 objective of each side's picture after as many evaluations from the photograph."""
     size, n = arguments.loss_size, arguments.iterations
-    photo, painting = square(arguments.photo, size), square(arguments.painting, size)
+    photo, painting = square(arguments.content, size), square(arguments.style_image, size)
     tutorial = Tutorial(load(arguments, whole=True), photo, painting)
     steps = tutorial.evaluations()
     pictures = {"tutorial, fp32": tutorial.image}
@@ -197,8 +197,8 @@ def ends(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--photo", type=Path, required=True)
-    parser.add_argument("--painting", type=Path, required=True)
+    parser.add_argument("--content", "--photo", type=Path, required=True)
+    parser.add_argument("--style-image", "--painting", type=Path, required=True)
     parser.add_argument("--vgg-weights", type=Path, required=True)
     parser.add_argument("--sizes", type=int, nargs="*", default=[256, 512, 1024])
     parser.add_argument("--calls", type=int, default=9, help="timed evaluations of each side")

@@ -1,8 +1,8 @@
-"""The most memory a process has held.
+"""Peak resident memory of a process.
 
-    python benchmarks/peak.py stylize.py photo.jpg --out painted.png
+    python benchmarks/peak.py stylize.py photo.jpg --out stylized.png
 
-runs a program in its own process and prints that, MiB, as the last line.
+runs a program and prints its peak in MiB as the last line.
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def peak_resident() -> float:
 
 
 def main() -> None:
-    """Run the program that is named first, as if it had been started by itself."""
+    """Run the program given as the first argument, as if it had been started directly."""
+    if len(sys.argv) < 2 or sys.argv[1] in ("-h", "--help"):
+        sys.exit(__doc__)
     atexit.register(lambda: print(peak_resident()))  # also where the program ends by sys.exit
     sys.argv = sys.argv[1:]
     sys.path[0] = str(Path(sys.argv[0]).parent)

@@ -1,9 +1,9 @@
-"""Four shards paint one folder, each is killed once at a random moment and started again: what comes of it?
+"""Four shards stylize one folder; each is killed once at a random moment and restarted. Checks the results.
 
     python benchmarks/shards.py
     python benchmarks/shards.py --pictures 2000 --shards 4 --kills 1 --seed 0
 
-The network is a small untrained one: what is tried is the bookkeeping. Every picture has to be there once,
+The network is small and untrained, since the bookkeeping is what is tested. Every result must exist once,
 with the bytes of an undisturbed run, and once in the manifest the shards share; nothing else may be left.
 """
 

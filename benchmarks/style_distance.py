@@ -1,11 +1,16 @@
-"""How far trained styles bring photographs towards their paintings, and how much of the photograph stays.
+"""How near trained styles bring content images to their style image by layer, and how much content stays.
 
-    python benchmarks/style_distance.py --photos FOLDER --paintings FOLDER --vgg-weights FILE [STYLE ...]
+    python benchmarks/style_distance.py --content FOLDER --vgg-weights vgg19.safetensors [STYLE ...]
 
-For each style: the style distance, mean over relu1_2, relu2_2, relu3_2, relu4_2 of VGG-19 of
-|G - G_s|^2 / |G_s|^2, stylized and untouched, and the content distance at relu2_2 in units of the
-photograph's mean square; photographs with longer side 512, painting with shorter side 384. The painting
-is the file that the checkpoint names.
+Printed for each style, as means over the content images (longer side 512 pixels):
+
+* the style distance |G - G_s|^2 / |G_s|^2 between Gram matrices at relu1_1 ... relu5_1 of VGG-19, against the
+  style image at a short side of 256 pixels; their mean; and that mean over the same of the unchanged images
+* the content distance |F - F_c|^2 / |F_c|^2 at relu4_2
+* the border: the change of brightness in the outer 16 pixels less that in the next 16, in gray levels
+
+The style images of bundled styles come with the package; those of other styles are looked for in
+--style-images FOLDER by the name that the checkpoint records.
 """
 
 from __future__ import annotations
@@ -23,16 +28,19 @@ from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import find_pictures, load_image, save_image
 from fast_nst.models.checkpoint import bundled_styles, find_style, read_tensors
 from fast_nst.models.losses import feature_loss, gram_matrix, style_loss
+from fast_nst.models.model_files import bundled_style_image
 from fast_nst.models.vgg import VGGFeatures, load_vgg
 
-STYLE_LAYERS = ("relu1_2", "relu2_2", "relu3_2", "relu4_2")
-CONTENT_LAYER = "relu2_2"
+STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+CONTENT_LAYER = "relu4_2"
+LAYERS = (*STYLE_LAYERS, CONTENT_LAYER)
+STYLE_SIDE = 256  # short side of the style image, pixels
+CONTENT_SIDE = 512  # longer side of the content images, pixels
 
 
-def style_distance(grams: dict[str, Tensor], wanted: dict[str, Tensor]) -> float:
-    """Mean over the layers of the relative squared distance of Gram matrices."""
-    terms = [style_loss(grams[k], wanted[k]) / wanted[k].square().sum() for k in STYLE_LAYERS]
-    return float(torch.stack(terms).mean())
+def style_distances(grams: dict[str, Tensor], wanted: dict[str, Tensor]) -> list[float]:
+    """The relative squared distance of Gram matrices at each style layer."""
+    return [float(style_loss(grams[k], wanted[k]) / wanted[k].square().sum()) for k in STYLE_LAYERS]
 
 
 def features_of(vgg: VGGFeatures, image: Tensor) -> tuple[dict[str, Tensor], Tensor]:
@@ -42,9 +50,9 @@ def features_of(vgg: VGGFeatures, image: Tensor) -> tuple[dict[str, Tensor], Ten
         return {k: gram_matrix(found[k]) for k in STYLE_LAYERS}, found[CONTENT_LAYER]
 
 
-def frame(stylized: Tensor, photo: Tensor) -> float:
-    """Mean of stylized - photograph in the outer 16 pixels less that in the next 16, in levels of 255."""
-    change = (stylized - photo).mean(dim=0) * 255
+def frame(stylized: Tensor, content: Tensor) -> float:
+    """Mean of stylized - content in the outer 16 pixels less that in the next 16, in levels of 255."""
+    change = (stylized - content).mean(dim=0) * 255
     h, w = change.shape
     inside = torch.zeros(h, w, dtype=torch.int)
     inside[16 : h - 16, 16 : w - 16] = 1
@@ -53,65 +61,81 @@ def frame(stylized: Tensor, photo: Tensor) -> float:
 
 
 def measure(
-    style: str, photos: list[Tensor], painting: Tensor, vgg: VGGFeatures, sheet: Path | None
+    style: str, contents: list[Tensor], style_image: Tensor, vgg: VGGFeatures, sheet: Path | None
 ) -> dict[str, float]:
+    """Means over the content images, by name.
+
+    Args:
+        style: name or file.
+        contents, style_image: ``(3, H, W)`` in [0, 1].
+        vgg: with `LAYERS`.
+        sheet: folder to write the stylized images to.
+    """
     stylize = Stylizer.load(style, precision="fp32")
-    wanted, _ = features_of(vgg, painting)
-    rows: list[tuple[float, float, float, float]] = []
-    for i, photo in enumerate(photos):
-        stylized = stylize(photo)
-        before, kept = features_of(vgg, photo)
+    wanted, _ = features_of(vgg, style_image)
+    rows: list[dict[str, float]] = []
+    for i, content in enumerate(contents):
+        stylized = stylize(content)
+        before, kept = features_of(vgg, content)
         after, now = features_of(vgg, stylized)
-        content = float(feature_loss(now, kept) / kept.square().mean())
-        rows.append(
-            (style_distance(after, wanted), style_distance(before, wanted), content, frame(stylized, photo))
-        )
+        distances = style_distances(after, wanted)
+        row = dict(zip(STYLE_LAYERS, distances, strict=True))
+        row["stylized"] = statistics.fmean(distances)
+        row["unchanged"] = statistics.fmean(style_distances(before, wanted))
+        row["content"] = float(feature_loss(now, kept) / kept.square().mean())
+        row["frame"] = frame(stylized, content)
+        rows.append(row)
         if sheet is not None:
             sheet.mkdir(parents=True, exist_ok=True)
             save_image(sheet / f"{stylize.style}_{i:02}.jpg", stylized)
-    stylised_distance, untouched, content, border = (
-        statistics.fmean(column) for column in zip(*rows, strict=True)
-    )
-    return {
-        "stylized": stylised_distance,
-        "untouched": untouched,
-        "ratio": stylised_distance / untouched,
-        "content": content,
-        "frame": border,
-    }
+    means = {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
+    return means | {"ratio": means["stylized"] / means["unchanged"]}
+
+
+def style_image_of(style: Path, folder: Path | None) -> Tensor:
+    """The style image of a checkpoint, ``(3, H, W)`` in [0, 1] at `STYLE_SIDE`."""
+    bundled = bundled_style_image(style)
+    name = read_tensors(style)[1]["recipe"]["style"]
+    if folder is not None and (folder / name).is_file():
+        return load_image(folder / name, short_side=STYLE_SIDE)
+    if bundled is None:
+        sys.exit(f"the style image of {style}, {name}, was not found; give its folder with --style-images")
+    return load_image(bundled, short_side=STYLE_SIDE)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("styles", nargs="*", help="names or files [default: all bundled]")
-    parser.add_argument("--photos", type=Path, required=True)
-    parser.add_argument("--pattern", default="coco_*.jpg", help="which files of the folder")
-    parser.add_argument("--limit", type=int, default=32)
-    parser.add_argument("--paintings", type=Path, required=True)
-    parser.add_argument("--vgg-weights", type=Path)
-    parser.add_argument("--pictures", type=Path, help="folder to write the stylized pictures to")
+    parser.add_argument("--content", "--photos", type=Path, required=True, help="folder of content images")
+    parser.add_argument("--pattern", default="*", help="which files of the folder")
+    parser.add_argument("--limit", type=int, default=32, help="the most content images")
+    parser.add_argument("--style-images", "--paintings", type=Path, help="folder of style images")
+    parser.add_argument("--vgg-weights", type=Path, help="VGG-19 weights [default: downloaded once]")
+    parser.add_argument("--results", "--pictures", type=Path, help="folder for the stylized images")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
 
-    vgg = load_vgg("vgg19", STYLE_LAYERS, file=arguments.vgg_weights)
-    files = [p for p in find_pictures(arguments.photos) if p.match(arguments.pattern)][: arguments.limit]
-    photos = [load_image(p, size=512) for p in files]
-    print(f"{len(photos)} photographs", file=sys.stderr)
+    vgg = load_vgg("vgg19", LAYERS, file=arguments.vgg_weights)
+    files = [p for p in find_pictures(arguments.content) if p.match(arguments.pattern)][: arguments.limit]
+    if not files:
+        parser.error(f"--content {arguments.content} contains no images that match {arguments.pattern}")
+    contents = [load_image(p, size=CONTENT_SIDE) for p in files]
+    print(f"{len(contents)} content images", file=sys.stderr)
     rows = {}
     for style in arguments.styles or sorted(bundled_styles()):
         checkpoint = find_style(style)
-        name, about = checkpoint.stem, read_tensors(checkpoint)[1]
-        painting = load_image(arguments.paintings / about["recipe"]["style"], short_side=384)
-        rows[name] = measure(style, photos, painting, vgg, arguments.pictures)
+        image = style_image_of(checkpoint, arguments.style_images)
+        rows[checkpoint.stem] = measure(style, contents, image, vgg, arguments.results)
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return
-    print("| style | style distance | untouched | ratio | content distance | border frame, levels |")
-    print("|---|---|---|---|---|---|")
+    print(f"| style | {' | '.join(STYLE_LAYERS)} | mean | mean / unchanged | content | border, levels |")
+    print("|---" * (len(STYLE_LAYERS) + 5) + "|")
     for name, r in rows.items():
+        layers = " | ".join(f"{r[layer]:.3f}" for layer in STYLE_LAYERS)
         print(
-            f"| {name} | {r['stylized']:.3f} | {r['untouched']:.3f} | {r['ratio']:.3f} "
-            f"| {r['content']:.2f} | {r['frame']:+.2f} |"
+            f"| {name} | {layers} | {r['stylized']:.3f} | {r['ratio']:.2f} | {r['content']:.2f} "
+            f"| {r['frame']:+.1f} |"
         )
 
 

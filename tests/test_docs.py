@@ -31,7 +31,8 @@ from fast_nst.models.transform_net import TransformNet
 from fast_nst.models.upscale_net import UpscaleNet
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "checkpoints/README.md")]
+PAGES += sorted((ROOT / "docs").rglob("*.md"))
 SCRIPTS = {"stylize.py": "stylize", "train.py": "train", "compare.py": "compare"}
 SHELL = {"bash", "console"}
 # Programs of others, which are neither run nor checked here.

@@ -116,8 +116,10 @@ def _passes(row: LossRow) -> str:
     if row.images == 1 or not known:
         return mean
     missing = f", not reached for {row.images - len(known)}" if len(known) < row.images else ""
-    between = f"{min(known)} to {max(known)}" if min(known) < max(known) else f"{known[0]}"
-    return f"{mean} (single images: {between}, median {statistics.median(known):g}{missing})"
+    if min(known) == max(known):
+        return f"{mean} ({missing.removeprefix(', ')})" if missing else mean
+    between = f"{min(known)} to {max(known)}, median {statistics.median(known):g}"
+    return f"{mean} (single images: {between}{missing})"
 
 
 def _summary(comparison: Comparison) -> list[str]:
@@ -131,13 +133,12 @@ def _summary(comparison: Comparison) -> list[str]:
             f"{_rounded(row.ratio(n))} times as long."
         )
     for loss in comparison.losses:
-        at = loss.mean_passes
-        end = (
-            f"after {_count(at, 'iteration')}" if at else f"not within {_count(len(loss.curve), 'iteration')}"
-        )
+        reached = loss.mean_passes
+        verb = "reaches" if reached else "is still above"
+        end = _count(reached or len(loss.curve), "iteration")
         out.append(
             f"At {_size(loss.size)} pixels the optimizer, started from {STARTS[loss.start]}, "
-            f"reaches the network's loss {end}."
+            f"{verb} the network's loss after {end}."
         )
     return out
 

@@ -121,7 +121,8 @@ def _label(axes: Axes, ylabel: str) -> None:
 
 
 def _draw(axes: Axes, curve: Curve, color: str) -> None:
-    values = np.asarray(curve.values)
+    values = np.asarray(curve.values, dtype=float)
+    values[values <= 0] = np.nan  # such as a content loss of 0 at the content image: not on a log axis
     steps = np.arange(1, len(values) + 1)
     axes.plot(steps, values, color=color, linewidth=1.5, label=curve.label)
     if curve.spread:

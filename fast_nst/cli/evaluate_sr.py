@@ -12,7 +12,7 @@ from fast_nst.errors import InputError
 __all__ = ["main"]
 
 PROG = "fast-nst evaluate-sr"
-DESCRIPTION = """Measure networks that enlarge pictures, beside bicubic enlargement and the paper's table.
+DESCRIPTION = """Evaluate super-resolution models, compared with bicubic interpolation and the paper's table.
 
   fast-nst evaluate-sr --model x4 --data Set5 Set14 BSD100 --factor 4 --out evaluation
 """
@@ -31,7 +31,7 @@ def _evaluate(arguments: list[str]) -> int:
 
     config = parse(EvaluateConfig, arguments, prog=PROG, description=DESCRIPTION)
     if (config.out / "results.json").exists() and not config.overwrite:
-        raise InputError(f"{config.out} holds an evaluation; give --overwrite or another --out")
+        raise InputError(f"{config.out} contains an evaluation; give --overwrite or another --out")
     from fast_nst.evaluation.super_resolution import BICUBIC, Evaluation
     from fast_nst.evaluation.super_resolution_report import write_evaluation
 
@@ -39,7 +39,7 @@ def _evaluate(arguments: list[str]) -> int:
     with ProgressBar(len(evaluation.pictures), "picture") as progress:
         for done, found in enumerate(evaluation, start=1):
             best = max(score.psnr for score in found.scores.values())
-            told = f"{found.set} {found.picture}: {found.scores[BICUBIC].psnr:.2f} to {best:.2f} dB"
-            progress.show(done, f"{done}/{len(evaluation.pictures)}  {told}")
+            line = f"{found.set} {found.picture}: {found.scores[BICUBIC].psnr:.2f} to {best:.2f} dB"
+            progress.show(done, f"{done}/{len(evaluation.pictures)}  {line}")
     put(str(write_evaluation(evaluation)))
     return DONE

@@ -1,7 +1,7 @@
-"""How near one picture comes to another: PSNR and SSIM as they are measured for super-resolution.
+"""PSNR and SSIM as measured for super-resolution.
 
-On the luma of ITU-R BT.601 in its studio range, 16 to 235, and without the outermost pixels, of which a
-method knows too little: Johnson et al. 2016, section 4.2, and most that is compared with it.
+On the luma of ITU-R BT.601 in studio range, 16 to 235, excluding border pixels, for which a method lacks
+context: as in Johnson et al. 2016, section 4.2.
 """
 
 from __future__ import annotations

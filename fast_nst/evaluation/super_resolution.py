@@ -1,6 +1,6 @@
-"""Networks that enlarge, measured as the literature does: Set5, Set14, BSD100 reduced and enlarged again.
+"""Super-resolution models evaluated as in the literature: Set5, Set14, BSD100 downscaled and upscaled again.
 
-Low resolution is made as in training (`resampling`) and rounded to levels, as if it had been saved.
+Low-resolution images are made as in training (`resampling`) and rounded to 8 bits, as if saved to a file.
 """
 
 from __future__ import annotations
@@ -32,13 +32,13 @@ BICUBIC = "bicubic"
 
 
 class Score(NamedTuple):
-    """How near a picture, or on the mean all of a set, came to the original."""
+    """Similarity of a result to the original, or the mean over a set."""
 
     psnr: float
     """decibels"""
     ssim: float
     feature: float | None = None
-    """squared distance of the features, in shares of the original's own; None if it was not measured"""
+    """squared distance of the features, relative to the original's; None if not measured"""
 
 
 # Johnson et al. 2016, table 1 (x4) and table 2 (x8), means over each set, by set and method. The SSIM of the
@@ -86,21 +86,21 @@ PAPER: dict[int, dict[str, dict[str, Score]]] = {
 
 @dataclass(frozen=True)
 class Measured:
-    """One picture, enlarged by every method."""
+    """One test image, upscaled by every method."""
 
     set: str
     picture: str
     scores: dict[str, Score]
     """by method"""
     shown: dict[str, Levels] = field(default_factory=dict, repr=False)
-    """``(H, W, 3)`` by method, and the low resolution and the original; empty if it is not to be shown"""
+    """``(H, W, 3)`` by method, with the low resolution and the original; empty if not shown"""
 
 
 class Evaluation:
-    """Measures methods on sets of pictures; iterate over it, each item one picture.
+    """Evaluates methods on test sets; iterate over it to run, each item is one test image.
 
     Raises:
-        InputError: a folder without pictures, a model of another factor, weights that cannot be read.
+        InputError: a folder without images, a model of another factor, weights that cannot be read.
     """
 
     def __init__(self, config: EvaluateConfig) -> None:
@@ -124,7 +124,7 @@ class Evaluation:
         c = self.config
         upscaler = Upscaler(name, device=c.device, precision=c.precision, match=match)
         if upscaler.factor != c.factor:
-            raise InputError(f"{name} enlarges by {upscaler.factor}, got --factor {c.factor}; leave it out")
+            raise InputError(f"{name} upscales by {upscaler.factor}, got --factor {c.factor}; leave it out")
         return upscaler
 
     def __iter__(self) -> Iterator[Measured]:
@@ -142,7 +142,7 @@ class Evaluation:
 
     @property
     def names(self) -> list[str]:
-        """The methods, bicubic enlargement first."""
+        """The methods, bicubic interpolation first."""
         return [BICUBIC, *self.methods]
 
     def _of(self, name: str) -> Iterator[Measured]:
@@ -161,12 +161,12 @@ class Evaluation:
         return Measured(name, file.name, scores, shown)
 
     def _original(self, file: Path) -> Levels:
-        """A test picture, its sides cut to multiples of the factor."""
+        """A test image, cropped to multiples of the factor."""
         rgb = over_white(read_picture(file))
         height, width = (side - side % self.config.factor for side in rgb.shape[:2])
         least = WINDOW + 2 * self.config.factor
         if min(height, width) < least:
-            raise InputError(f"{file} is too small to be measured: its sides must have {least} pixels")
+            raise InputError(f"{file} is too small: its sides must have at least {least} pixels")
         return rgb[:height, :width]
 
     def _score(self, made: Levels, original: Levels) -> Score:
@@ -186,9 +186,9 @@ class Evaluation:
 
 def _pictures(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise InputError(f"--data {folder} is no folder")
+        raise InputError(f"--data {folder} is not a folder")
     if not (found := find_pictures(folder)):
-        raise InputError(f"--data {folder} holds no pictures")
+        raise InputError(f"--data {folder} contains no images")
     return found
 
 

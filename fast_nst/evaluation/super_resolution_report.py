@@ -1,4 +1,4 @@
-"""What an evaluation leaves to read: table.md, results.json and parts of pictures side by side."""
+"""The report of an evaluation: table.md, results.json and crops side by side."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["write_evaluation"]
 
 Levels = NDArray[np.uint8]
 
-SIDE, GAP, ZOOM = 96, 8, 2  # of a part, pixels; between two of them; and how much larger they are shown
+SIDE, GAP, ZOOM = 96, 8, 2  # side of a crop, gap between two, pixels; and the factor they are shown at
 
 
 def write_evaluation(evaluation: Evaluation) -> Path:
@@ -47,9 +47,9 @@ def _markdown(evaluation: Evaluation, means: dict[str, dict[str, Score]], crops:
     lines = [
         f"# Super-resolution x{c.factor}",
         "",
-        f"Means over each set. PSNR and SSIM on BT.601 luma, {c.factor} pixels of border left out.",
+        f"Means over each set. PSNR and SSIM on BT.601 luma, {c.factor} border pixels excluded.",
         "",
-        f"| set | method | PSNR, dB | SSIM | distance{layer} | of bicubic's |",
+        f"| set | method | PSNR, dB | SSIM | feature distance{layer} | relative to bicubic |",
         "|---|---|---|---|---|---|",
     ]
     for name, rows in means.items():
@@ -59,7 +59,7 @@ def _markdown(evaluation: Evaluation, means: dict[str, dict[str, Score]], crops:
         lines += [_line(name, f"Johnson et al.: {method}", score, None) for method, score in paper.items()]
     if crops:
         columns = ", ".join(["low resolution", *evaluation.names, "original"])
-        lines += ["", f"Parts of pictures at {ZOOM} times their size, from left to right {columns}:", ""]
+        lines += ["", f"Crops at {ZOOM} times their size, from left to right: {columns}.", ""]
         lines += [f"![{name}]({name})" for name in crops]
     return "\n".join(lines) + "\n"
 
@@ -72,8 +72,8 @@ def _line(name: str, method: str, score: Score, base: float | None) -> str:
 
 
 def _show(one: Measured, folder: Path) -> str:
-    """Write the same part of every version of a picture, side by side; returns the file's name."""
-    top, left = _liveliest(one.shown["original"])
+    """Write the same crop of every version of an image, side by side; returns the file's name."""
+    top, left = _most_detailed(one.shown["original"])
     parts: list[Levels] = []
     for picture in one.shown.values():
         part = picture[top : top + SIDE, left : left + SIDE]
@@ -84,17 +84,17 @@ def _show(one: Measured, folder: Path) -> str:
     return name
 
 
-def _liveliest(picture: Levels) -> tuple[int, int]:
-    """Where the part begins in which neighbors differ most: that is where methods do."""
+def _most_detailed(picture: Levels) -> tuple[int, int]:
+    """Top left corner of the crop with the most detail, where methods differ most."""
     y = luma(picture)
     height, width = y.shape
     places = [(t, u) for t in _starts(height) for u in _starts(width)]
 
-    def lively(place: tuple[int, int]) -> float:
+    def detail(place: tuple[int, int]) -> float:
         part = y[place[0] : place[0] + SIDE, place[1] : place[1] + SIDE]
         return float(np.abs(np.diff(part, axis=0)).mean() + np.abs(np.diff(part, axis=1)).mean())
 
-    return max(places, key=lively)
+    return max(places, key=detail)
 
 
 def _starts(side: int) -> range:

@@ -71,10 +71,11 @@ def test_the_report_has_every_method_the_papers_rows_and_the_crops(config):
         assert sheet.size == (2 * (4 * 48 + 3 * 4), 2 * 40)  # low, bicubic, ours, original, and gaps
 
 
-def test_an_original_would_be_perfect(config, monkeypatch):
-    monkeypatch.setattr("fast_nst.evaluation.super_resolution.enlarged", lambda low, factor: low)
-    monkeypatch.setattr("fast_nst.evaluation.super_resolution.reduced", lambda picture, factor: picture)
-    score = next(iter(Evaluation(replace(config, model=())))).scores[BICUBIC]
+def test_a_result_equal_to_the_original_has_a_perfect_score(config, tmp_path):
+    """An image of one color, which bicubic interpolation restores exactly."""
+    (tmp_path / "flat").mkdir()
+    Image.new("RGB", (48, 40), (60, 120, 180)).save(tmp_path / "flat/one.png")
+    score = next(iter(Evaluation(replace(config, model=(), data=(str(tmp_path / "flat"),))))).scores[BICUBIC]
     assert score == (float("inf"), pytest.approx(1), 0.0)
 
 
@@ -98,8 +99,8 @@ def test_the_papers_figures_are_there_for_both_factors_and_all_sets():
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"data": ("nowhere",)}, "--data nowhere is no folder"),
-        ({"factor": 8}, "enlarges by 4, got --factor 8"),
+        ({"data": ("nowhere",)}, "--data nowhere is not a folder"),
+        ({"factor": 8}, "upscales by 4, got --factor 8"),
     ],
 )
 def test_what_cannot_be_measured_is_refused(config, changes, reason):
@@ -121,7 +122,7 @@ def test_the_command_writes_once_unless_told_to_again(config, capsys):
     assert evaluate_sr.main(flags) == 0
     assert capsys.readouterr().out == f"{config.out / 'table.md'}\n"
     assert evaluate_sr.main(flags) == 2
-    assert "holds an evaluation; give --overwrite" in capsys.readouterr().err
+    assert "contains an evaluation; give --overwrite" in capsys.readouterr().err
     assert evaluate_sr.main([*flags, "--overwrite"]) == 0
 
 
