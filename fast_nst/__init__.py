@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from fast_nst.config import LossConfig, NetworkConfig, TrainConfig, UpscaleTrainConfig
     from fast_nst.config.optimize import GATYS_PRESETS, GatysConfig
     from fast_nst.errors import InputError
+    from fast_nst.inference.controls import Controls
     from fast_nst.inference.stylizer import Stylizer
     from fast_nst.inference.upscaler import Upscaler
     from fast_nst.io.images import from_uint8, load_image, save_image, to_uint8
@@ -32,6 +33,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "GATYS_PRESETS": "config.optimize",
+    "Controls": "inference.controls",
     "GatysConfig": "config.optimize",
     "InputError": "errors",
     "LossConfig": "config",
@@ -58,6 +60,7 @@ _HOMES = {
 }
 __all__ = [
     "GATYS_PRESETS",
+    "Controls",
     "GatysConfig",
     "InputError",
     "LossConfig",

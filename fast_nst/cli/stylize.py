@@ -79,6 +79,7 @@ def _results(
             on_start=lambda resources: say(f"{file.stem}, {resources}"),
         )
     from fast_nst.inference.batch.run import run_jobs
+    from fast_nst.inference.controls import load_controls
     from fast_nst.inference.stylizer import Stylizer
 
     stylizer = Stylizer.load(
@@ -87,6 +88,7 @@ def _results(
         precision=config.precision,
         backend=config.backend,
         memory=parse_bytes(config.memory, "--memory") if config.memory else None,
+        controls=load_controls(config.controls),
     )
     say(f"{file.stem}, {stylizer}")
     return run_jobs(jobs, stylizer, config, report.show_bands)

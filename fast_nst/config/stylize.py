@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from fast_nst.config.controls import ControlsConfig
 from fast_nst.config.network import flag
 from fast_nst.config.video import CameraConfig, VideoConfig
 from fast_nst.errors import InputError
@@ -98,6 +99,7 @@ class StylizeConfig(InferenceConfig, _Style):
 
     size: int | None = None
     """longer side of the result, pixels: smaller makes larger strokes [default: the picture's own]"""
+    controls: ControlsConfig = field(default_factory=ControlsConfig)
     backend: Backend = "auto"
     """engine; auto is the fastest that is installed (compile takes a minute before the first picture)"""
     video: VideoConfig = field(default_factory=VideoConfig)
@@ -109,6 +111,7 @@ class StylizeConfig(InferenceConfig, _Style):
         super().__post_init__()
         if self.size is not None and self.size < 1:
             raise InputError(f"--size must be at least 1, got {self.size}")
+        self.controls.check()
         self.video.check()
         self.camera.check()
         if self.cluster and self.shard is not None:

@@ -18,26 +18,24 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fast_nst.config.controls import STROKES, Colors, ControlsConfig
 from fast_nst.errors import InputError
-from fast_nst.io.images import MAX_LEVEL, Picture, resized
+from fast_nst.io.images import MAX_LEVEL, Picture, over_white, read_picture, resized
 from fast_nst.system.opencv import opencv
 
 __all__ = [
-    "Colors",
     "Controls",
     "apply_controls",
+    "load_controls",
     "match_colors",
     "upsample_with_detail",
     "with_chroma_of",
 ]
-
-Colors = Literal["style", "photo", "match"]
-STROKES = (0.25, 4.0)
 
 # Luma and chroma of ITU-R BT.601, as JPEG has them (JFIF 1.02); rows give Y, Cb and Cr of R, G, B.
 _YCBCR = np.array(
@@ -87,6 +85,20 @@ class Controls:
         """Whether they change nothing."""
         neutral = (self.strength, self.stroke, self.colors) == (1.0, 1.0, "style")
         return neutral and self.mask is None
+
+
+def load_controls(config: ControlsConfig) -> Controls:
+    """The controls of a command, with their mask read.
+
+    Raises:
+        ImageReadError: the mask cannot be read.
+        InputError: a value out of its range.
+    """
+    mask = None
+    if config.mask is not None:
+        gray = over_white(read_picture(config.mask)).astype(np.float32) @ _YCBCR[0]
+        mask = _levels(gray)
+    return Controls(config.strength, config.stroke, config.colors, mask)
 
 
 def apply_controls(stylize: Callable[[Picture], Picture], content: Picture, controls: Controls) -> Picture:

@@ -5,8 +5,9 @@ Torch is imported only for tensors, where the engine is torch, and for row bands
 
 from __future__ import annotations
 
+import copy
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_nst.config import NetworkConfig
+from fast_nst.errors import InputError
+from fast_nst.inference.controls import Controls, apply_controls
 from fast_nst.inference.engine.backends.base import Source
 from fast_nst.inference.engine.backends.choice import advise_faster, open_backend
 from fast_nst.inference.predictor import Predictor, ignore
@@ -22,10 +25,14 @@ from fast_nst.io.images import Picture
 from fast_nst.models.model_files import file_digest, find_style, network_config, read_metadata
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from fast_nst.inference.engine.folding import Plan
     from fast_nst.models.checkpoint import Checkpoint
 
 __all__ = ["Stylizer"]
+
+DEFAULT = Controls()
 
 SLOW = 1.0  # seconds for a picture, from which on a faster engine is worth a message
 
@@ -39,6 +46,7 @@ class Stylizer(Predictor):
         precision: ``fp32``, ``bf16`` or ``fp16``; ``auto`` is 16 bits where there are matrix units for it.
         backend: ``torch``, ``compile``, ``openvino`` or ``onnx``; ``auto`` is the fastest that is installed.
         memory: bytes that `pictures` limits the whole process to; None: three quarters of what is free.
+        controls: strength, stroke size, colors and a mask; `with_controls` gives others.
 
     Raises:
         InputError: an unknown engine, device or precision; a device this machine lacks, or an engine that
@@ -55,9 +63,11 @@ class Stylizer(Predictor):
         precision: str = "auto",
         backend: str = "auto",
         memory: int | None = None,
+        controls: Controls = DEFAULT,
     ) -> None:
         config = checkpoint.network.config
         self._open(checkpoint.about, config, lambda: checkpoint, None, device, precision, backend, memory)
+        self.controls = controls
 
     @classmethod
     def load(
@@ -68,6 +78,7 @@ class Stylizer(Predictor):
         precision: str = "auto",
         backend: str = "auto",
         memory: int | None = None,
+        controls: Controls = DEFAULT,
     ) -> Stylizer:
         """A bundled style by name, or one from a .safetensors file.
 
@@ -85,6 +96,7 @@ class Stylizer(Predictor):
         stylizer, about = cls.__new__(cls), read_metadata(path)
         config, key = network_config(path, about), file_digest(path)
         stylizer._open(about, config, checkpoint, key, device, precision, backend, memory)
+        stylizer.controls = controls
         return stylizer
 
     def _open(
@@ -104,6 +116,31 @@ class Stylizer(Predictor):
         self.style = str(about.get("style", "unnamed"))
         self._config, self._checkpoint = config, checkpoint
         self._may_advise = backend == "auto"
+
+    def with_controls(self, controls: Controls) -> Stylizer:
+        """The same style, on the same engine, with other controls."""
+        other = copy.copy(self)
+        other.controls = controls
+        return other
+
+    def run_float(self, images: Tensor) -> Tensor:
+        """As `Predictor.run_float`.
+
+        Raises:
+            InputError: also where there are controls: they work on pictures.
+        """
+        if not self.controls.are_default:
+            raise InputError("controls do not work on tensors; give a picture, an array or a file")
+        return super().run_float(images)
+
+    def _pictures(self, pictures: Sequence[Picture], progress: Callable[[float], None]) -> list[Picture]:
+        if self.controls.are_default:
+            return super()._pictures(pictures, progress)
+
+        def stylize(picture: Picture) -> Picture:
+            return Predictor._pictures(self, [picture], progress)[0]
+
+        return [apply_controls(stylize, picture, self.controls) for picture in pictures]
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         started = time.perf_counter()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from fast_nst.config import NetworkConfig
 from fast_nst.errors import InputError
 from fast_nst.inference import predictor, stylizer
+from fast_nst.inference.controls import Controls
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import Picture, from_uint8, to_uint8
 from fast_nst.models.checkpoint import Checkpoint, CheckpointError, save_checkpoint
@@ -221,3 +222,23 @@ def test_a_gpu_paints_what_the_cpu_paints(stylize, precision):
     out = Stylizer(Checkpoint(network(), {}), device="cuda", precision=precision)(images)
     assert out.device == images.device
     assert (out - stylize(images)).abs().mean() < (1e-3 if precision == "fp32" else 0.02)
+
+
+def test_controls_apply_to_every_picture_of_a_batch(stylize):
+    pictures = [Picture(picture(20, 24, seed)) for seed in range(3)]
+    half = stylize.with_controls(Controls(strength=0.5)).pictures(pictures)
+    for one, mixed, full in zip(pictures, half, stylize.pictures(pictures), strict=True):
+        away = mixed.rgb.astype(int) - (one.rgb.astype(int) + full.rgb) / 2
+        assert np.abs(away).max() <= 1
+
+
+def test_other_controls_leave_the_stylizer_as_it_was(stylize):
+    before = stylize(picture(16, 16))
+    stylize.with_controls(Controls(stroke=2, colors="photo"))(picture(16, 16))
+    assert stylize.controls.are_default
+    np.testing.assert_array_equal(stylize(picture(16, 16)), before)
+
+
+def test_controls_are_not_left_out_in_silence_for_tensors(stylize):
+    with pytest.raises(InputError, match="controls do not work on tensors; give a picture"):
+        stylize.with_controls(Controls(strength=0.5))(torch.rand(3, 8, 8))

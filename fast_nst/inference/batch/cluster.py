@@ -19,6 +19,7 @@ from fast_nst.errors import InputError, first_line
 from fast_nst.inference.batch.jobs import STANDARD, Job
 from fast_nst.inference.batch.results import Result
 from fast_nst.inference.batch.run import run_jobs
+from fast_nst.inference.controls import load_controls
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.remote import is_remote
 from fast_nst.models.checkpoint import Checkpoint
@@ -113,6 +114,7 @@ class _Actor:
             precision=config.precision,
             backend=config.backend,
             memory=parse_bytes(config.memory, "--memory") if config.memory else None,
+            controls=load_controls(config.controls),
         )
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:

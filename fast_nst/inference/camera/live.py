@@ -14,14 +14,17 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fast_nst.config import StylizeConfig
+from fast_nst.config.controls import STROKES, Colors
 from fast_nst.errors import InputError
 from fast_nst.inference.camera.capture import Camera, CameraStalled
 from fast_nst.inference.camera.view import KEYS, Screen, VirtualCamera, write_lines
+from fast_nst.inference.controls import load_controls
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.video.codecs import choose_codec, container_of
 from fast_nst.inference.video.queues import BackgroundWriter
@@ -35,6 +38,8 @@ __all__ = ["Live", "LiveReport", "Recorder"]
 
 _RECENT = 30  # frames over which statistics are averaged
 _STEP = 0.1  # of the strength, at one press of a key
+_STROKE_FACTOR = 1.25  # of the stroke size, at one press of a key
+_COLORS: tuple[Colors, ...] = get_args(Colors)
 _DEPTH = 4  # frames that may wait for the encoder
 _MS = Fraction(1, 1000)
 _RATE = 30  # frames a second in headers and for virtual cameras; the times of frames are the real ones
@@ -104,7 +109,7 @@ class Live:
     ) -> None:
         self._camera, self._styles, self._config, self._screen = camera, list(styles), config, screen
         self._load, self._loaded = load, dict[Path, Stylizer]()
-        self._chosen, self.strength = 0, 1.0
+        self._chosen, self.controls = 0, load_controls(config.controls)
         self._beside = self._help = False
         self._figures = screen is not None
         self._recorder: Recorder | None = None
@@ -171,7 +176,15 @@ class Live:
             self._renew_smoother()
         elif key in ("+", "-"):
             step = _STEP if key == "+" else -_STEP
-            self.strength = round(min(1.0, max(0.0, self.strength + step)), 3)
+            strength = round(min(1.0, max(0.0, self.controls.strength + step)), 3)
+            self.controls = dataclasses.replace(self.controls, strength=strength)
+        elif key in ("[", "]"):
+            stroke = self.controls.stroke * (_STROKE_FACTOR if key == "]" else 1 / _STROKE_FACTOR)
+            stroke = round(min(STROKES[1], max(STROKES[0], stroke)), 3)
+            self.controls = dataclasses.replace(self.controls, stroke=stroke)
+        elif key == "c":
+            colors = _COLORS[(_COLORS.index(self.controls.colors) + 1) % len(_COLORS)]
+            self.controls = dataclasses.replace(self.controls, colors=colors)
         elif key == "o":
             self._beside = not self._beside
         elif key == "f":
@@ -203,18 +216,13 @@ class Live:
         return np.ascontiguousarray(pixels)
 
     def _stylize(self, original: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        if self.strength == 0:
+        if self.controls.strength == 0:
             return original
-        content = Picture(original)
-        (result,) = self._stylizer().pictures([content])
+        seen = Picture(original)
+        (result,) = self._stylizer().with_controls(self.controls).pictures([seen])
         if self._smoother is not None:
-            result = self._smoother(content, result)
-        if self.strength == 1:
-            return result.rgb
-        mixed: NDArray[np.uint8] = opencv().addWeighted(
-            result.rgb, self.strength, original, 1 - self.strength, 0.0
-        )
-        return mixed
+            result = self._smoother(seen, result)
+        return result.rgb
 
     def _stylizer(self) -> Stylizer:
         path = self._styles[self._chosen][1]
@@ -265,8 +273,9 @@ class Live:
         lines = []
         if self._figures:
             lines.append(f"{self.style}  {rate:.1f} fps  {1e3 * latency:.0f} ms  h: help")
-            if self.strength < 1:
-                lines.append(f"strength {self.strength:.0%}")
+            c = self.controls
+            if not c.are_default:
+                lines.append(f"strength {c.strength:.0%}  stroke {c.stroke:g}  colors {c.colors}")
             if self._recorder is not None:
                 lines.append("recording")
         if self._help:

@@ -204,7 +204,7 @@ def style_file(tmp_path: Path) -> str:
 
 
 def test_every_key_of_the_help_is_known():
-    assert set(KEYS) == set("np+-osrfhq")
+    assert set(KEYS) == set("np+-[]cosrfhq")
 
 
 def test_styles_are_changed_to_and_fro(live):
@@ -216,9 +216,16 @@ def test_styles_are_changed_to_and_fro(live):
 
 def test_strength_goes_from_the_original_to_the_painting(live):
     show, screen, _ = live("-" * 12 + "+++ ")
-    assert show.strength == 0.3
+    assert show.controls.strength == 0.3
     assert len(screen.shown) == 17
-    assert live("+")[0].strength == 1.0
+    assert live("+")[0].controls.strength == 1.0
+
+
+def test_keys_change_stroke_size_and_colors_within_their_range(live):
+    assert live("]")[0].controls.stroke == 1.25
+    assert live("[" * 20)[0].controls.stroke == 0.25
+    assert live("c")[0].controls.colors == "photo"
+    assert live("ccc")[0].controls.colors == "style"
 
 
 def test_the_original_stands_beside_the_result(live):

@@ -1,0 +1,79 @@
+"""``--strength``, ``--stroke``, ``--colors`` and ``--mask`` of ``stylize.py``, on pictures and videos."""
+
+from __future__ import annotations
+
+import av
+import numpy as np
+import pytest
+from PIL import Image
+
+from fast_nst.cli import stylize as command
+
+
+@pytest.fixture
+def run(said, style):
+    return lambda *arguments: said(command.main, [*arguments, "--style", style, "--format", "png"])
+
+
+def pixels(path) -> np.ndarray:
+    with Image.open(path) as image:
+        return np.asarray(image.convert("RGB")).astype(int)
+
+
+def test_strength_half_is_half_way_between_content_and_style(run, picture):
+    source = picture("a.png")
+    full = pixels(run(source, "--out", "full.png").out[0])
+    half = pixels(run(source, "--out", "half.png", "--strength", "0.5").out[0])
+    assert np.abs(half - (pixels(source) + full) / 2).max() <= 1
+
+
+def test_a_mask_file_says_where_to_stylize(run, picture, here):
+    source = picture("a.png")
+    content = pixels(source)
+    mask = np.zeros(content.shape[:2], np.uint8)
+    mask[:, : mask.shape[1] // 2] = 255
+    Image.fromarray(mask).save(here / "mask.png")
+    full = pixels(run(source, "--out", "full.png").out[0])
+    made = pixels(run(source, "--out", "masked.png", "--mask", "mask.png").out[0])
+    middle = mask.shape[1] // 2
+    np.testing.assert_array_equal(made[:, :middle], full[:, :middle])
+    np.testing.assert_array_equal(made[:, middle:], content[:, middle:])
+
+
+@pytest.mark.parametrize("flags", [["--stroke", "2"], ["--colors", "photo"], ["--colors", "match"]])
+def test_each_control_changes_the_result_and_keeps_its_size(run, picture, flags):
+    source = picture("a.png")
+    full = pixels(run(source, "--out", "full.png").out[0])
+    made = pixels(run(source, "--out", "other.png", *flags).out[0])
+    assert made.shape == full.shape
+    assert (made != full).mean() > 0.1
+
+
+def test_videos_take_the_same_controls(said, style, clip):
+    source = clip("a.mkv", codec="ffv1", pixels="bgr0")
+    flags = ["--strength", "0", "--codec", "ffv1", "--format", "mkv", "--style", style]
+    answer = said(command.main, [str(source), "--out", "b.mkv", *flags])
+    assert answer.code == 0
+
+    def frames(path) -> list[np.ndarray]:
+        with av.open(str(path)) as container:
+            return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+
+    for before, after in zip(frames(source), frames("b.mkv"), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--strength", "2"], "--strength goes from 0 to 1, got 2.0"),
+        (["--stroke", "0"], "--stroke goes from 0.25 to 4, got 0.0"),
+        (["--colors", "blue"], "--colors must be one of style, photo, match"),
+        (["--mask", "none.png"], "none.png"),
+    ],
+)
+def test_wrong_controls_are_one_line_and_nothing_is_written(run, picture, here, flags, words):
+    answer = run(picture("a.png"), "--out", "made.png", *flags)
+    assert answer.code == 2
+    assert any(words in line for line in answer.err)
+    assert not (here / "made.png").exists()
