@@ -49,17 +49,17 @@ def test_each_control_changes_the_result_and_keeps_its_size(run, picture, flags)
     assert (made != full).mean() > 0.1
 
 
-def test_videos_take_the_same_controls(said, style, clip):
+def test_videos_take_the_same_controls(said, style, clip, here):
     source = clip("a.mkv", codec="ffv1", pixels="bgr0")
     flags = ["--strength", "0", "--codec", "ffv1", "--format", "mkv", "--style", style]
-    answer = said(command.main, [str(source), "--out", "b.mkv", *flags])
+    answer = said(command.main, [str(source), "--out", str(here / "b.mkv"), *flags])
     assert answer.code == 0
 
     def frames(path) -> list[np.ndarray]:
         with av.open(str(path)) as container:
             return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
-    for before, after in zip(frames(source), frames("b.mkv"), strict=True):
+    for before, after in zip(frames(source), frames(here / "b.mkv"), strict=True):
         np.testing.assert_array_equal(before, after)
 
 
