@@ -24,6 +24,7 @@ from PIL import Image, ImageFile, UnidentifiedImageError
 
 from fast_nst.errors import InputError
 from fast_nst.io.decoding import log_once, to_levels
+from fast_nst.system.extras import how_to_install
 
 __all__ = [
     "EXTENSIONS",
@@ -234,7 +235,7 @@ def _looks_like(head: bytes) -> str:
     if start.startswith((b"<svg", b"<?xml", b"%pdf", b"%!ps")):
         return "a drawing (SVG, PDF, PostScript), not a picture: export it as PNG first"
     if _is_heif(head):
-        return "HEIC pictures need an extra package: pip install pillow-heif"
+        return f"HEIC images need another package: {how_to_install('heif')}"
     if head.isascii() and b"\0" not in head:
         return "not a picture: the file holds text"
     return f"not a picture, or one whose header is damaged or cut off; readable are {', '.join(FORMATS)}"

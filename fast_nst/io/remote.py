@@ -16,6 +16,7 @@ from typing import Any
 
 from fast_nst.errors import InputError, first_line
 from fast_nst.io.reading import EXTENSIONS, FileFault
+from fast_nst.system.extras import how_to_install
 
 __all__ = ["exists", "is_remote", "join", "list_pictures", "local", "read_bytes", "write_bytes"]
 
@@ -47,7 +48,7 @@ def _opened(root: str) -> tuple[Any, str]:
     try:
         from pyarrow import ArrowInvalid, fs
     except ImportError:
-        raise InputError(f"{root} is an address, which needs pip install 'fast-nst[cluster]'") from None
+        raise InputError(f"{root} is an address, which needs: {how_to_install('cluster')}") from None
     try:
         system, base = fs.FileSystem.from_uri(root)
     except ArrowInvalid:

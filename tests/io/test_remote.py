@@ -65,5 +65,5 @@ def test_an_unknown_kind_of_address_is_named():
 
 def test_without_pyarrow_the_cure_is_told(monkeypatch):
     monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(InputError, match=r"s3://none/ is an address, .* pip install 'fast-nst\[cluster\]'"):
+    with pytest.raises(InputError, match=r"s3://none/ is an address, .* pip install 'ray\[data\]'"):
         remote.read_bytes("s3://none/a.png")

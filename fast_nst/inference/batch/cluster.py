@@ -23,6 +23,7 @@ from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.remote import is_remote
 from fast_nst.models.checkpoint import Checkpoint
 from fast_nst.serialization import parse_bytes
+from fast_nst.system.extras import how_to_install
 
 __all__ = ["stylize_on_cluster"]
 
@@ -137,7 +138,7 @@ def _ray() -> Any:
         import ray
         import ray.data
     except ImportError:
-        raise InputError("--cluster needs Ray: pip install 'fast-nst[cluster]'") from None
+        raise InputError(f"--cluster needs Ray: {how_to_install('cluster')}") from None
     return ray
 
 

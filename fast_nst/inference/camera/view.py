@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from fast_nst.errors import InputError, first_line
 from fast_nst.io.images import MAX_LEVEL
+from fast_nst.system.extras import how_to_install
 from fast_nst.system.opencv import opencv
 
 __all__ = ["KEYS", "Screen", "VirtualCamera", "Window", "write_lines"]
@@ -119,7 +120,7 @@ class VirtualCamera:
             import pyvirtualcam
         except ImportError as error:
             raise InputError(
-                "--virtual-camera needs the package pyvirtualcam: pip install pyvirtualcam"
+                f"--virtual-camera needs another package: {how_to_install('virtualcam')}"
             ) from error
         try:
             self._camera: Any = pyvirtualcam.Camera(width=width, height=height, fps=rate)

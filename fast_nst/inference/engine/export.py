@@ -28,6 +28,7 @@ from fast_nst.io.files import AtomicFile, write_reason
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.checkpoint import load_checkpoint
 from fast_nst.models.padding import MIN_SIZE, mirrored, whole
+from fast_nst.system.extras import how_to_install
 
 if TYPE_CHECKING:
     from fast_nst.inference.engine.graph import Pixels
@@ -87,7 +88,7 @@ def export_style(
         files, run = _WRITERS[format](net, checkpoint.about, pixels, fixed_size)
     except ModuleNotFoundError as error:
         raise InputError(
-            f"--format {format} needs the package {error.name}; pip install 'fast-nst[{format}]'"
+            f"--format {format} needs the package {error.name}: {how_to_install(format)}"
         ) from None
     _check(run, net, pixels, fixed_size, out)
     _write({out.with_suffix(ending): data for ending, data in files.items()})

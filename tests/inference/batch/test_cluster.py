@@ -32,7 +32,7 @@ def test_without_ray_the_cure_is_told(monkeypatch, checkpoint):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError) as error:
         next(stylize_on_cluster([Job("a.png", "b.png")], checkpoint, StylizeConfig()))
-    assert str(error.value) == "--cluster needs Ray: pip install 'fast-nst[cluster]'"
+    assert str(error.value) == "--cluster needs Ray: pip install 'ray[data]'"
 
 
 def test_a_cluster_has_no_stdin_and_no_stdout(checkpoint):

@@ -188,7 +188,7 @@ def test_what_an_engine_cannot_do_is_refused(options, told):
 
 def test_an_engine_that_is_not_installed_is_named_with_its_extra(monkeypatch):
     monkeypatch.setattr(choice, "_installed", lambda name: False)
-    with pytest.raises(InputError, match=r"openvino is not installed; pip install 'fast-nst\[openvino\]'"):
+    with pytest.raises(InputError, match=r"openvino is not installed: pip install openvino onnx, or"):
         Stylizer(Checkpoint(network(), {}), backend="openvino")
 
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from fast_nst.errors import InputError
 from fast_nst.inference.engine.backends.base import Backend, EngineError, Source
 from fast_nst.system.cpu import cpu_has_matrix_units, may_have_accelerator
+from fast_nst.system.extras import how_to_install
 
 __all__ = ["open_backend"]
 
@@ -78,7 +79,7 @@ def _check(backend: str, device: str, precision: str) -> None:
         raise InputError(f"--backend {backend} computes in {able}, not {precision}; give --backend torch")
     if not _installed(backend):
         raise InputError(
-            f"--backend {backend} is not installed; pip install 'fast-nst[{backend}]', or give --backend auto"
+            f"--backend {backend} is not installed: {how_to_install(backend)}, or give --backend auto"
         )
 
 
