@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 
-__all__ = ["InputError", "first_line", "one_line", "shown"]
+__all__ = ["InputError", "first_line", "one_line", "printable", "shown"]
 
 
 class InputError(ValueError):
@@ -25,12 +25,22 @@ def one_line(error: BaseException) -> str:
     text = str(error) or type(error).__name__
     if isinstance(error, OSError) and error.strerror:
         text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    # File names may hold line ends, escape sequences of terminals, or bytes that are no text.
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+    return printable(text)
 
 
 def shown(value: object, limit: int = 80) -> str:
     """A value from a file that is not trusted, for a message: printable, and no longer than the limit."""
     text = value if isinstance(value, str) else reprlib.repr(value)
     cut = text if len(text) <= limit else text[: limit - 1] + "…"
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
+    return printable(cut)
+
+
+def printable(text: str, keep: str = "") -> str:
+    """Text that a terminal shows and does not obey.
+
+    Names of files may hold line ends, escape sequences, or bytes that are text in no encoding.
+
+    Args:
+        keep: characters that stay although they do not print, such as line ends.
+    """
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
