@@ -8,14 +8,17 @@ from pathlib import Path
 __all__ = ["FileError", "InputError", "first_line", "one_line", "printable", "shown"]
 
 
-def printable(text: object) -> str:
+def printable(text: object, keep: str = "") -> str:
     """Text on one line that no terminal acts upon: line ends become spaces, what is unprintable escapes.
 
     File names, members of archives and reasons from other libraries may hold line ends, terminals' escape
     sequences, marks that reverse the direction of text, or bytes that are no text.
+
+    Args:
+        keep: characters that stay although they do not print, such as the line ends of longer messages.
     """
-    line = " ".join(str(text).splitlines())
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)
+    line = str(text) if keep else " ".join(str(text).splitlines())
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in line)
 
 
 class InputError(ValueError):

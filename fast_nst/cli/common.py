@@ -15,7 +15,7 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn, Protocol
 
-from fast_nst.errors import InputError, one_line
+from fast_nst.errors import InputError, one_line, printable
 
 __all__ = [
     "DONE",
@@ -28,7 +28,6 @@ __all__ = [
     "guarded",
     "is_closed",
     "leave",
-    "printable",
     "program",
     "put",
     "say",
@@ -46,7 +45,7 @@ class Terminated(BaseException):
 def say(message: str) -> None:
     """A message for a person, on stderr; stdout is for data. Nobody need be listening."""
     with suppress(OSError):
-        print(printable(message), file=sys.stderr, flush=True)
+        print(printable(message, keep="\n"), file=sys.stderr, flush=True)
 
 
 def put(line: str) -> None:
@@ -54,16 +53,11 @@ def put(line: str) -> None:
 
     Names of files pass byte for byte, also those that are text in no encoding.
     """
-    shown = printable(line) if sys.stdout.isatty() else line
+    shown = printable(line, keep="\n") if sys.stdout.isatty() else line
     with getattr(sys.stderr, "aside", nullcontext)():  # where there are progress bars
         sys.stdout.flush()
         sys.stdout.buffer.write(os.fsencode(shown + "\n"))
         sys.stdout.buffer.flush()
-
-
-def printable(text: str) -> str:
-    """Text without what a terminal obeys: escape sequences from names of files, for example."""
-    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
 
 
 _CLOSED: set[str] = set()

@@ -1,23 +1,22 @@
-"""``fast-nst models``: which networks that enlarge pictures are bundled."""
+"""``fast-nst models``: the bundled super-resolution models."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from fast_nst.cli.common import DONE, guarded, put, say
-from fast_nst.cli.parsing import parse
+from fast_nst.cli.common import guarded
 
 __all__ = ["main"]
 
 
 @dataclass(frozen=True)
 class ModelsConfig:
-    """List the bundled networks that enlarge pictures."""
+    """List the bundled super-resolution models."""
 
     json: bool = False
-    """print one JSON record a model, with its recipe"""
+    """print one JSON record per model, with its training settings"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,18 +25,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _models(arguments: list[str]) -> int:
-    told = "List the bundled networks that enlarge pictures."
-    config = parse(ModelsConfig, arguments, prog="fast-nst models", description=told)
+    from fast_nst.cli.listing import list_files
+    from fast_nst.cli.parsing import parse
+
+    description = "List the bundled super-resolution models."
+    config = parse(ModelsConfig, arguments, prog="fast-nst models", description=description)
     from fast_nst.models.model_files import bundled_upscalers, read_metadata
 
-    models = bundled_upscalers()
-    if not models:
-        say("no models are bundled with this copy; train.py --task super-resolution makes one")
-    for name, path in models.items():
-        about = read_metadata(path)
-        if config.json:
-            put(json.dumps({"model": name, "file": str(path), **about}))
-            continue
-        learnt = f"x{about['upscaler']['factor']} {about.get('recipe', {}).get('loss', '')}"
-        put(f"{name:<16} {learnt:<10} {about['steps']:>6} steps  {path.stat().st_size / 1e6:.1f} MB")
-    return DONE
+    nothing = "no models are bundled with this copy; train.py --task super-resolution makes one"
+    return list_files(
+        bundled_upscalers(), "model", read_metadata, _factor, as_json=config.json, nothing=nothing
+    )
+
+
+def _factor(about: dict[str, Any]) -> str:
+    return f"x{about['upscaler']['factor']} {about.get('recipe', {}).get('loss', '')}"

@@ -12,7 +12,8 @@ from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, TextIO
 
-from fast_nst.cli.common import printable, say
+from fast_nst.cli.common import say
+from fast_nst.errors import printable
 from fast_nst.report import clock
 
 if TYPE_CHECKING:

@@ -1,13 +1,12 @@
-"""``fast-nst styles``: what is bundled."""
+"""``fast-nst styles``: the bundled styles."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from fast_nst.cli.common import DONE, guarded, put, say
-from fast_nst.cli.parsing import parse
+from fast_nst.cli.common import guarded
 
 __all__ = ["main"]
 
@@ -17,7 +16,7 @@ class StylesConfig:
     """List the bundled styles."""
 
     json: bool = False
-    """print one JSON record a style, with its recipe"""
+    """print one JSON record per style, with its training settings"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -26,17 +25,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _styles(arguments: list[str]) -> int:
-    config = parse(StylesConfig, arguments, prog="fast-nst styles", description="List the bundled styles.")
-    from fast_nst.models.checkpoint import bundled_styles, read_tensors
+    from fast_nst.cli.listing import list_files
+    from fast_nst.cli.parsing import parse
 
-    styles = bundled_styles()
-    if not styles:
-        say("no styles are bundled with this copy; train.py makes one")
-    for name, path in styles.items():
-        _, about = read_tensors(path)
-        if config.json:
-            put(json.dumps({"style": name, "file": str(path), **about}))
-        else:
-            widths = "-".join(str(width) for width in about["network"]["widths"])
-            put(f"{name:<16} {widths:<10} {about['steps']:>6} steps  {path.stat().st_size / 1e6:.1f} MB")
-    return DONE
+    config = parse(StylesConfig, arguments, prog="fast-nst styles", description="List the bundled styles.")
+    from fast_nst.models.model_files import bundled_styles, read_metadata
+
+    nothing = "no styles are bundled with this copy; train.py makes one"
+    return list_files(bundled_styles(), "style", read_metadata, _widths, as_json=config.json, nothing=nothing)
+
+
+def _widths(about: dict[str, Any]) -> str:
+    return "-".join(str(width) for width in about["network"]["widths"])

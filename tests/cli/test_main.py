@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fast_nst import __version__
-from fast_nst.cli import common, main, styles
+from fast_nst.cli import common, main, models, styles
 from fast_nst.errors import InputError
 
 ROOT = Path(__file__).parents[2]
@@ -85,10 +85,25 @@ def test_bundled_styles_are_told_in_json_with_what_their_files_say(said):
 
 
 def test_a_copy_without_styles_says_so_and_lists_none(said, monkeypatch):
-    monkeypatch.setattr("fast_nst.models.checkpoint.bundled_styles", dict)
+    monkeypatch.setattr("fast_nst.models.model_files.bundled_styles", dict)
     answer = said(styles.main, ["--json"])
     assert (answer.code, answer.out) == (0, [])
     assert len(answer.err) == 1
+
+
+@pytest.mark.parametrize(("command", "lister"), [(styles, "bundled_styles"), (models, "bundled_upscalers")])
+def test_a_damaged_file_does_not_hide_the_others(said, monkeypatch, style, tmp_path, command, lister):
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(b"\xff" * 100)
+    monkeypatch.setattr(f"fast_nst.models.model_files.{lister}", lambda: {"damaged": damaged})
+    answer = said(command.main, ["--json"])
+    assert (answer.code, answer.out, len(answer.errors)) == (1, [], 1)
+    if command is styles:
+        both = {"damaged": damaged, "dots": Path(style)}
+        monkeypatch.setattr(f"fast_nst.models.model_files.{lister}", lambda: both)
+        answer = said(command.main, [])
+        assert answer.code == 1
+        assert [line.split()[0] for line in answer.out] == ["dots"]
 
 
 def test_a_bundled_style_paints_by_its_name(bundle, said, picture, here):
