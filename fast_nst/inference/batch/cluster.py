@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import secrets
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -30,10 +31,7 @@ __all__ = ["stylize_on_cluster"]
 
 # Jobs sent to an actor at once: enough to read one picture while another is stylized, and few to do again.
 _JOBS_AT_ONCE = 32
-# Services of Ray on this machine alone listen on the loopback address, and ask for a token where the version
-# can (2.52 on): whoever reaches them can run code.
-_LOCAL = {"_node_ip_address": "127.0.0.1", "include_dashboard": False}
-_LOCAL_ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_DISABLE_METRICS_COLLECTION": "1"}
+_ENVIRONMENT = {"RAY_AUTH_MODE": "token", "RAY_DISABLE_METRICS_COLLECTION": "1"}
 _ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no reports to Ray's developers
     "RAY_BACKEND_LOG_LEVEL": "fatal",  # what fails for good is raised as well
@@ -136,6 +134,13 @@ def _place(name: str) -> str:
 
 
 def _ray() -> Any:
+    """Ray, imported with authentication, which it reads on import.
+
+    Ray's services listen on every address, and whoever reaches them can run code. So those that are started
+    for one machine ask for a token that only this process and its children know (Ray 2.52 and later).
+    """
+    if not os.environ.get("RAY_ADDRESS") and os.environ.setdefault("RAY_AUTH_MODE", "token") == "token":
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(32))
     try:
         import ray
         import ray.data
@@ -145,12 +150,14 @@ def _ray() -> Any:
 
 
 def _start(ray: Any) -> None:
-    """Join the cluster at ``RAY_ADDRESS``, or start one that only this machine reaches."""
-    local = not os.environ.get("RAY_ADDRESS")
-    for name, value in (_ENVIRONMENT | (_LOCAL_ENVIRONMENT if local else {})).items():
+    """Join the cluster at ``RAY_ADDRESS``, or start one on this machine."""
+    address = os.environ.get("RAY_ADDRESS")
+    options = {} if address else {"include_dashboard": False}
+    for name, value in _ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
-        ray.init(logging_level=logging.ERROR, log_to_driver=False, **(_LOCAL if local else {}))
+        ray.init(logging_level=logging.ERROR, log_to_driver=False, **options)
     except Exception as error:  # a start that takes too long is of no closer type
-        address = os.environ.get("RAY_ADDRESS", "this machine")
-        raise InputError(f"no Ray cluster at {address}: {' '.join(str(error).split())}") from None
+        raise InputError(
+            f"no Ray cluster at {address or 'this machine'}: {' '.join(str(error).split())}"
+        ) from None

@@ -14,6 +14,8 @@ import pytest
 
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
+from fast_nst.inference.batch.cluster import _Actor as Actor
+from fast_nst.inference.batch.cluster import _collect as collect
 from fast_nst.inference.batch.cluster import stylize_on_cluster
 from fast_nst.inference.batch.jobs import STANDARD, Job
 from fast_nst.io.images import save_image
@@ -41,6 +43,43 @@ def test_a_cluster_has_no_stdin_and_no_stdout(checkpoint):
             next(stylize_on_cluster([job], checkpoint, StylizeConfig()))
 
 
+def test_ray_is_started_with_a_token_unless_it_has_an_address(monkeypatch, checkpoint):
+    for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "")
+        monkeypatch.delenv(name)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    for address, asks in ((None, True), ("ray.example:6379", False)):
+        with monkeypatch.context() as patch:
+            if address is not None:
+                patch.setenv("RAY_ADDRESS", address)
+                patch.delenv("RAY_AUTH_MODE")
+                patch.delenv("RAY_AUTH_TOKEN")
+            with pytest.raises(InputError, match="needs Ray"):
+                next(stylize_on_cluster([Job("a.png", "b.png")], checkpoint, StylizeConfig()))
+            assert (os.environ.get("RAY_AUTH_MODE") == "token") == asks
+            assert (len(os.environ.get("RAY_AUTH_TOKEN", "")) == 64) == asks
+
+
+def test_a_cluster_that_fails_fails_the_jobs_without_a_result():
+    def rows():
+        yield {"index": 1, "result": json.dumps({"width": 3, "error": None})}
+        raise RuntimeError("the head node died\nand more")
+
+    jobs = [Job(f"{i}.png", f"out/{i}.png") for i in range(3)]
+    results = list(collect(rows(), jobs))
+    assert [result.job.source for result in results] == ["1.png", "0.png", "2.png"]
+    assert [result.error for result in results] == [
+        None,
+        "0.png: the cluster failed (the head node died)",
+        "2.png: the cluster failed (the head node died)",
+    ]
+
+
+def test_an_actor_keeps_to_the_memory_limit(checkpoint):
+    assert Actor(checkpoint, StylizeConfig(memory="700MB")).stylizer.memory == 700_000_000
+    assert Actor(checkpoint, StylizeConfig()).stylizer.memory is None
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
@@ -55,7 +94,8 @@ def test_a_cluster_paints_what_one_process_paints(tmp_path, scheme):
     def stylize(out: str, *arguments: str) -> tuple[int, list[dict[str, object]], str]:
         words = [sys.executable, str(SCRIPT), f"{scheme}{tmp_path}/in", "no*such.png", "--json"]
         words += ["--out", f"{scheme}{tmp_path}/{out}", *arguments]
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(SCRIPT.parent)}
+        paths = os.pathsep.join([str(SCRIPT.parent), os.environ.get("PYTHONPATH", "")])
+        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": paths}
         done = subprocess.run(words, cwd=tmp_path, env=environment, capture_output=True, text=True)
         lines = sorted(map(json.loads, done.stdout.splitlines()), key=lambda line: str(line["input"]))
         return done.returncode, lines, done.stderr
