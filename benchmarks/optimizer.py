@@ -148,7 +148,7 @@ def peak(arguments: argparse.Namespace) -> None:
 
 def memory(arguments: argparse.Namespace, side: str, size: int) -> str:
     command = [sys.executable, __file__, "--side", side, "--size", str(size)]
-    for name in ("photo", "painting", "vgg_weights"):
+    for name in ("content", "style_image", "vgg_weights"):
         command += [f"--{name.replace('_', '-')}", str(getattr(arguments, name))]
     found = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return f"{float(found):.0f}"

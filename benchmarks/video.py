@@ -236,6 +236,8 @@ def latency(arguments: argparse.Namespace) -> None:
                 late.append(report.latency * report.rate)
                 resident.append(resident_mib())
         live.close()
+        if not late:
+            sys.exit("fewer than 6 frames were stylized: give a larger --seconds, or a smaller --size")
         print(
             f"| {file.stem} | {report.rate:.2f} | {statistics.median(late):.2f} (max {max(late):.2f}) "
             f"| {report.dropped} | {resident[0]:.0f}, {resident[-1]:.0f} |",

@@ -6,6 +6,7 @@ import json
 import tomllib
 import typing
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 
@@ -105,3 +106,38 @@ def test_strings_are_paths_where_paths_are_meant():
     assert [type(getattr(config, f.name)).__name__ for f in fields(config) if "vgg_w" in f.name] == [
         "PosixPath"
     ]
+
+
+def test_older_flags_and_values_are_aliases() -> None:
+    from fast_nst.cli.parsing import parse
+
+    old = [
+        "--start",
+        "painting",
+        "--painting-size",
+        "own",
+        "--activations",
+        "normalised",
+        "--activation-photos",
+        "a",
+    ]
+    new = [
+        "--start",
+        "style",
+        "--style-size",
+        "own",
+        "--activations",
+        "normalized",
+        "--activation-images",
+        "a",
+    ]
+    first, second = (parse(GatysConfig, flags, prog="test", description="") for flags in (old, new))
+    assert first == second
+    assert (first.start, first.activations) == ("style", "normalized")
+    table = {"start": "photo", "painting_size": "own", "activation_photos": "a"}
+    read = from_dict(GatysConfig, table)
+    assert (read.start, read.style_size, read.activation_images) == ("content", "own", Path("a"))
+    old = ["--content", "a", "--painting", "b.jpg", "--photos", "2", "1", "--starts", "noise", "photo"]
+    new = ["--content", "a", "--style-image", "b.jpg", "--images", "2", "1", "--starts", "noise", "content"]
+    compare = [parse(baseline.CompareConfig, flags, prog="test", description="") for flags in (old, new)]
+    assert compare[0] == compare[1]
