@@ -28,7 +28,18 @@ SIDE = 32
 @pytest.fixture
 def train(quick: list[str]) -> list[str]:
     """The command that trains on the painting and the photographs of `here`."""
-    return ["train", *quick, "--style", "dots.png", "--batch-size", "4"]
+    return ["train", *merged(quick, ["--style", "dots.png", "--batch-size", "4"])]
+
+
+def merged(flags: list[str], others: list[str]) -> list[str]:
+    """Flags with others in their place: none may be given twice."""
+    kept, replaced = [], False
+    for word in flags:
+        if word.startswith("--"):
+            replaced = word in others
+        if not replaced:
+            kept.append(word)
+    return [*kept, *others]
 
 
 @pytest.fixture
@@ -61,7 +72,7 @@ def style_distance(picture: str) -> float:
 
 def test_a_trained_style_brings_pictures_nearer_to_the_painting(here, train, capsys):
     steps = ["--steps", "60", "--learning-rate", "1e-2", "--warmup", "5", "--style-weight", "20"]
-    assert command.main([*train, *steps]) == 0
+    assert command.main(merged(train, steps)) == 0
     assert capsys.readouterr().out == "dots.safetensors\n"
     assert command.main(["stylize", "photos", "--style", "dots.safetensors", "--format", "png"]) == 0
     results = capsys.readouterr().out.splitlines()
@@ -97,7 +108,7 @@ def test_training_and_inference_feed_the_network_the_same_tensor(here, train, mo
         return stream(network, source, size, **options)
 
     monkeypatch.setattr(row_bands, "stream", streamed)
-    assert command.main([*train, "--steps", "2"]) == 0
+    assert command.main(merged(train, ["--steps", "2"])) == 0
     trained, fed[:] = list(fed), []
     assert (
         command.main([*["stylize", "photos/photo.jpg", "--style", "dots.safetensors", "--backend", "torch"]])
@@ -121,7 +132,7 @@ def test_the_real_loss_network_trains_on_real_photographs(here, train, shared, c
     where = ["--style", str(data / "styles/starry_night.jpg"), "--dataset", str(data / "coco/train2017")]
     network = ["--loss-network", "vgg19", "--vgg-weights", str(weights)]
     layers = ["--content-layers", "relu2_2", "--style-layers", "relu1_2", "relu2_2", "relu3_2", "relu4_2"]
-    arguments = [*train, *where, *network, *layers, "--steps", "2", "--max-images", "8"]
+    arguments = merged(train, [*where, *network, *layers, "--steps", "2", "--max-images", "8"])
     assert command.main(arguments) == 0
     assert capsys.readouterr().out == "starry-night.safetensors\n"
     recipe = load_checkpoint("starry-night.safetensors").about["recipe"]
@@ -131,7 +142,7 @@ def test_the_real_loss_network_trains_on_real_photographs(here, train, shared, c
 @pytest.mark.weights
 def test_real_weights_that_end_too_early_are_refused_by_name(here, train, shared, capsys):
     weights = shared / "weights/vgg16-imagenet-to-conv3_3-fp16.safetensors"
-    arguments = [*train, "--vgg-weights", str(weights), "--style-layers", "relu1_2", "relu4_1"]
+    arguments = merged(train, ["--vgg-weights", str(weights), "--style-layers", "relu1_2", "relu4_1"])
     assert command.main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "lacks conv4_1 of vgg16" in line
