@@ -129,7 +129,15 @@ def stage(tmp_path_factory: pytest.TempPathFactory, material: Path) -> Path:
     folder = tmp_path_factory.mktemp("stage")
     shutil.copytree(material, folder, dirs_exist_ok=True)
     noise = np.random.default_rng(0).integers(0, 256, (40, 56, 3), dtype=np.uint8)
-    for name in ("photo.jpg", "painting.jpg", "one.png", "holiday/a.jpg", "holiday/b/c.jpg", "scans/d.png"):
+    for name in (
+        "photo.jpg",
+        "painting.jpg",
+        "one.png",
+        "mask.png",
+        "holiday/a.jpg",
+        "holiday/b/c.jpg",
+        "scans/d.png",
+    ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(noise).save(folder / name)
     frames = [Image.fromarray(np.roll(noise, i, axis=1)) for i in range(3)]
