@@ -108,7 +108,8 @@ def test_modules_of_one_package_do_not_import_in_circles():
 
 
 @pytest.mark.parametrize(
-    ("number", "home"), [(255, "io/pixels"), (0.485, "models/vgg"), (0.229, "models/vgg")]
+    ("number", "home"),
+    [(255, "io/pixels"), (0.485, "models/vgg"), (0.229, "models/vgg"), (1e-5, "config/network")],
 )
 def test_a_pixel_convention_has_one_home(number, home):
     def numbers(path: Path) -> set[float]:

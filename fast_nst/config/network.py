@@ -8,6 +8,7 @@ from typing import Literal
 from fast_nst.errors import InputError
 
 __all__ = [
+    "NORM_EPSILON",
     "PRESETS",
     "UPSCALE_PRESETS",
     "NetworkConfig",
@@ -19,6 +20,8 @@ __all__ = [
 
 Preset = Literal["default", "small", "tiny", "paper"]
 UpscalePreset = Literal["modern", "x4", "x8"]
+
+NORM_EPSILON = 1e-5  # of every norm, added to the variance; that of torch's own norms
 
 
 def flag(name: str) -> str:

@@ -45,10 +45,9 @@ def whole(config: NetworkConfig | UpscaleNetConfig) -> int:
 
 
 def mirrored(size: int, before: int, after: int) -> NDArray[np.int64]:
-    """Indices that walk to and fro over ``size`` positions without repeating the ends.
+    """Source positions of reflection padding along one side: ``before + size + after`` indices.
 
-    They begin ``before`` positions ahead of the first one and end ``after`` behind the last: reflection
-    padding by any amount, also by more than there is to reflect.
+    By any amount, also by more than there is to reflect: the reflection is then reflected again.
     """
     period = max(2 * (size - 1), 1)
     index = np.arange(-before, size + after) % period

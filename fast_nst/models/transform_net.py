@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fast_nst.config import NetworkConfig
+from fast_nst.config.network import NORM_EPSILON
 from fast_nst.models.padding import frame, mirrored
 
 __all__ = [
@@ -45,7 +46,7 @@ class InstanceNorm(nn.Module):
     The statistics are biased and taken in fp32 over the positions of each channel of each image.
     """
 
-    eps = 1e-5
+    eps = NORM_EPSILON
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -138,7 +139,7 @@ class Upsample(nn.Module):
 
 
 def _norm(kind: str, channels: int) -> nn.Module:
-    return InstanceNorm(channels) if kind == "instance" else nn.BatchNorm2d(channels)
+    return InstanceNorm(channels) if kind == "instance" else nn.BatchNorm2d(channels, eps=NORM_EPSILON)
 
 
 class Residual(nn.Module):

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fast_nst.config import UpscaleNetConfig
+from fast_nst.config.network import NORM_EPSILON
 from fast_nst.models.padding import frame
 from fast_nst.models.resampling import bicubic_kernel
 from fast_nst.models.transform_net import PaddedConv, Upsample, reflection_pad
@@ -70,7 +71,7 @@ def _conv(
 
 
 def _norm(config: UpscaleNetConfig, width: int) -> nn.Module:
-    return nn.BatchNorm2d(width) if config.norm == "batch" else nn.Identity()
+    return nn.BatchNorm2d(width, eps=NORM_EPSILON) if config.norm == "batch" else nn.Identity()
 
 
 class UpscaleNet(nn.Module):

@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_nst.config import NetworkConfig, UpscaleNetConfig
+from fast_nst.config.network import NORM_EPSILON
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.padding import Frame, frame
 from fast_nst.models.resampling import bicubic_kernel
@@ -32,7 +33,7 @@ __all__ = ["EPSILON", "Layer", "Plan", "fold_weights", "merge_output", "taking_l
 Array = NDArray[np.float32]
 Border = Literal["reflect", "repeat", "zero"]
 
-EPSILON = 1e-5  # of every norm: added to the variance
+EPSILON = NORM_EPSILON
 
 
 @dataclass(frozen=True, eq=False)

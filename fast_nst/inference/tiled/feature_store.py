@@ -1,4 +1,4 @@
-"""Maps of activations that are written and read in rows: in memory as long as they fit, else in a file.
+"""Feature maps that are written and read in row bands: in memory as long as they fit, else in a file.
 
 The file has no name where the system allows that, so that nothing is left of it however the process ends. It
 is read and written, not mapped: pages of a mapped file would count as memory of the process.
@@ -22,13 +22,13 @@ from torch import Tensor
 from fast_nst.errors import InputError
 from fast_nst.serialization import show_bytes
 
-__all__ = ["FeatureStore", "Map"]
+__all__ = ["FeatureMap", "FeatureStore"]
 
 
 _HUGE = 1 << 22  # bytes from which on it is worth it
 
 
-class Map:
+class FeatureMap:
     """``(C, H, W)`` on the CPU, by rows. A row must be written before it is read."""
 
     def __init__(
@@ -92,9 +92,9 @@ class FeatureStore:
 
     def __init__(self, memory: int | None = None, spare: dict[int, list[Tensor]] | None = None) -> None:
         self._left, self._spare = memory, spare
-        self._maps: list[Map] = []
+        self._maps: list[FeatureMap] = []
 
-    def map(self, channels: int, height: int, width: int, dtype: torch.dtype = torch.float32) -> Map:
+    def map(self, channels: int, height: int, width: int, dtype: torch.dtype = torch.float32) -> FeatureMap:
         """A new map, in memory if there is room for it.
 
         Raises:
@@ -104,26 +104,26 @@ class FeatureStore:
         if self.fits(size):
             self._left = None if self._left is None else self._left - size
             spare = (self._spare or {}).get(size)
-            return self._kept(Map(shape, dtype, spare.pop() if spare else _memory(size), None))
+            return self._opened(FeatureMap(shape, dtype, spare.pop() if spare else _memory(size), None))
         folder = feature_store_folder()
         if (free := shutil.disk_usage(folder).free) < size:
             raise _no_room(folder, f"{show_bytes(size)} more are needed, {show_bytes(free)} are free")
-        return self._kept(Map(shape, dtype, None, _File(folder)))
+        return self._opened(FeatureMap(shape, dtype, None, _File(folder)))
 
     def fits(self, size: int) -> bool:
         """Whether so many bytes of maps would stay in memory."""
         return self._left is None or size <= self._left
 
-    def _kept(self, new: Map) -> Map:
+    def _opened(self, new: FeatureMap) -> FeatureMap:
         self._maps.append(new)
         return new
 
-    def keep_only(self, *wanted: Map | None) -> None:
+    def keep_only(self, *wanted: FeatureMap | None) -> None:
         """Give back the room of all other maps."""
         for done in [one for one in self._maps if not any(one is kept for kept in wanted)]:
             self.free(done)
 
-    def free(self, done: Map) -> None:
+    def free(self, done: FeatureMap) -> None:
         """Give the room of a map back; it must not be used again."""
         self._maps.remove(done)
         if self._left is not None and not done.on_disk:

@@ -1,7 +1,13 @@
-"""Convolutions that walk down a map strip by strip.
+"""Sliding convolutions: over a feature map that arrives in row bands, with the whole map's results.
 
-A convolution's results are those over the whole map, whatever the strips. It keeps the rows above that its
-kernel still reaches, so that nothing is computed twice; there are no tiles and no seams.
+    rows of the input    | border | band 1       | band 2       | band 3       | border |
+    first call           [=================]                      makes the results it covers
+    second call                     [held][==========]            held: rows the kernel still reaches
+    third call                                  [held][===================]
+
+The last ``kernel - stride`` rows or so of each band are held for the next, so that nothing is computed twice
+and there are no seams. The mirrored border needs the first rows below it, so the first bands are joined until
+they have them.
 """
 
 from __future__ import annotations
@@ -15,24 +21,24 @@ from torch import Tensor
 from fast_nst.inference.engine.folded_net import FoldedLayer
 from fast_nst.inference.engine.folding import Layer
 
-__all__ = ["Rows", "Strip", "output_size", "slide_convolution"]
+__all__ = ["PendingBand", "RowBands", "output_size", "slide_convolution"]
 
 
-class Strip(NamedTuple):
-    """Some rows of a map that are not there yet: made where they are needed, they are not copied."""
+class PendingBand(NamedTuple):
+    """A row band that is not computed yet: it is written where it is needed, without a copy."""
 
     shape: tuple[int, int, int, int]
     """``(B, C, rows, W)``"""
     put: Callable[[Tensor], object]
-    """makes them in a tensor of that shape; to be called once, and before the next strip is asked for"""
+    """writes it into a tensor of that shape; to be called once, and before the next band is taken"""
 
 
-Rows = Iterator[Tensor]
-"""``(B, C, rows, W)`` strips of a map from top to bottom, each of as many rows as it happens to have"""
+RowBands = Iterator[Tensor]
+"""``(B, C, rows, W)`` bands of a feature map from top to bottom, of any numbers of rows"""
 
 
-class _Window(NamedTuple):
-    """Result number i needs `height` rows from ``stride * i - above`` on; it is of `results` rows."""
+class _Reach(NamedTuple):
+    """Result i needs `height` input rows from ``stride * i - above`` on, and has `results` rows."""
 
     above: int
     height: int
@@ -40,28 +46,28 @@ class _Window(NamedTuple):
     results: int
 
 
-def _window(layer: Layer) -> _Window:
+def _reach(layer: Layer) -> _Reach:
     margin = layer.margin[0]
     if layer.fractional:  # of 4x4 on a map extended by 1, or the paper's 3x3 on one that is not
-        return _Window(margin, 3 if margin else 2, 1, 2)
-    return _Window(margin, layer.weight.shape[2], layer.stride, 1)
+        return _Reach(margin, 3 if margin else 2, 1, 2)
+    return _Reach(margin, layer.weight.shape[2], layer.stride, 1)
 
 
 def output_size(layer: Layer, height: int, width: int) -> tuple[int, int]:
-    """Of the layer's result over a map of this size."""
+    """Height and width of the layer's result for an input of this size."""
     if layer.fractional:
         return 2 * height, 2 * width
     (_, _, kh, kw), (rows, columns) = layer.weight.shape, layer.margin
     return (height + 2 * rows - kh) // layer.stride + 1, (width + 2 * columns - kw) // layer.stride + 1
 
 
-def slide_convolution(strips: Iterator[Strip], height: int, layer: FoldedLayer) -> Rows:
-    """The layer's convolution over a map of `height` rows; only the rows it still reaches are held.
+def slide_convolution(strips: Iterator[PendingBand], height: int, layer: FoldedLayer) -> RowBands:
+    """The layer's convolution over a feature map of `height` rows, in bands.
 
     Returns:
-        raw results in the layer's dtype, before norm and ReLU, in strips about as large as those that come.
+        raw results in the layer's dtype, before norm and ReLU, in bands about as large as the input's.
     """
-    above, reach, stride, each = _window(layer.layer)
+    above, reach, stride, each = _reach(layer.layer)
     results = output_size(layer.layer, height, 1 << 20)[0] // each
     done = there = 0  # results given out, rows that have come
     held: Tensor | None = None  # the last rows of those, with their borders
@@ -83,8 +89,8 @@ def slide_convolution(strips: Iterator[Strip], height: int, layer: FoldedLayer) 
         held = window[:, :, max(0, stride * done - above - first) :]
 
 
-def _started(strips: Iterator[Strip], rows: int, layer: FoldedLayer) -> Iterator[Strip]:
-    """The same strips, the first ones joined until they have what a border above them reflects."""
+def _started(strips: Iterator[PendingBand], rows: int, layer: FoldedLayer) -> Iterator[PendingBand]:
+    """The same bands, the first ones joined until they have the rows that the border above reflects."""
     first, early = next(strips), list[Tensor]()
     while sum(part.shape[2] for part in early) + first.shape[2] < rows:
         early.append(layer.weight.new_empty(first.shape).contiguous(memory_format=torch.channels_last))
@@ -94,7 +100,7 @@ def _started(strips: Iterator[Strip], rows: int, layer: FoldedLayer) -> Iterator
     yield from strips
 
 
-def _joined(early: list[Tensor], last: Strip) -> Strip:
+def _joined(early: list[Tensor], last: PendingBand) -> PendingBand:
     b, c, h, w = last.shape
     before = sum(part.shape[2] for part in early)
 
@@ -102,4 +108,4 @@ def _joined(early: list[Tensor], last: Strip) -> Strip:
         out[:, :, :before] = torch.cat(early, 2)
         last.put(out[:, :, before:])
 
-    return Strip((b, c, before + h, w), put)
+    return PendingBand((b, c, before + h, w), put)

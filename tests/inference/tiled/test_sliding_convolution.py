@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fast_nst.config import NetworkConfig
 from fast_nst.inference.engine.folded_net import FoldedLayer, FoldedNet, plan_of
-from fast_nst.inference.tiled.sliding_convolution import Strip, output_size, slide_convolution
+from fast_nst.inference.tiled.sliding_convolution import PendingBand, output_size, slide_convolution
 from fast_nst.models.transform_net import TransformNet
 
 
@@ -30,11 +30,11 @@ def layers() -> dict[str, FoldedLayer]:
 LAYERS = layers()
 
 
-def strips_of(x: Tensor, heights: list[int]) -> list[Strip]:
+def strips_of(x: Tensor, heights: list[int]) -> list[PendingBand]:
     def put(part: Tensor, out: Tensor) -> None:
         out.copy_(part)
 
-    return [Strip(tuple(part.shape), partial(put, part)) for part in x.split(heights, 2)]
+    return [PendingBand(tuple(part.shape), partial(put, part)) for part in x.split(heights, 2)]
 
 
 @pytest.mark.parametrize("name", LAYERS)
@@ -74,7 +74,7 @@ def test_a_strip_is_made_before_the_next_one_is_asked_for():
     def strips():
         for i in range(6):
             order.append(f"asked {i}")
-            yield Strip((1, 3, 2, 9), lambda out, i=i: order.append(f"made {i}") or out.zero_())
+            yield PendingBand((1, 3, 2, 9), lambda out, i=i: order.append(f"made {i}") or out.zero_())
 
     list(slide_convolution(strips(), 12, LAYERS["conv1 tied reflect"]))
     assert order == [f"{word} {i}" for i in range(6) for word in ("asked", "made")]

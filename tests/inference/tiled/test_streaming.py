@@ -14,7 +14,7 @@ from torch import Tensor
 from fast_nst.config import PRESETS, NetworkConfig
 from fast_nst.errors import InputError
 from fast_nst.inference.engine.folded_net import DTYPES, FoldedLayer, FoldedNet, plan_of
-from fast_nst.inference.tiled.feature_store import FeatureStore, Map
+from fast_nst.inference.tiled.feature_store import FeatureMap, FeatureStore
 from fast_nst.inference.tiled.memory_budget import plan_bands, whole_bytes
 from fast_nst.inference.tiled.streaming import stream
 from fast_nst.models.checkpoint import bundled_styles, load_checkpoint
@@ -128,7 +128,7 @@ def test_no_more_maps_are_held_than_the_residual_blocks_need():
     held: list[int] = []
 
     class Watched(FeatureStore):
-        def map(self, *shape: object) -> Map:
+        def map(self, *shape: object) -> FeatureMap:
             made = super().map(*shape)
             held.append(sum(one.size for one in self._maps))
             return made
