@@ -29,6 +29,7 @@ ORDER = [
     "baseline",
     "cli",
 ]
+MODULES_AT_THE_TOP = 4
 MOST_LINES_OF_A_MODULE = 330
 MOST_LINES_OF_A_FUNCTION = 55
 
@@ -97,6 +98,13 @@ def test_imports_point_down(path):
             wanted = name.split(".")[1]
             assert wanted in ORDER, f"{name}: import from the module where it lives"
             assert ORDER.index(wanted) <= ORDER.index(entry(path)), f"{label(path)} imports {name}"
+
+
+def test_the_tree_shows_the_architecture():
+    top = [p.stem for p in MODULES if p.parent == PACKAGE and not p.name.startswith("__")]
+    assert len(top) <= MODULES_AT_THE_TOP, f"{top}: put a module into the room it belongs to"
+    rooms = {p.name for p in PACKAGE.iterdir() if (p / "__init__.py").exists()}
+    assert rooms | set(top) == set(ORDER)
 
 
 def test_modules_of_one_package_do_not_import_in_circles():
