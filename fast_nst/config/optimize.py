@@ -133,7 +133,7 @@ class GatysConfig:
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """arithmetic of the convolutions; auto takes bf16 where the device has units for it"""
+    """precision of the convolutions; auto is bf16 where the device supports it in hardware, else fp32"""
     compile: Literal["auto", "on", "off"] = "auto"
     """torch.compile; auto takes it on processors with a compiler where the run is long enough to pay"""
     report_every: int = 10

@@ -99,7 +99,7 @@ class RunConfig:
     device: str = field(default="auto", metadata=FREE)
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Precision = field(default="auto", metadata=FREE)
-    """arithmetic of the convolutions; auto takes bf16 where the device has units for it"""
+    """precision of the convolutions; auto is bf16 where the device supports it in hardware, else fp32"""
     compile: Literal["auto", "on", "off"] = field(default="auto", metadata=FREE)
     """torch.compile; auto uses it where a compiler exists and the run is long enough to pay for it"""
     workers: int = field(default=2, metadata=LOCAL)

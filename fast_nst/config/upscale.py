@@ -146,7 +146,7 @@ class EvaluateConfig:
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Precision = "fp32"
-    """arithmetic of the convolutions"""
+    """precision of the convolutions"""
     overwrite: bool = False
     """replace an earlier evaluation in the folder"""
 

@@ -1,4 +1,4 @@
-"""What this machine is, found out without importing torch."""
+"""Properties of this machine, read without importing torch."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def _cpu_flags() -> frozenset[str]:
 
 
 def _isa_limit() -> str:
-    """What oneDNN, which does the convolutions of torch and OpenVINO, is told not to go beyond."""
+    """The instruction set to which oneDNN, the convolutions of torch and OpenVINO, is limited by the user."""
     return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
 
 
 def cpu_has_matrix_units() -> bool:
-    """Whether this processor multiplies bf16 matrices in units made for it (AMX), and may use them.
+    """Whether this processor has matrix units for bf16 (AMX), and is allowed to use them.
 
     Without them bf16 saves memory traffic at most, and costs accuracy all the same.
     """
@@ -39,13 +39,13 @@ def cpu_has_matrix_units() -> bool:
 
 
 def cpu_fingerprint() -> str:
-    """The same only for processors that can do the same, under the same limits."""
+    """A digest that is equal only for processors with the same instructions under the same limits."""
     words = [platform.machine(), platform.processor(), _isa_limit(), *sorted(_cpu_flags())]
     return hashlib.sha256(" ".join(words).encode()).hexdigest()[:16]
 
 
 def may_have_accelerator() -> bool:
-    """False where torch need not be asked: a Linux machine without the driver of any GPU it knows."""
+    """False where torch need not be imported to know: Linux without the driver of any supported GPU."""
     if not sys.platform.startswith("linux"):
         return True
     return any(os.path.exists(path) for path in _DRIVERS) or _torch_is_for_xpu()
@@ -62,6 +62,6 @@ def _torch_is_for_xpu() -> bool:
 
 
 def thread_limit() -> int | None:
-    """``OMP_NUM_THREADS``, which torch obeys and others have to be told of; None if it says nothing."""
+    """``OMP_NUM_THREADS``, which other engines than torch do not read themselves; None if not set."""
     word = os.environ.get("OMP_NUM_THREADS", "")
     return int(word) if word.isdecimal() and int(word) > 0 else None

@@ -1,4 +1,4 @@
-"""Which device, which arithmetic, and whether compiling pays: decided once, in one place."""
+"""The choice of device and precision, and whether torch.compile can be used."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def choose_device(name: str = "auto") -> torch.device:
     """The named device, or for ``auto`` the accelerator torch sees (cuda, mps, xpu), else the CPU.
 
     Raises:
-        InputError: a device this machine lacks, or a word that names none.
+        InputError: a device that this machine does not have, or an unknown name.
     """
     # check_available: a build for CUDA names cuda on every machine, also on one without a GPU.
     found = torch.accelerator.current_accelerator(check_available=True)
@@ -46,7 +46,7 @@ def choose_device(name: str = "auto") -> torch.device:
 
 
 def deal_device(local_rank: int) -> str:
-    """What ``auto`` means for one of several processes of this machine: its devices are dealt out in turn."""
+    """The device of ``auto`` for one of several processes on a machine: devices are assigned in turn."""
     found = torch.accelerator.current_accelerator(check_available=True)
     if found is None or (count := torch.accelerator.device_count()) < 2:
         return "auto"
@@ -63,8 +63,8 @@ def choose_precision(name: str, device: torch.device, *, training: bool = True) 
     """``fp32``, ``bf16`` or ``fp16`` for the convolutions.
 
     Args:
-        training: whether they are those of a training run, which takes bf16 on any processor that
-            multiplies it. Inference takes it only where matrix units make up for its error.
+        training: a training run uses bf16 on any processor that multiplies it. Inference uses it only with
+            matrix units: elsewhere the gain does not justify the error.
     """
     if name != "auto":
         return name

@@ -1,6 +1,7 @@
 """How much memory there is, how much this process holds, and whether an error says that it ran out.
 
-Nothing here imports torch.
+Nothing here imports torch. psutil does not replace this: its `virtual_memory` is that of the machine, not
+the limit of the container (cgroup) in which most servers run, and the rest is two lines of ``/proc``.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _WORDS = (
 
 
 def free_memory() -> int:
-    """Bytes that can be had without swapping, in this container; 0 if the system does not say."""
+    """Bytes available without swapping, within the limit of the container; 0 if unknown."""
     try:
         meminfo = Path("/proc/meminfo").read_text().split()
         free = int(meminfo[meminfo.index("MemAvailable:") + 1]) * 1024
@@ -44,7 +45,7 @@ def free_memory() -> int:
 
 
 def resident_memory() -> int:
-    """Bytes of memory this process holds now; 0 if the system does not say."""
+    """Resident bytes of this process; 0 if unknown."""
     try:
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
     except (AttributeError, OSError, ValueError):
@@ -53,7 +54,7 @@ def resident_memory() -> int:
         import resource
     except ImportError:
         return 0
-    # The most it ever held, in units that differ; more than it holds now is on the safe side.
+    # The peak, in units that differ by system: more than it holds now, which is the safe side.
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 

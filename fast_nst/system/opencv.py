@@ -1,4 +1,4 @@
-"""OpenCV, imported when it is needed: it costs a tenth of a second and wants libraries of the desktop."""
+"""OpenCV, imported when it is needed: it takes a tenth of a second and needs desktop libraries."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How long calls take: warmed up, waiting for the device, with a spread; several of them in turn."""
+"""Timing of calls, several of them in turn: after a warm-up, synchronized with the device, with a spread."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Timing(NamedTuple):
 def measure_in_turn(
     what: Mapping[str, Callable[[], object]], *, calls: int, warmup: int, device: torch.device
 ) -> dict[str, Timing]:
-    """Time each of several calls, one after the other in every round, so that a busy spell hits them all.
+    """Time each of several calls, one after the other in every round, so that other load affects them all.
 
     Args:
         calls: rounds that count.

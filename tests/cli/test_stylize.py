@@ -521,7 +521,7 @@ def test_an_unknown_style_gets_the_nearest_name(said, picture, monkeypatch, styl
         ),
         (["--json=3"], "--json takes no value"),
         (["--size", "--json"], "--size needs a value; --help says which"),
-        (["--alpha", "3"], "unknown option --alpha; --help lists all of them"),
+        (["--alpha", "3"], "unknown option --alpha; did you mean --strength?"),
         (["-o", "b.png"], "unknown option -o; did you mean --out?"),
         (["--size", "8", "--size=9"], "--size is given twice; give it once"),
         (["--json", "--no-json"], "--json and --no-json exclude each other; give one"),
