@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from fast_nst.config.network import flag
 from fast_nst.errors import InputError
+from fast_nst.serialization import flag_name
 
 __all__ = ["STYLE_LAYERS", "LossConfig", "LossNetwork"]
 
@@ -50,7 +50,7 @@ class LossConfig:
         for name in ("content_weight", "style_weight", "tv_weight", "grid_weight"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
-                raise InputError(f"{flag(name)} must be a finite number of at least 0, got {value}")
+                raise InputError(f"{flag_name(name)} must be a finite number of at least 0, got {value}")
         if not (self.content_weight or self.style_weight or self.tv_weight):
             raise InputError("the content, style and tv weights are all 0; set at least one above 0")
         if not self.content_layers:

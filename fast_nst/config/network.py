@@ -15,18 +15,12 @@ __all__ = [
     "Preset",
     "UpscaleNetConfig",
     "UpscalePreset",
-    "flag",
 ]
 
 Preset = Literal["default", "small", "tiny", "paper"]
 UpscalePreset = Literal["modern", "x4", "x8"]
 
 NORM_EPSILON = 1e-5  # of every norm, added to the variance; that of torch's own norms
-
-
-def flag(name: str) -> str:
-    """The command line's name of a field."""
-    return "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import tyro
 
 from fast_nst.config import LossConfig, LossNetwork
 from fast_nst.errors import InputError
+from fast_nst.serialization import flag_name
 
 __all__ = ["GATYS_PRESETS", "GatysConfig", "Start", "check_least", "start_named"]
 
@@ -40,16 +41,12 @@ def check_least(config: object, least: dict[str, float]) -> None:
     for name, limit in least.items():
         value = getattr(config, name)
         if value is not None and not limit <= value < float("inf"):
-            raise InputError(f"{_flag(name)} must be at least {limit:g}, got {value}")
+            raise InputError(f"{flag_name(name)} must be at least {limit:g}, got {value}")
 
 
 def start_named(start: Start) -> Start:
     """The standard name of a start: photo is content, painting is style."""
     return _START_ALIASES.get(start, start)
-
-
-def _flag(name: str) -> str:
-    return "--" + name.replace("_", "-")
 
 
 @dataclass(frozen=True)
@@ -152,7 +149,9 @@ class GatysConfig:
         check_least(self, least)
         for name in ("learning_rate", "epsilon", "content_factor"):
             if not 0 < getattr(self, name) < float("inf"):
-                raise InputError(f"{_flag(name)} must be a finite number above 0, got {getattr(self, name)}")
+                raise InputError(
+                    f"{flag_name(name)} must be a finite number above 0, got {getattr(self, name)}"
+                )
         if not 0 <= self.beta1 < 1:
             raise InputError(f"--beta1 must be at least 0 and below 1, got {self.beta1}")
         if self.minutes is not None and not self.minutes > 0:

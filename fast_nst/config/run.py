@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from fast_nst.config.loss import LossNetwork
-from fast_nst.config.network import NetworkConfig, UpscaleNetConfig, flag
+from fast_nst.config.network import NetworkConfig, UpscaleNetConfig
 from fast_nst.config.recipe import EXTERNAL, FREE, LOCAL, SOURCE
 from fast_nst.config.stylize import Precision
 from fast_nst.errors import InputError
+from fast_nst.serialization import flag_name
 
 __all__ = ["RunConfig", "TaskName"]
 
@@ -141,7 +142,7 @@ class RunConfig:
         }
         for name, least in at_least.items():
             if getattr(self, name) < least:
-                raise InputError(f"{flag(name)} must be at least {least}, got {getattr(self, name)}")
+                raise InputError(f"{flag_name(name)} must be at least {least}, got {getattr(self, name)}")
         if self.seed >= 2**63:
             raise InputError(f"--seed must be below 2**63, got {self.seed}")
         if self.image_size % self.multiple:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import Literal
 
 from fast_nst.config.controls import ControlsConfig
-from fast_nst.config.network import flag
 from fast_nst.config.video import CameraConfig, VideoConfig
 from fast_nst.errors import InputError
-from fast_nst.serialization import parse_bytes
+from fast_nst.serialization import flag_name, parse_bytes
 
 __all__ = ["Backend", "ExportConfig", "InferenceConfig", "Precision", "StylizeConfig"]
 
@@ -41,7 +40,7 @@ class InferenceConfig:
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Precision = "auto"
-    """precision of the convolutions; auto is bf16 on GPUs and processors with matrix units for it, else fp32"""
+    """precision of the convolutions; auto is bf16 on GPUs and processors with bf16 matrix units, else fp32"""
     memory: str | None = None
     """limit, such as 2GB; what does not fit is computed in parts [default: three quarters of what is free]"""
     json: bool = False
@@ -60,7 +59,7 @@ class InferenceConfig:
         for name in ("batch_size", "max_pixels", "quality"):
             value = getattr(self, name)
             if value < 1:
-                raise InputError(f"{flag(name)} must be at least 1, got {value}")
+                raise InputError(f"{flag_name(name)} must be at least 1, got {value}")
         if self.quality > 100:
             raise InputError(f"--quality goes from 1 to 100, got {self.quality}")
         if self.overwrite and self.skip_existing:

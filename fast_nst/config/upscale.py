@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Literal
 
 from fast_nst.config.loss import LossNetwork
-from fast_nst.config.network import UPSCALE_PRESETS, UpscaleNetConfig, UpscalePreset, flag
+from fast_nst.config.network import UPSCALE_PRESETS, UpscaleNetConfig, UpscalePreset
 from fast_nst.config.run import RunConfig, TaskName
 from fast_nst.config.stylize import InferenceConfig, Precision
 from fast_nst.errors import InputError
+from fast_nst.serialization import flag_name
 
 __all__ = ["EvaluateConfig", "ReconstructionConfig", "UpscaleConfig", "UpscaleLoss", "UpscaleTrainConfig"]
 
@@ -35,7 +36,7 @@ class ReconstructionConfig:
         for name in ("pixel_weight", "grid_weight"):
             value = getattr(self, name)
             if not 0 <= value < float("inf"):
-                raise InputError(f"{flag(name)} must be a finite number of at least 0, got {value}")
+                raise InputError(f"{flag_name(name)} must be a finite number of at least 0, got {value}")
         if not self.feature_layers:
             raise InputError("--feature-layers needs at least one layer, such as relu2_2")
 
