@@ -123,7 +123,7 @@ def raising(error: BaseException):
     ("error", "code", "line"),
     [
         (InputError("no such thing"), 2, "error: no such thing"),
-        (InputError("bad\nname\x1b[2J\udcff é"), 2, r"error: bad\nname\x1b[2J\udcff é"),
+        (InputError("bad\nname\x1b[2J\udcff é"), 2, r"error: bad name\x1b[2J\udcff é"),
         (
             FileNotFoundError(2, "No such file or directory", "a.jpg"),
             1,
