@@ -48,6 +48,10 @@ def _at(address: str) -> tuple[Any, str]:
     try:
         system, path = url_to_fs(address)
     except (ImportError, ValueError) as error:
+        if isinstance(error, ImportError) and address.startswith(("http://", "https://")):
+            raise InputError(
+                f"{address} needs the package aiohttp: pip install 'fsspec[http]', or download it first"
+            ) from None
         raise InputError(f"{address} cannot be reached: {first_line(error)}") from None
     return system, str(path)
 

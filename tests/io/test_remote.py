@@ -67,6 +67,13 @@ def test_a_missing_package_of_a_service_is_named(monkeypatch):
         remote.read_bytes("s3://none/a.png")
 
 
+def test_what_a_web_address_needs_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "aiohttp", None)
+    monkeypatch.delitem(sys.modules, "fsspec.implementations.http", raising=False)
+    with pytest.raises(InputError, match=r"needs the package aiohttp: pip install 'fsspec\[http\]'"):
+        remote.read_bytes("https://example.com/a.png")
+
+
 def test_a_failed_write_leaves_nothing(tmp_path):
     (tmp_path / "a.png").mkdir()
     (tmp_path / "a.png/b").touch()
