@@ -91,7 +91,7 @@ def test_a_signal_keeps_the_best_so_far(said, here, number, code, override):
         os.kill(os.getpid(), number)
 
     threading.Thread(target=interrupt_when_running, daemon=True).start()
-    long = override(QUICK, ["--steps", "100000", "--run", "run"])
+    long = override(QUICK, ["--steps", "100000", "--compile", "off", "--run", "run"])
     answer = said(optimize.main, ["photo.png", "dots.jpg", *long])
     assert (answer.code, answer.out) == (code, ["photo_dots.png"])
     assert re.fullmatch(
