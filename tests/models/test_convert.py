@@ -268,7 +268,7 @@ def test_what_has_nothing_in_common_is_told_what_is_known(saved):
         (lambda s: s | {"in2.bias": torch.zeros(6, dtype=torch.complex64)}, "has type torch.complex64"),
         (lambda s: s | {"in2.bias": torch.zeros(6, dtype=torch.int32)}, "has type torch.int32"),
         (lambda s: s | {"conv1.conv2d.weight": torch.zeros(0, 3, 9, 9)}, "its widths are three numbers"),
-        (lambda s: {"a\nb\x1b[31m" + "c" * 999: torch.zeros(1)}, r"(a\nb\x1b[31mccc"),
+        (lambda s: {"a\nb\x1b[31m" + "c" * 999: torch.zeros(1)}, r"(a b\x1b[31mccc"),
     ],
     ids=[
         "batch-norm",
