@@ -14,6 +14,7 @@ from PIL import Image
 
 from fast_nst.errors import FileError
 from fast_nst.io.color import to_levels
+from fast_nst.io.gif import extent
 from fast_nst.io.image_files import ImageReadError, check_size, opened, pillow_settings, read_reason
 from fast_nst.io.pixels import MAX_PIXELS, Picture
 from fast_nst.io.transparency import fill_hidden
@@ -72,6 +73,9 @@ def read_animation(
     try:
         with pillow_settings, opened(path) as stream, Image.open(stream, formats=_FORMATS) as image:
             check_size(path, image.size, max_pixels)
+            if image.format == "GIF":  # its frames may lie outside the screen
+                with opened(path) as blocks:
+                    check_size(path, extent(blocks), max_pixels)
             frames, loops = getattr(image, "n_frames", 1), image.info.get("loop", 1)
             alpha = image.has_transparency_data or image.format == "GIF"
             about = Animation(*image.size, frames, int(loops), alpha)

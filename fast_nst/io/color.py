@@ -116,6 +116,8 @@ def _range(values: NDArray[Any], *, is_portable: bool, bits: int) -> tuple[float
         return 0.0, float(np.iinfo(np.uint32).max if high >= 1 << 24 else high)
     if low < 0 or high > 65535:
         return low, high
+    if bits == 16 and not is_float:  # signed: unsigned ones are two bytes wide here
+        return 0.0, float(np.iinfo(np.int16).max)
     if is_portable and not is_float:  # its reader scales to 16 bit what has more than 8
         return 0.0, 65535.0
     return 0.0, float(_WHITE if high <= _WHITE else 65535)

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 from fast_nst.errors import FileError
 from fast_nst.io.color import srgb_profile
 from fast_nst.io.files import why_not_writable, write_atomically, write_reason
-from fast_nst.io.metadata import to_exif
+from fast_nst.io.metadata import to_exif, to_tags
 from fast_nst.io.pixels import Picture, over_white, to_pillow
 
 __all__ = ["ImageWriteError", "can_write", "check_target", "keeps_alpha", "write_picture"]
@@ -123,7 +123,9 @@ def _encode(picture: Picture, writer: _Writer, quality: int, name: str | Path) -
     options: dict[str, Any] = {"quality": quality, "icc_profile": srgb_profile(), **dict(writer.options)}
     if picture.metadata.dpi:
         options["dpi"] = picture.metadata.dpi
-    if exif := to_exif(picture.metadata):
+    if writer.format == "TIFF":
+        options["tiffinfo"] = to_tags(picture.metadata)
+    elif exif := to_exif(picture.metadata):
         options["exif"] = exif
     if writer.format == "WEBP":
         options["lossless"] = quality == 100

@@ -10,7 +10,7 @@ from PIL import ExifTags, Image
 
 from fast_nst.io.pixels import Metadata
 
-__all__ = ["of_image", "to_exif"]
+__all__ = ["of_image", "to_exif", "to_tags"]
 
 _LONGEST = 1000  # characters
 _INCH = 2  # as a resolution's unit; 3 is the centimeter
@@ -51,13 +51,16 @@ def _dpi(image: Image.Image, exif: Image.Exif) -> tuple[float, float] | None:
     return (across, down) if usable else None
 
 
+def to_tags(metadata: Metadata) -> dict[int, bytes]:
+    """Artist and copyright as EXIF and TIFF tags, in UTF-8: Pillow would write ``?`` outside ASCII."""
+    tags = {ExifTags.Base.Artist: metadata.artist, ExifTags.Base.Copyright: metadata.copyright}
+    return {tag: text.encode() for tag, text in tags.items() if text}
+
+
 def to_exif(metadata: Metadata) -> bytes | None:
     """An EXIF block that holds the metadata and nothing else; None if there is none."""
     exif = Image.Exif()
-    if metadata.artist:
-        exif[ExifTags.Base.Artist] = metadata.artist.encode()
-    if metadata.copyright:
-        exif[ExifTags.Base.Copyright] = metadata.copyright.encode()
+    exif.update(to_tags(metadata))
     if metadata.dpi:
         exif[ExifTags.Base.XResolution], exif[ExifTags.Base.YResolution] = metadata.dpi
         exif[ExifTags.Base.ResolutionUnit] = _INCH

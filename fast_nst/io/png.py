@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from PIL import PngImagePlugin
+
 __all__ = ["SIGNATURE", "PngFile", "scan", "share_present"]
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -39,7 +41,7 @@ def scan(data: bytes) -> PngFile:
                 chunks[kind] = data[start + 8 : end - 4]
             continue
         animated |= kind == b"acTL"
-        if end - start > _MOST_ANCILLARY and kind in _USED:
+        if kind in _USED and (end - start > _MOST_ANCILLARY or _is_bomb(kind, data[start + 8 : end - 4])):
             notes.append(f"its {kind.decode()} chunk is too large and ignored")
         elif zlib.crc32(memoryview(data)[start + 4 : end - 4]) != int.from_bytes(data[end - 4 : end], "big"):
             notes.append(f"its {kind.decode('latin-1')} chunk is damaged and ignored (wrong checksum)")
@@ -47,6 +49,18 @@ def scan(data: bytes) -> PngFile:
             kept.append(data[start:end])
             chunks[kind] = data[start + 8 : end - 4]
     return PngFile(b"".join(kept), chunks, tuple(dict.fromkeys(notes)), animated)
+
+
+def _is_bomb(kind: bytes, body: bytes) -> bool:
+    """Whether a color profile is larger than Pillow takes."""
+    if kind != b"iCCP":
+        return False
+    decoder = zlib.decompressobj()
+    try:
+        decoder.decompress(body.partition(b"\0")[2][1:], PngImagePlugin.MAX_TEXT_CHUNK)
+    except zlib.error:  # damaged, which Pillow ignores
+        return False
+    return not decoder.eof and bool(decoder.unconsumed_tail)
 
 
 def _chunks(data: bytes) -> Iterator[tuple[bytes, int, int]]:

@@ -15,7 +15,7 @@ from PIL import TiffImagePlugin
 
 from fast_nst.io.image_files import ImageReadError
 
-__all__ = ["is_tiff", "layout", "main_page", "share_present"]
+__all__ = ["check_layout", "describe", "is_tiff", "layout", "main_page", "share_present", "unsupported"]
 
 _MOST_DIRECTORIES, _MOST_CHILDREN = 1000, 16
 _SUBFILE, _BITS, _PHOTOMETRIC = 254, 258, 262
@@ -102,6 +102,31 @@ def _area(directory: Directory) -> int:
     return width * height if isinstance(width, int) and isinstance(height, int) else 0
 
 
+# libtiff gives samples in the machine's order; for these modes Pillow would swap a big-endian file's again.
+_NATIVE = {"F;32BF": "F;32NF", "I;32BS": "I;32NS", "I;32B": "I;32N", "I;16BS": "I;16NS"}
+
+
+def check_layout(image: Any, name: str | Path) -> None:
+    """Correct how Pillow would unpack the samples of the TIFF image it has opened, or refuse it.
+
+    Raises:
+        ImageReadError: a layout that Pillow reads wrongly.
+    """
+    tags = image.tag_v2
+    signed_bytes = 2 in tags.get(_FORMAT, (1,)) and max(tags.get(_BITS, (1,))) <= 8
+    gray_planes = tags.get(_PLANAR) == 2 and tags.get(_PHOTOMETRIC) in (0, 1, 3) and tags.get(_EXTRA)
+    if signed_bytes or gray_planes:
+        raise ImageReadError(name, unsupported(describe(tags)))
+    if image.tile and image.tile[0].codec_name == "libtiff":
+        mode, *rest = image.tile[0].args
+        image.tile = [image.tile[0]._replace(args=(_NATIVE.get(mode, mode), *rest))]
+
+
+def unsupported(found: str) -> str:
+    """The reason to refuse samples of this description."""
+    return f"TIFF with {found} samples is not supported; convert it to 8-bit RGB or 16-bit gray"
+
+
 def layout(stream: BinaryIO) -> str | None:
     """How the first directory stores its samples, for a message; None where that cannot be read."""
     try:
@@ -109,6 +134,11 @@ def layout(stream: BinaryIO) -> str | None:
         directory = next(_directories(stream, _header(stream, stream.read(8))))
     except Exception:  # hostile files make Pillow raise a dozen different types
         return None
+    return describe(directory)
+
+
+def describe(directory: Directory) -> str:
+    """How a directory stores its samples, for a message."""
     bits, formats = directory.get(_BITS, (1,)), directory.get(_FORMAT, (1,))
     model = _PHOTOMETRICS.get(directory.get(_PHOTOMETRIC, 0), f"photometric {directory.get(_PHOTOMETRIC)}")
     extra = " with extra samples" if directory.get(_EXTRA) else ""
