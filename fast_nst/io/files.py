@@ -84,7 +84,7 @@ class AtomicFile:
         if self._mode is not None:
             os.fchmod(self.file.fileno(), self._mode)
             return
-        with suppress(OSError):  # there is none
+        with suppress(OSError, ValueError):  # there is none, or the name is none
             old = os.lstat(path)
             if stat.S_ISREG(old.st_mode):
                 # Not set-user-ID and the like: those were given to the old contents.
