@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from fast_nst.config.loss import LossNetwork
 from fast_nst.config.network import NetworkConfig, UpscaleNetConfig
@@ -107,7 +109,9 @@ class RunConfig:
     """threads that read images"""
     max_pixels: int = field(default=110_000_000, metadata=FREE)
     """refuse a style image with more pixels than this before decoding it"""
-    licence: str | None = field(default=None, metadata=LOCAL)
+    license: Annotated[str | None, tyro.conf.arg(aliases=("--licence",))] = field(
+        default=None, metadata=LOCAL
+    )
     """license to write into the checkpoint, such as MIT, if the style image is yours or free"""
 
     @property

@@ -161,3 +161,9 @@ def test_every_default_comes_back_as_it_is(config):
 def test_an_unknown_flag_gets_the_name_it_has_here(typed, told):
     with pytest.raises(InputError, match=f"unknown option {typed}; {told}".replace("?", r"\?")):
         parse_with_sources(StylizeConfig, ["a.jpg", typed, "1"], prog="test", description="", help="files")
+
+
+def test_the_british_spelling_of_license_is_an_alias():
+    flags = ["--style", "a.png", "--dataset", "photos"]
+    for flag in ("--license", "--licence"):
+        assert parse(TrainConfig, [*flags, flag, "MIT"], prog="train.py", description="").license == "MIT"
