@@ -101,7 +101,9 @@ def test_a_signal_during_an_import_that_catches_exceptions_ends_quietly(tmp_path
         f"import os\ntry:\n    os.kill(os.getpid(), {number.value})\n    [0 for _ in range(10**7)]\n"
         "except BaseException:\n    raise ImportError('cannot load module more than once') from None\n"
     )
-    script = "from fast_nst.cli.common import guarded, leave; import importlib\n"
+    # A shell starts what runs in the background with SIGINT ignored.
+    script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script += "from fast_nst.cli.common import guarded, leave; import importlib\n"
     script += "leave(guarded(lambda _: importlib.import_module('greedy'), []))"
     process = subprocess.run(
         [sys.executable, "-c", script],
