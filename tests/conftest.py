@@ -19,6 +19,7 @@ from PIL import Image
 # Before torch is imported, here and in the processes that tests start: two test workers share two cores, and
 # sums taken by several threads are not the same to the last bit in every run.
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"  # tests that import onnxruntime themselves
 
 if sys.platform == "win32":  # they import modules that only POSIX systems have
     collect_ignore = [

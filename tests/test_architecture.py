@@ -132,6 +132,12 @@ def test_pillow_is_known_only_at_the_pixel_boundary():
     assert {Path(user).parent.as_posix() for user in users} == {"fast_nst/io"}
 
 
+@pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
+def test_an_engine_with_telemetry_is_imported_in_one_place(engine):
+    assert not {label(p) for p in MODULES if any(name.split(".")[0] == engine for name in imported(p))}
+    assert f"fast_nst/system/{engine}.py" in map(label, MODULES)
+
+
 @every_file
 def test_nothing_runs_what_a_file_or_a_user_says(path):
     for name, call in calls(path):

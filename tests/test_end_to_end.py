@@ -14,7 +14,7 @@ from PIL import ExifTags, Image
 from fast_nst.cli import main as command
 from fast_nst.inference.engine.folded_net import FoldedNet
 from fast_nst.inference.tiled import row_bands
-from fast_nst.inference.tiled.sliding_convolution import Rows
+from fast_nst.inference.tiled.sliding_convolution import RowBands
 from fast_nst.inference.tiled.streaming import Source
 from fast_nst.io.images import load_image
 from fast_nst.models.checkpoint import load_checkpoint
@@ -103,7 +103,7 @@ def test_training_and_inference_feed_the_network_the_same_tensor(here, train, mo
     monkeypatch.setattr(TransformNet, "forward", recorded(TransformNet.forward))
     stream = row_bands.stream
 
-    def streamed(network: FoldedNet, source: Source, size: tuple[int, int], **options: object) -> Rows:
+    def streamed(network: FoldedNet, source: Source, size: tuple[int, int], **options: object) -> RowBands:
         fed.append(source(0, size[0]))
         return stream(network, source, size, **options)
 

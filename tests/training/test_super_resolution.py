@@ -141,14 +141,16 @@ def test_the_checkpoint_is_of_the_other_kind_and_says_how_it_was_made(upscale, m
     assert found.about["recipe"]["task"] == "super-resolution"
     assert "vgg_sha256" not in found.about
     assert str(material) not in str(found.about)
-    with pytest.raises(CheckpointError, match="enlarges pictures, it is no style: fast-nst upscale takes it"):
+    with pytest.raises(
+        CheckpointError, match="is a super-resolution model, not a style: fast-nst upscale takes it"
+    ):
         load_checkpoint(upscale.out)
 
 
 def test_a_style_does_not_enlarge(config):
     list(Trainer(replace(config, steps=1)))
     with pytest.raises(
-        CheckpointError, match=r"is a style, it does not enlarge pictures: stylize\.py takes it"
+        CheckpointError, match=r"is a style, not a super-resolution model: stylize\.py takes it"
     ):
         load_upscaler(config.out)
 

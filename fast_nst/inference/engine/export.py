@@ -29,6 +29,7 @@ from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.checkpoint import load_checkpoint
 from fast_nst.models.padding import MIN_SIZE, mirrored, whole
 from fast_nst.system.extras import how_to_install
+from fast_nst.system.onnxruntime import onnxruntime
 from fast_nst.system.openvino import openvino
 
 if TYPE_CHECKING:
@@ -209,12 +210,10 @@ def _make_pt2(net: FoldedNet, about: Mapping[str, Any], pixels: Pixels, size: Si
 
 
 def _make_onnx(net: FoldedNet, about: Mapping[str, Any], pixels: Pixels, size: Size | None) -> _Export:
-    import onnxruntime
-
     from fast_nst.inference.engine.graph import build_graph
 
     data: bytes = build_graph(net.plan, about, pixels=pixels, size=size).SerializeToString()
-    session = onnxruntime.InferenceSession(data, providers=["CPUExecutionProvider"])
+    session = onnxruntime().InferenceSession(data, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return {".onnx": data}, lambda array: np.asarray(session.run(None, {name: array})[0])
 

@@ -300,7 +300,7 @@ def test_a_server_that_does_not_answer_is_given_up(server, target):
 
 
 def test_only_web_addresses_are_opened(target):
-    with pytest.raises(DownloadError, match="has to start with http"):
+    with pytest.raises(DownloadError, match="must start with http"):
         download("file:///etc/passwd", target)
 
 
@@ -396,7 +396,7 @@ def photographs(home, server, monkeypatch, material, quick) -> list[str]:
 def test_ctrl_c_during_a_download_keeps_what_arrived_and_the_next_command_goes_on(
     photographs, server, home, capsys, monkeypatch
 ):
-    show = train._download_shown
+    show = train._download_progress
     place = home / ".cache/fast_nst"
 
     def interrupted() -> Callable[[int, int | None], None]:
@@ -410,7 +410,7 @@ def test_ctrl_c_during_a_download_keeps_what_arrived_and_the_next_command_goes_o
     monkeypatch.setattr(download_module, "_CHUNK", 2**16)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs us aside
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_download_shown", interrupted)
+        patch.setattr(train, "_download_progress", interrupted)
         assert train.main([*photographs, "--download"]) == 130
     signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err.splitlines()[-1] == "error: interrupted"
@@ -427,7 +427,11 @@ def test_a_painting_or_loss_network_that_is_missing_is_told_before_anything_is_d
     photographs, server, capsys
 ):
     for flag in ("--style", "--vgg-weights"):
-        assert train.main([*photographs, "--download", flag, "gone.safetensors"]) == 2
+        given = [*photographs, flag, "gone.safetensors"]
+        if flag in photographs:
+            given = list(photographs)
+            given[given.index(flag) + 1] = "gone.safetensors"
+        assert train.main([*given, "--download"]) == 2
         assert "gone.safetensors" in capsys.readouterr().err
     assert server.asked == []
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import onnxruntime
 from numpy.typing import NDArray
 
 from fast_nst.inference.engine.backends.base import Source
 from fast_nst.inference.engine.backends.graph_backend import GRAPH, GraphBackend
 from fast_nst.inference.engine.cache import load_or_make
 from fast_nst.system.cpu import thread_limit
+from fast_nst.system.onnxruntime import onnxruntime
 
 if TYPE_CHECKING:
     from fast_nst.inference.engine.graph import Pixels
@@ -46,9 +46,9 @@ class OnnxBackend(GraphBackend):
             return load(data), data
 
         def load(data: bytes) -> Any:
-            return onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+            return onnxruntime().InferenceSession(data, options, providers=["CPUExecutionProvider"])
 
-        options = onnxruntime.SessionOptions()
+        options = onnxruntime().SessionOptions()
         options.log_severity_level = 4  # errors are raised too
         if (threads := thread_limit()) is not None:
             options.intra_op_num_threads = threads
