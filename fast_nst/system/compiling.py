@@ -68,6 +68,8 @@ class Compiled(Generic[P, R]):
         self.call: Callable[P, R] = function
         if on:
             use_private_cache()
+            # "No CUDA runtime is found": where there is none, nobody has asked for it.
+            logging.getLogger("torch.utils.cpp_extension").setLevel(logging.ERROR)
             self.call = torch.compile(function, dynamic=dynamic)
 
     @property

@@ -107,7 +107,7 @@ def random_vgg(*layers: str) -> VGGFeatures:
 
 
 @pytest.mark.parametrize("start", ["noise", "photo"])
-def test_lbfgs_paints_as_well_as_scipy_with_as_many_evaluations(picture, start):
+def test_lbfgs_stylizes_as_well_as_scipy_with_as_many_evaluations(picture, start):
     loss = PerceptualLoss(
         random_vgg("relu1_1", "relu2_1"),
         picture(1),

@@ -80,7 +80,7 @@ def test_the_dots_of_a_name_stay(said, theirs, here, name, out):
     assert said(command.main, [name]).out == [out]
 
 
-def test_a_folder_that_cannot_be_written_is_told_with_the_file(said, theirs):
+def test_a_folder_that_cannot_be_written_is_reported_with_the_file(said, theirs):
     answer = said(command.main, [theirs, "--out", "nowhere/candy.safetensors"])
     assert answer.code == 1
     assert answer.errors == [

@@ -76,7 +76,7 @@ def test_bundled_styles_are_listed_with_width_and_steps(said):
 
 
 @pytest.mark.usefixtures("bundle")
-def test_bundled_styles_are_told_in_json_with_what_their_files_say(said):
+def test_bundled_styles_are_reported_in_json_with_what_their_files_say(said):
     (line,) = said(styles.main, ["--json"]).out
     record = json.loads(line)
     assert record["style"] == "dots"
@@ -106,7 +106,7 @@ def test_a_damaged_file_does_not_hide_the_others(said, monkeypatch, style, tmp_p
         assert [line.split()[0] for line in answer.out] == ["dots"]
 
 
-def test_a_bundled_style_paints_by_its_name(bundle, said, picture, here):
+def test_a_bundled_style_stylizes_by_its_name(bundle, said, picture, here):
     picture("a.png")
     answer = said(main.main, ["stylize", "a.png", "--style", "dots"])
     assert (answer.code, answer.out) == (0, ["a_dots.png"])

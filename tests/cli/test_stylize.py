@@ -100,7 +100,7 @@ def test_no_picture_is_a_usage_error(stylize):
     assert "no picture" in answer.err[0]
 
 
-def test_a_picture_is_painted_into_the_current_folder(stylize, picture, here, headline):
+def test_a_picture_is_stylized_into_the_current_folder(stylize, picture, here, headline):
     picture("in/photo.jpg", 11, 14)
     answer = stylize("in/photo.jpg")
     assert answer.code == 0
@@ -158,14 +158,14 @@ def test_the_format_can_be_chosen(stylize, picture):
         assert (jpeg.format, png.format) == ("JPEG", "PNG")
 
 
-def test_several_pictures_and_patterns_are_painted_in_order(stylize, picture):
+def test_several_pictures_and_patterns_are_stylized_in_order(stylize, picture):
     for name in ("b.png", "c1.png", "c2.png", "d.txt"):
         picture(name, format="PNG")
     answer = stylize("b.png", "c*.png", "--out", "results/")
     assert answer.out == ["results/b.png", "results/c1.png", "results/c2.png"]
 
 
-def test_a_picture_named_twice_is_painted_once(stylize, picture):
+def test_a_picture_named_twice_is_stylized_once(stylize, picture):
     picture("a.png")
     assert stylize("a.png", "./a.png", "*.png").out == ["a_dots.png"]
 
@@ -186,7 +186,7 @@ def test_a_folder_keeps_its_sub_folders(stylize, picture, here, arguments, root)
 
 
 @pytest.mark.parametrize("arguments", [[], ["--out", "painted"], ["--out", "painted/"]])
-def test_results_inside_the_folder_are_not_painted_again(stylize, picture, arguments):
+def test_results_inside_the_folder_are_not_stylized_again(stylize, picture, arguments):
     picture("a.png")
     first = stylize(".", *arguments)
     assert stylize(".", *arguments, "--overwrite").out == first.out
@@ -331,7 +331,7 @@ def test_alpha_is_kept_in_png(stylize, picture, headline):
     np.testing.assert_array_equal(pixels("a_dots.png")[..., 3], pixels(path)[..., 3])
 
 
-def test_alpha_that_jpeg_cannot_keep_is_told(stylize, picture):
+def test_alpha_that_jpeg_cannot_keep_is_reported(stylize, picture):
     picture("a.png", mode="RGBA")
     answer = stylize("a.png", "--out", "b.jpg")
     assert (answer.code, answer.out) == (0, ["b.jpg"])
@@ -583,7 +583,7 @@ def small_machine(monkeypatch):
     monkeypatch.setattr(TorchBackend, "run_uint8", out_of_memory)
 
 
-def test_a_picture_too_large_for_the_memory_costs_a_line_and_is_painted_in_strips(
+def test_a_picture_too_large_for_the_memory_costs_a_line_and_is_stylized_in_strips(
     stylize, picture, request, caplog
 ):
     picture("b.png", 20, 21)
@@ -631,14 +631,14 @@ def test_a_limit_of_memory_is_held_by_painting_in_strips(stylize, picture, monke
         ("1MB", "error: a.png: 14 x 11 pixels do not fit into the memory allowed"),
     ],
 )
-def test_a_limit_that_is_no_size_or_too_small_is_told(stylize, picture, size, told):
+def test_a_limit_that_is_no_size_or_too_small_is_reported(stylize, picture, size, told):
     picture("a.png")
     answer = stylize("a.png", "--memory", size)
     assert answer.code in (1, 2)
     assert answer.errors[0].startswith(told)
 
 
-def test_strips_are_told_as_they_go_where_there_is_no_bar(stylize, picture, small_machine, monkeypatch):
+def test_strips_are_reported_as_they_go_where_there_is_no_bar(stylize, picture, small_machine, monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
     picture("a.png", 40, 40)
     said = [line for line in stylize("a.png", "--backend", "torch").err if "in parts" in line]
@@ -772,7 +772,7 @@ def test_shards_paint_every_picture_once_and_share_a_manifest(stylize, style, pi
     assert len((here / "m.jsonl").read_text().splitlines()) == 21
 
 
-def test_a_shard_taken_from_the_environment_is_told(stylize, picture, monkeypatch):
+def test_a_shard_taken_from_the_environment_is_reported(stylize, picture, monkeypatch):
     picture("a.png")
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert stylize("a.png").out == ["a_dots.png"]

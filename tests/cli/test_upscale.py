@@ -48,7 +48,7 @@ def test_a_picture_becomes_four_times_as_large_and_is_named_after_the_model(enla
     assert size("a_large.png") == (56, 44)
 
 
-def test_folders_are_kept_and_films_in_them_told(enlarge, picture, clip):
+def test_folders_are_kept_and_videos_in_them_reported(enlarge, picture, clip):
     picture("in/a.png")
     picture("in/deep/b.jpg")
     clip("in/c.mp4", frames=2)
@@ -65,7 +65,7 @@ def test_alpha_is_kept(enlarge, picture):
         assert (image.mode, image.size) == ("RGBA", (56, 44))
 
 
-def test_histograms_are_matched_unless_told_otherwise(enlarge, picture):
+def test_histograms_are_matched_unless_reported_otherwise(enlarge, picture):
     picture("a.png")
     for choice in ("auto", "on", "off"):
         enlarge("a.png", "--out", f"{choice}.png", "--match-histogram", choice)

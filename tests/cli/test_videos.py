@@ -35,7 +35,7 @@ def frames(path: Path | str) -> int:
         return sum(1 for _ in video.decode(video=0))
 
 
-def test_a_film_is_painted_into_the_current_folder(stylize, clip, here, style):
+def test_a_video_is_stylized_into_the_current_folder(stylize, clip, here, style):
     headline = f"dots, {Stylizer.load(style)}"
     clip("in/clip.mp4")
     answer = stylize("in/clip.mp4")
@@ -55,7 +55,7 @@ def test_a_film_is_painted_into_the_current_folder(stylize, clip, here, style):
         ("a.mp4", {"out": "x/"}, "x/a.mp4"),
     ],
 )
-def test_a_film_s_result_is_named_like_a_picture_s(here, name, options, target):
+def test_a_video_s_result_is_named_like_a_picture_s(here, name, options, target):
     assert plan([name], "dots", StylizeConfig(**options)).jobs == [Job(name, target, video=True)]
 
 
@@ -101,7 +101,7 @@ def test_a_folder_may_hold_both(stylize, clip, picture, here):
     assert "error: holiday_dots/sun/clip.mp4 exists; give --overwrite or --skip-existing" in refused.errors
 
 
-def test_one_broken_film_does_not_stop_the_others(stylize, clip, here):
+def test_one_broken_video_does_not_stop_the_others(stylize, clip, here):
     clip("in/a.mp4", frames=2)
     (here / "in/b.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(100))
     (here / "in/c.mp4").write_text("#EXTM3U\n/etc/passwd\n")
@@ -115,7 +115,7 @@ def test_one_broken_film_does_not_stop_the_others(stylize, clip, here):
     assert sorted(path.name for path in Path("in_dots").iterdir()) == ["a.mp4", "d.mp4"]
 
 
-def test_what_a_person_should_know_of_a_film_is_said(stylize, clip, here):
+def test_what_a_person_should_know_of_a_video_is_said(stylize, clip, here):
     clip("a.mkv", subtitles=True, frames=2)
     answer = stylize("a.mkv", "--out", "b.mp4")
     assert answer.code == 0
@@ -171,7 +171,7 @@ def test_a_number_or_an_address_is_a_camera(here):
     assert camera_of(["0"], StylizeConfig()) is None
 
 
-def test_settings_of_films_are_checked_by_the_library_too():
+def test_settings_of_videos_are_checked_by_the_library_too():
     with pytest.raises(InputError, match="--smoothing-strength"):
         StylizeConfig(video=VideoConfig(smoothing_strength=1.0))
 

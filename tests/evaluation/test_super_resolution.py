@@ -108,7 +108,7 @@ def test_what_cannot_be_measured_is_refused(config, changes, reason):
         Evaluation(replace(config, **changes))
 
 
-def test_the_command_writes_once_unless_told_to_again(config, capsys):
+def test_the_command_writes_once_unless_reported_to_again(config, capsys):
     flags = [
         "--data",
         str(config.data[0]),

@@ -115,7 +115,7 @@ def test_pictures_carry_their_alpha_over(stylize):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_paints_nearly_the_same(precision):
+def test_half_precision_stylizes_nearly_the_same(precision):
     image = torch.rand(3, 24, 24)
     full, half = (Stylizer(Checkpoint(network(), {}), device="cpu", precision=p) for p in ("fp32", precision))
     out = half(image)
@@ -123,7 +123,7 @@ def test_half_precision_paints_nearly_the_same(precision):
     assert (out - full(image)).abs().mean() < 0.02
 
 
-def test_an_overflow_is_told_and_not_painted():
+def test_an_overflow_is_reported_and_not_stylized():
     broken = network()
     broken.body.conv4.conv.bias.fill_(torch.nan)
     stylize = Stylizer(Checkpoint(broken, {}), device="cpu", backend="torch")
@@ -142,7 +142,7 @@ def test_a_picture_in_strips_is_the_picture(stylize, rows):
     np.testing.assert_array_equal(strips.alpha, one.alpha)
 
 
-def test_a_batch_that_does_not_fit_is_painted_one_by_one(monkeypatch):
+def test_a_batch_that_does_not_fit_is_stylized_one_by_one(monkeypatch):
     stylize = Stylizer(Checkpoint(network(), {}), device="cpu", memory=10**12)
     three = [Picture(picture(12, 12, seed)) for seed in range(3)]
     expected = stylize.pictures(three)
@@ -208,7 +208,7 @@ def test_an_unknown_device_is_refused():
 
 
 @pytest.mark.gpu
-def test_a_gpu_paints_in_strips_what_it_paints_whole():
+def test_a_gpu_stylizes_in_strips_what_it_stylizes_whole():
     stylize = Stylizer(Checkpoint(network(), {}), device="cuda", precision="fp32")
     one = Picture(picture(65, 48))
     (whole,) = stylize.pictures([one])
@@ -217,7 +217,7 @@ def test_a_gpu_paints_in_strips_what_it_paints_whole():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_gpu_paints_what_the_cpu_paints(stylize, precision):
+def test_a_gpu_stylizes_what_the_cpu_stylizes(stylize, precision):
     images = torch.rand(2, 3, 65, 48)
     out = Stylizer(Checkpoint(network(), {}), device="cuda", precision=precision)(images)
     assert out.device == images.device

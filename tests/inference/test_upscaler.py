@@ -96,7 +96,7 @@ def test_tiles_leave_no_pixel_out_and_take_none_twice():
     np.testing.assert_array_equal(made, rgb.repeat(2, axis=0).repeat(2, axis=1))
 
 
-def test_tiles_are_as_large_as_the_memory_allows_and_an_impossible_limit_is_told():
+def test_tiles_are_as_large_as_the_memory_allows_and_an_impossible_limit_is_reported():
     small, large = (tile_side(MODERN, FIXED + n * whole_bytes(MODERN, 100, 100)) for n in (1, 9))
     assert small < large
     assert tile_side(MODERN, None) == tile_side(MODERN, 10**12)
@@ -135,7 +135,7 @@ def test_alpha_is_enlarged_with_the_picture(saved):
     assert made.alpha[:, 32:].min() == 255
 
 
-def test_histograms_are_matched_for_networks_trained_on_features_unless_told_otherwise(saved):
+def test_histograms_are_matched_for_networks_trained_on_features_unless_reported_otherwise(saved):
     pixel, feature = saved(loss="pixel"), saved(loss="feature")
     assert [Upscaler(file, device="cpu").match for file in (pixel, feature)] == [False, True]
     assert [Upscaler(feature, device="cpu", match=on).match for on in (True, False)] == [True, False]

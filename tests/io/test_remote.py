@@ -23,7 +23,7 @@ def root(request, tmp_path):
     ("name", "is_remote"),
     [("s3://a/b.png", True), ("gs://a", True), ("file:///a", False), ("a/b.png", False), ("C:/a", False)],
 )
-def test_an_address_is_told_from_a_path(name, is_remote):
+def test_an_address_is_reported_from_a_path(name, is_remote):
     assert remote.is_remote(name) is is_remote
 
 

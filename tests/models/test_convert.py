@@ -145,7 +145,7 @@ def test_the_projects_tested_are_those_that_are_known():
 
 @every_project
 @pytest.mark.parametrize(("height", "width"), [(32, 40), (33, 30), (31, 35)])
-def test_an_imported_network_paints_what_the_original_paints(project, height, width, saved):
+def test_an_imported_network_stylizes_what_the_original_stylizes(project, height, width, saved):
     state = trained(project)
     network, about = import_network(saved(state))
     image = torch.rand(2, 3, height, width)
@@ -156,7 +156,7 @@ def test_an_imported_network_paints_what_the_original_paints(project, height, wi
 
 
 @every_project
-def test_a_saved_import_paints_the_same(project, saved, tmp_path):
+def test_a_saved_import_stylizes_the_same(project, saved, tmp_path):
     network, about = import_network(saved(trained(project)))
     save_checkpoint(tmp_path / "ours.safetensors", network, about, half=False)
     found = load_checkpoint(tmp_path / "ours.safetensors")
@@ -240,7 +240,7 @@ def test_a_tensor_of_another_shape_is_named(saved):
     assert "shapes [(), " in refusal(saved(state))
 
 
-def test_what_has_nothing_in_common_is_told_what_is_known(saved):
+def test_what_has_nothing_in_common_is_reported_what_is_known(saved):
     told = refusal(saved({"features.0.weight": torch.zeros(4)}))
     assert "(features.0.weight …) have nothing in common" in told
     assert all(project in told for project in PROJECTS)
@@ -293,7 +293,7 @@ def test_what_cannot_be_used_is_refused(change, told, saved):
     assert told in refusal(saved(change(trained("pytorch/examples"))))
 
 
-def test_a_missing_file_is_told(tmp_path):
+def test_a_missing_file_is_reported(tmp_path):
     assert "there is no file" in refusal(tmp_path / "gone.pth")
     assert "is not a regular file" in refusal(tmp_path)
 
@@ -316,7 +316,7 @@ def test_what_is_no_network_at_all_is_called_what_it_is(tmp_path, name, content,
     assert told in refusal(tmp_path / name)
 
 
-def test_a_program_is_told_from_weights(tmp_path):
+def test_a_program_is_reported_from_weights(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.script(torch.nn.Conv2d(1, 1, 1)), tmp_path / "a.pt")
@@ -337,7 +337,7 @@ def test_a_compressed_archive_is_not_unpacked(saved, tmp_path):
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", ["candy", "mosaic"])
-def test_a_real_network_paints_within_a_hundredth_of_a_level(name, shared):
+def test_a_real_network_stylizes_within_a_hundredth_of_a_level(name, shared):
     (path,) = (shared / "peers").glob(f"{name}_*.model")
     network, _ = import_network(path)
     assert network.config.widths == (16, 32, 64)

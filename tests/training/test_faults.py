@@ -167,7 +167,7 @@ def terminated_at_random(lives: Lives, times: int) -> list[tuple[int, float]]:
 
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
-def test_a_run_told_to_end_at_twenty_moments_saves_within_two_steps_or_five_seconds(lives, capsys):
+def test_a_run_reported_to_end_at_twenty_moments_saves_within_two_steps_or_five_seconds(lives, capsys):
     late = terminated_at_random(lives, 20)
     with capsys.disabled():
         print(f"\nterminated 20 times: saved at most {max(n for n, _ in late)} steps later, exit code 143")

@@ -191,3 +191,17 @@ def test_a_loss_that_stays_broken_ends_the_run_with_the_reason_and_keeps_the_las
     for tensor in weights(config.run / "last.safetensors").values():
         assert torch.isfinite(tensor).all()
     assert not config.out.exists()
+
+
+def test_an_objective_of_the_callers_own_is_minimized_and_reported(config):
+    def darkness(images, content):
+        return (images - 0.2).square().mean()
+
+    reports = list(Trainer(replace(config, steps=20), objective=darkness))
+    assert reports[-1].total < 0.7 * reports[0].total
+    assert read_metrics(config.run / "metrics.jsonl")[-1]["step"] == 20
+
+
+def test_an_objective_that_returns_no_scalar_is_refused_in_one_line(config):
+    with pytest.raises(InputError, match=r"objective= must return a scalar tensor .* got list"):
+        list(Trainer(config, objective=lambda images, content: [1]))

@@ -30,7 +30,7 @@ def checkpoint():
     return load_checkpoint(BUNDLED)
 
 
-def test_without_ray_the_cure_is_told(monkeypatch, checkpoint):
+def test_without_ray_the_cure_is_reported(monkeypatch, checkpoint):
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError) as error:
         next(stylize_on_cluster([Job("a.png", "b.png")], checkpoint, StylizeConfig()))
@@ -84,7 +84,7 @@ def test_an_actor_keeps_to_the_memory_limit(checkpoint):
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 @pytest.mark.parametrize("scheme", ["", "local://"])
-def test_a_cluster_paints_what_one_process_paints(tmp_path, scheme):
+def test_a_cluster_stylizes_what_one_process_stylizes(tmp_path, scheme):
     for i in range(40):
         pixels = np.random.default_rng(i).integers(0, 256, (16 + i % 2, 20, 3), dtype=np.uint8)
         (tmp_path / f"in/{i % 3}").mkdir(parents=True, exist_ok=True)

@@ -117,7 +117,7 @@ def test_two_names_of_one_place_are_one_result(folder):
     ]
 
 
-def test_stdin_goes_to_stdout_unless_told_otherwise(folder):
+def test_stdin_goes_to_stdout_unless_reported_otherwise(folder):
     assert planned("-") == [Job("-", "-")]
     assert planned("-", out="b.jpg") == [Job("-", "b.jpg")]
     assert planned("-", "a.png", out="out") == [Job("-", "out/stdin.png"), Job("a.png", "out/a.png")]

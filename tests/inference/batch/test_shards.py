@@ -53,7 +53,7 @@ def test_shards_are_about_equal_also_where_all_folders_hold_the_same_names():
     assert all(400 < size < 600 for size in sizes)  # 500 +- 19 is one standard deviation
 
 
-def test_a_source_that_yields_nothing_is_told_by_one_shard():
+def test_a_source_that_yields_nothing_is_reported_by_one_shard():
     dead = [Job("*.webp", "", "no file matches *.webp")]
     assert sum(len(Shard(i, 3).part(dead, CONFIG)) for i in range(3)) == 1
 

@@ -131,7 +131,7 @@ def test_a_camera_that_comes_back_goes_on(monkeypatch):
     assert again.number > first.number
 
 
-def test_a_camera_that_is_not_there_is_told_at_once():
+def test_a_camera_that_is_not_there_is_reported_at_once():
     plug = Plug()
     plug.fault = "cannot be opened"
     with pytest.raises(CameraLost, match=r"camera 3 cannot be opened; is it plugged in"):

@@ -58,7 +58,7 @@ def painted(net: TransformNet, levels: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("preset", ["default", "paper"])
-def test_every_engine_paints_what_the_network_paints(backend, preset):
+def test_every_engine_stylizes_what_the_network_stylizes(backend, preset):
     net = network(preset)
     stylize = Stylizer(Checkpoint(net, {}), device="cpu", precision="fp32", backend=backend)
     for height, width in SIZES:
@@ -76,7 +76,7 @@ def test_pale_and_large_pictures_are_as_exact_as_others(backend):
     assert away <= (2 if backend == "onnx" else 1)  # of onnxruntime's own norm
 
 
-def test_openvino_in_bf16_paints_large_pictures_as_it_paints_small_ones(monkeypatch):
+def test_openvino_in_bf16_stylizes_large_pictures_as_it_stylizes_small_ones(monkeypatch):
     installed("openvino")
     stylize = Stylizer(Checkpoint(network(), {}), device="cpu", precision="bf16", backend="openvino")
     if stylize.precision != "bf16":
@@ -91,7 +91,7 @@ def test_openvino_in_bf16_paints_large_pictures_as_it_paints_small_ones(monkeypa
     np.testing.assert_array_equal(stylize.backend.run_uint8(levels), small)
 
 
-def test_floats_are_painted_as_levels_are_but_not_rounded(backend):
+def test_floats_are_stylized_as_levels_are_but_not_rounded(backend):
     stylize = Stylizer(Checkpoint(network(), {}), device="cpu", precision="fp32", backend=backend)
     levels = picture(21, 26)
     floats = stylize(from_uint8(levels[0]))
@@ -101,7 +101,7 @@ def test_floats_are_painted_as_levels_are_but_not_rounded(backend):
     assert len(floats.unique()) > 256
 
 
-def test_read_only_and_mirrored_pictures_are_painted(backend):
+def test_read_only_and_mirrored_pictures_are_stylized(backend):
     stylize = Stylizer(Checkpoint(network(), {}), device="cpu", backend=backend)
     levels = picture(16, 20)
     levels.flags.writeable = False
@@ -215,7 +215,7 @@ print(code, *sorted({{"torch", "torchvision", "av"}} & set(sys.modules)))
 
 
 @pytest.mark.parametrize("backend", ["auto", "openvino"])
-def test_bf16_is_painted_or_refused_in_one_line_where_instructions_are_limited(backend, tmp_path):
+def test_bf16_is_stylized_or_refused_in_one_line_where_instructions_are_limited(backend, tmp_path):
     """OpenVINO believes the processor, its convolutions the limit."""
     installed("openvino")
     save_checkpoint(tmp_path / "dots.safetensors", network(), {"style": "dots"})
@@ -248,7 +248,7 @@ def folder(tmp_path, monkeypatch) -> Path:
     return tmp_path / "cache"
 
 
-def test_a_style_that_changed_is_not_painted_from_what_was_kept(backend, folder, tmp_path):
+def test_a_style_that_changed_is_not_stylized_from_what_was_kept(backend, folder, tmp_path):
     path, levels = tmp_path / "dots.safetensors", picture(16, 16)
     net = network()
     save_checkpoint(path, net, {"style": "dots"}, half=False)

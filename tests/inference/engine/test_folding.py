@@ -87,7 +87,7 @@ FOLDED = fold(network())
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 45), st.integers(1, 45))
-def test_pictures_of_every_size_are_painted_equally(height, width):
+def test_pictures_of_every_size_are_stylized_equally(height, width):
     assert_equal(FOLDED, network(), picture(height, width, seed=height))
 
 

@@ -124,7 +124,7 @@ def test_without_TMPDIR_it_lies_on_a_disk(monkeypatch):
     assert feature_store_folder() == Path("/var/tmp")
 
 
-def test_a_disk_without_room_is_told_before_the_work(monkeypatch):
+def test_a_disk_without_room_is_reported_before_the_work(monkeypatch):
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**9, 10**9 - 5, 5))
     with (
@@ -134,7 +134,7 @@ def test_a_disk_without_room_is_told_before_the_work(monkeypatch):
         store.map(128, 5000, 5000)
 
 
-def test_a_disk_that_fills_up_is_told_in_one_line():
+def test_a_disk_that_fills_up_is_reported_in_one_line():
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:

@@ -155,7 +155,7 @@ def test_a_plan_uses_the_memory_it_is_given_and_no_more():
     assert whole_bytes(net.config, 10_000, 10_000, 2) > 10 * 200_000_000
 
 
-def test_too_little_memory_is_told_with_how_much_is_missing():
+def test_too_little_memory_is_reported_with_how_much_is_missing():
     with pytest.raises(
         InputError, match=r"10000 x 500 pixels do not fit .* need \d+ MB more; give more --memory"
     ):

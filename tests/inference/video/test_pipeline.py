@@ -91,7 +91,7 @@ def test_an_even_size_is_written_for_every_player(clip, paint, seen, tmp_path):
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_a_turned_film_comes_out_upright(clip, seen, tmp_path, identity, rotation):
+def test_a_turned_video_comes_out_upright(clip, seen, tmp_path, identity, rotation):
     def arrow(_: int) -> np.ndarray:
         """Red above, green left of the middle, blue elsewhere, as the camera's chip saw it."""
         upright = np.zeros((48, 64, 3), np.uint8)
@@ -148,13 +148,13 @@ def test_colors_survive_every_codec(clip, identity, seen, tmp_path, ending, code
         assert np.abs(found - colors).max() <= 6
 
 
-def test_frames_come_in_order_and_are_those_of_the_film(clip, identity, seen, tmp_path, gray):
+def test_frames_come_in_order_and_are_those_of_the_video(clip, identity, seen, tmp_path, gray):
     identity(clip("a.mp4", picture=gray), tmp_path / "b.mp4")
     levels = [picture.mean() for picture in seen(tmp_path / "b.mp4").pictures]
     np.testing.assert_allclose(levels, [20 + 20 * i for i in range(10)], atol=2)
 
 
-def test_ten_bit_films_are_read(clip, identity, seen, tmp_path, gray):
+def test_ten_bit_videos_are_read(clip, identity, seen, tmp_path, gray):
     identity(clip("a.mp4", pixels="yuv420p10le", picture=gray), tmp_path / "b.mp4")
     levels = [picture.mean() for picture in seen(tmp_path / "b.mp4").pictures]
     np.testing.assert_allclose(levels, [20 + 20 * i for i in range(10)], atol=2)
@@ -168,7 +168,7 @@ def test_every_frame_is_what_the_picture_would_be(clip, paint, seen, stylizer, t
         assert np.abs(picture.astype(int) - expected.rgb).max() <= 1
 
 
-def test_batches_make_the_same_film(clip, paint, seen, tmp_path):
+def test_batches_make_the_same_video(clip, paint, seen, tmp_path):
     source = clip("a.mkv", codec="ffv1", pixels="bgr0", frames=7, sound=["aac"])
     paint(source, tmp_path / "one.mkv", codec="ffv1")
     paint(source, tmp_path / "three.mkv", codec="ffv1", batch_size=3)
@@ -240,7 +240,7 @@ def test_animations_keep_their_pictures_and_times(identity, tmp_path, kind, endi
         assert shown[:3] == durations[:3]
 
 
-def test_an_animation_becomes_a_film_and_back(clip, paint, seen, tmp_path):
+def test_an_animation_becomes_a_video_and_back(clip, paint, seen, tmp_path):
     paint(animation(tmp_path / "a.gif", [100, 40, 200, 80]), tmp_path / "b.mp4")
     assert seen(tmp_path / "b.mp4").times == [Fraction(t, 1000) for t in (0, 100, 140, 340)]
     paint(clip("a.mp4", sound=["aac"]), tmp_path / "b.gif")
@@ -268,7 +268,7 @@ def test_a_part_begins_at_its_start_and_keeps_sound_in_step(clip, paint, seen, t
     assert [title for _, _, title in part.chapters] == ["one", "two"]
 
 
-def test_a_start_after_the_end_is_told(clip, paint, tmp_path):
+def test_a_start_after_the_end_is_reported(clip, paint, tmp_path):
     with pytest.raises(VideoReadError, match="there is no frame after --start 9 seconds"):
         paint(clip("a.mp4"), tmp_path / "b.mp4", start=9)
     assert not (tmp_path / "b.mp4").exists()
@@ -334,7 +334,7 @@ def broken(kind: str, path: Path, whole: bytes) -> None:
         ("no index", "not a video, or one that is damaged or cut off"),
     ],
 )
-def test_what_is_no_film_is_one_line_and_leaves_nothing(clip, paint, tmp_path, kind, told):
+def test_what_is_no_video_is_one_line_and_leaves_nothing(clip, paint, tmp_path, kind, told):
     bad = tmp_path / "bad.mp4"
     broken(kind, bad, clip("a.mp4", frames=30).read_bytes())
     before = set(tmp_path.iterdir())
@@ -351,7 +351,7 @@ def test_other_things_than_files_are_not_waited_for(paint, tmp_path):
             paint(tmp_path / name, tmp_path / "b.mp4")
 
 
-def test_sound_alone_is_no_film(paint, tmp_path):
+def test_sound_alone_is_no_video(paint, tmp_path):
     import av
 
     with av.open(str(tmp_path / "a.mp4"), "w") as video:
@@ -365,7 +365,7 @@ def test_sound_alone_is_no_film(paint, tmp_path):
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("share", [0.4, 0.8])
-def test_of_a_truncated_film_what_is_there_is_done(clip, paint, seen, tmp_path, share):
+def test_of_a_truncated_video_what_is_there_is_done(clip, paint, seen, tmp_path, share):
     whole = clip("a.mkv", frames=60, options={"g": "10"}).read_bytes()
     (tmp_path / "cut.mkv").write_bytes(whole[: int(len(whole) * share)])
     paint(tmp_path / "cut.mkv", tmp_path / "b.mkv")
@@ -393,7 +393,7 @@ def test_a_header_that_claims_a_huge_frame_is_refused_before_decoding(clip, pain
         paint(tmp_path / "b.mkv", tmp_path / "c.mkv", max_pixels=1_000_000)
 
 
-def test_the_pixel_limit_holds_for_films_too(clip, paint, tmp_path):
+def test_the_pixel_limit_holds_for_videos_too(clip, paint, tmp_path):
     with pytest.raises(
         InputError, match=r"64 x 48 = 3,072 pixels are over the limit of 1,000.*--max-pixels 3072"
     ):
@@ -409,7 +409,7 @@ def test_a_damaged_animation_ends_where_it_is_damaged(paint, tmp_path):
         paint(tmp_path / "cut.webp", tmp_path / "b.webp")
 
 
-def test_an_existing_file_stays_unless_told_otherwise(clip, paint, tmp_path):
+def test_an_existing_file_stays_unless_reported_otherwise(clip, paint, tmp_path):
     (tmp_path / "b.mp4").write_text("precious")
     with pytest.raises(VideoWriteError, match="exists already; --overwrite"):
         paint(clip("a.mp4"), tmp_path / "b.mp4")
@@ -500,7 +500,7 @@ def test_a_partial_name_fits_wherever_the_name_does(length):
     assert partial_path(target).suffixes[-2:] == [".partial", ".mp4"]
 
 
-def test_memory_does_not_grow_with_the_film(clip, stylizer, tmp_path):
+def test_memory_does_not_grow_with_the_video(clip, stylizer, tmp_path):
     """Frames waiting between the threads are counted, which is what memory depends on."""
     from fast_nst.inference.video import pipeline
 

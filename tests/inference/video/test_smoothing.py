@@ -56,7 +56,7 @@ def test_without_steadiness_nothing_is_changed(scene):
         np.testing.assert_array_equal(smoother(Picture(seen), painted).rgb, painted.rgb)
 
 
-def test_a_still_film_settles_on_its_mean(scene):
+def test_a_still_video_settles_on_its_mean(scene):
     seen = view(scene, 0)
     smoother, rng = TemporalSmoother(0.9), np.random.default_rng(0)
     for _ in range(40):

@@ -59,3 +59,15 @@ def test_two_folders_do_not_lock_each_other(tmp_path):
         (tmp_path / name).mkdir()
     with locked(tmp_path / "a"), locked(tmp_path / "b"):
         pass
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need rights there")
+def test_a_lock_that_is_a_link_is_refused_and_its_target_stays_as_it_was(tmp_path):
+    target = tmp_path / "precious.txt"
+    target.write_text("mine")
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / ".lock").symlink_to(target)
+    with pytest.raises(InputError, match="is a link or no regular file; remove it"), locked(folder):
+        pytest.fail("locked")
+    assert target.read_text() == "mine"
