@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from fast_nst.config import NetworkConfig, UpscaleNetConfig
 from fast_nst.config.network import NORM_EPSILON
+from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.padding import Frame, frame
 from fast_nst.models.resampling import bicubic_kernel
@@ -111,7 +112,15 @@ def fold_weights(
 
     Args:
         tensors: its state dict as arrays, named as in `TransformNet` or `UpscaleNet`, of any float type.
+
+    Raises:
+        InputError: a weight is NaN or infinite. Engines do not show it: OpenVINO's ReLU makes 0 of NaN.
     """
+    for name, tensor in tensors.items():
+        if not np.isfinite(tensor).all():
+            raise InputError(
+                f"the network holds NaN or infinity in {name}: the file is damaged; train it again"
+            )
     if isinstance(config, UpscaleNetConfig):
         return Plan(tuple(_enlarging(config, tensors)), config, _base(config))
     return Plan(tuple(_layers(config, tensors)), config)
