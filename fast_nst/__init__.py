@@ -1,4 +1,4 @@
-"""Real-time style transfer: train a network from one painting, stylize any picture with it in one pass.
+"""Real-time style transfer: train a network from one style image, stylize any content image in one pass.
 
     import fast_nst as nst
 

@@ -167,16 +167,16 @@ class _ExportNet(nn.Module):
 
     def _fixed(self, images: Tensor, height: int, width: int) -> Tensor:
         if not self.framed:
-            return self.net.paint(images)
+            return self.net.run_padded(images)
         framed = images.index_select(2, self.rows).index_select(3, self.columns)
-        return self.net.paint(framed)[:, :, :height, :width]
+        return self.net.run_padded(framed)[:, :, :height, :width]
 
     def _dynamic(self, images: Tensor) -> Tensor:
         h, w = images.shape[-2:]
         margin, stride = self.net.plan.frame(MIN_SIZE, MIN_SIZE).left, whole(self.net.plan.config)
         for axis, size in ((2, h), (3, w)):
             images = images.index_select(axis, _framed_positions(size, margin, stride, images.device))
-        out = self.net.paint(images)
+        out = self.net.run_padded(images)
         # By index and not by slice, which torch.export takes for a promise about sizes.
         for axis, size in ((2, h), (3, w)):
             out = out.index_select(axis, torch.arange(size, device=images.device))

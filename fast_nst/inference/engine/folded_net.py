@@ -1,7 +1,7 @@
 """The folded network in PyTorch: equal to the network it was made from, and faster.
 
 The two steps of a layer, `FoldedLayer.convolve` and `FoldedLayer.finish`, can be called apart: what lies
-between them, the statistics of an instance norm, belongs to the whole picture, also where a strip is painted.
+between them, the statistics of an instance norm, belongs to the whole image, also in a row band.
 """
 
 from __future__ import annotations
@@ -250,10 +250,10 @@ class FoldedNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)``, nominally in [0, 1], any size, to `Plan.factor` times that in fp32, unclamped."""
         h, w = images.shape[-2:]
-        painted = self.paint(reflection_pad(images, *self.plan.frame(h, w)))
-        return painted[..., : self.plan.factor * h, : self.plan.factor * w]
+        stylized = self.run_padded(reflection_pad(images, *self.plan.frame(h, w)))
+        return stylized[..., : self.plan.factor * h, : self.plan.factor * w]
 
-    def paint(self, framed: Tensor) -> Tensor:
+    def run_padded(self, framed: Tensor) -> Tensor:
         """A picture that has its frame, to one that is to be cropped from its top left corner."""
         x = framed * MAX_LEVEL if self.in_levels else framed
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)

@@ -1,4 +1,4 @@
-"""Exact rewrites of a trained network into a faster one that paints the same. Torch is not needed for it.
+"""Exact rewrites of a trained network into a faster one with the same results. Torch is not needed for it.
 
 A `Plan` is the folded network as plain arrays: a list of convolutions, each with the border it wants, the
 norm and the ReLU behind it. Every engine is built from it: `FoldedNet` in PyTorch, the graphs for OpenVINO

@@ -1,4 +1,4 @@
-"""What painting takes in memory, and how a picture is cut into strips that take less. Torch is not needed."""
+"""Memory that stylizing takes, and how an image is cut into row bands that take less. No torch is needed."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class BandPlan:
 
 
 def whole_bytes(config: NetworkConfig, height: int, width: int, maps: float) -> int:
-    """About what painting a picture in one piece takes, besides the picture and the result.
+    """Estimated bytes to stylize an image in one piece, besides the image and the result.
 
     Args:
         maps: of the engine, see `Backend`.

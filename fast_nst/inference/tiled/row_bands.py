@@ -1,4 +1,4 @@
-"""A picture's levels painted in strips: `streaming` with the pixel boundary on both sides."""
+"""Stylize an image of any size in row bands: `streaming` with the pixel boundary on both sides."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def stylize_in_bands(
     """
     if network.device.type != "cpu":
         torch.get_device_module(network.device).empty_cache()
-    painted = np.empty_like(rgb)
+    stylized = np.empty_like(rgb)
     top = 0
     with FeatureStore(planned.maps, spare) as store:
         for strip in stream(
@@ -52,6 +52,6 @@ def stylize_in_bands(
             if not is_finite(strip):
                 raise not_finite(network.precision)
             levels = to_uint8(strip[0])
-            painted[top : top + len(levels)] = levels
+            stylized[top : top + len(levels)] = levels
             top += len(levels)
-    return painted
+    return stylized

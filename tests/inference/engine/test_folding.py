@@ -161,7 +161,7 @@ def test_levels_lose_nothing_on_their_way_into_bf16():
     half, seen = FoldedNet(fold(network()).plan, torch.bfloat16), []
     half.layers[0].register_forward_pre_hook(lambda layer, given: seen.append(given[0]))
     levels = torch.arange(256.0).view(1, 1, 16, 16).expand(1, 3, 16, 16)
-    half.paint(levels / MAX_LEVEL)
+    half.run_padded(levels / MAX_LEVEL)
     assert torch.equal(seen[0].float(), levels)
 
 
