@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from fast_nst.inference.controls import Controls
     from fast_nst.inference.stylizer import Stylizer
     from fast_nst.inference.upscaler import Upscaler
-    from fast_nst.io.images import from_uint8, load_image, save_image, to_uint8
-    from fast_nst.models.checkpoint import bundled_styles, load_checkpoint
+    from fast_nst.io.images import Picture, from_uint8, load_image, save_image, to_uint8
+    from fast_nst.models.checkpoint import CheckpointError, bundled_styles, load_checkpoint
     from fast_nst.models.losses import PerceptualLoss, gram_matrix
     from fast_nst.models.transform_net import TransformNet
     from fast_nst.models.upscale_net import UpscaleNet
@@ -32,13 +32,15 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
-    "GATYS_PRESETS": "config.optimize",
+    "CheckpointError": "models.checkpoint",
     "Controls": "inference.controls",
+    "GATYS_PRESETS": "config.optimize",
     "GatysConfig": "config.optimize",
     "InputError": "errors",
     "LossConfig": "config",
     "NetworkConfig": "config",
     "PerceptualLoss": "models.losses",
+    "Picture": "io.images",
     "PictureOptimizer": "baseline.image_optimizer",
     "Stylizer": "inference.stylizer",
     "TrainConfig": "config",
@@ -60,12 +62,14 @@ _HOMES = {
 }
 __all__ = [
     "GATYS_PRESETS",
+    "CheckpointError",
     "Controls",
     "GatysConfig",
     "InputError",
     "LossConfig",
     "NetworkConfig",
     "PerceptualLoss",
+    "Picture",
     "PictureOptimizer",
     "Stylizer",
     "TrainConfig",

@@ -55,9 +55,8 @@ class Source:
 class Backend(ABC):
     """A trained network on an engine.
 
-    Safe for threads: calls take turns. One call uses every core, so that more at a time are no faster:
-    four threads with a request each against a lock gave the same pictures a second within 2 % (OpenVINO and
-    onnxruntime, two cores, 256 and 512 pixels), and took four times the memory. Safe after a fork.
+    Safe for threads: calls take turns, since one call uses every core and holds the memory of one image.
+    Safe after a fork.
 
     Attributes:
         name: of the engine, as ``--backend`` has it.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GRAPH", "GraphBackend"]
 
-GRAPH = 2  # the version of the graph, in the cache's keys: entries of older versions are not loaded
+GRAPH = 3  # the version of the graph, in the cache's keys: entries of older versions are not loaded
 
 
 class GraphBackend(Backend):
