@@ -9,7 +9,6 @@ from __future__ import annotations
 import statistics
 from collections.abc import Iterator
 from dataclasses import replace
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -26,7 +25,7 @@ from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import find_pictures, load_image, save_image
 from fast_nst.models.checkpoint import find_style, load_checkpoint
 from fast_nst.models.losses import PerceptualLoss
-from fast_nst.models.model_files import bundled_style_image
+from fast_nst.models.model_files import bundled_style_image, file_digest
 from fast_nst.models.vgg import load_vgg, weights_digest
 from fast_nst.serialization import from_dict, to_dict
 from fast_nst.system.device import autocast, choose_device, choose_precision
@@ -263,7 +262,7 @@ def _find_style_image(config: CompareConfig, style: Path, about: dict[str, Any])
     bundled = bundled_style_image(style)
     given = config.style_image
     if given is not None:
-        known = wanted is None or not given.is_file() or given == bundled or _hash(given) == wanted
+        known = wanted is None or not given.is_file() or given == bundled or file_digest(given) == wanted
         if not known:
             raise InputError(
                 f"--style-image {given} is not the image that {style.stem} was trained from ({name}); "
@@ -274,7 +273,7 @@ def _find_style_image(config: CompareConfig, style: Path, about: dict[str, Any])
     content = config.content if config.content.is_dir() else config.content.absolute().parent
     for folder in (Path.cwd(), style.parent, content, content.absolute().parent):
         for found in (folder / name, *sorted(folder.glob(f"*/{name}"))):
-            if name and found.is_file() and wanted in (None, _hash(found)):
+            if name and found.is_file() and wanted in (None, file_digest(found)):
                 return found
     if bundled is not None:
         return bundled
@@ -282,7 +281,3 @@ def _find_style_image(config: CompareConfig, style: Path, about: dict[str, Any])
         f"the style image of {style.stem} ({name or 'name not recorded'}) is not in the current folder, "
         "nor near the style or the content images; give it with --style-image FILE"
     )
-
-
-def _hash(path: Path) -> str:
-    return sha256(path.read_bytes()).hexdigest()

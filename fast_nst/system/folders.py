@@ -11,18 +11,23 @@ from pathlib import Path
 
 import platformdirs
 
-__all__ = ["UnusableFolderError", "cache_folder", "is_own", "private_folder"]
+__all__ = ["UnusableFolderError", "cache_folder", "is_own", "private_folder", "user_cache_folder"]
 
 
 class UnusableFolderError(Exception):
     """A folder or a file in it that must not be used."""
 
 
+def user_cache_folder() -> Path:
+    """The user's cache folder for this program on this system."""
+    return platformdirs.user_cache_path("fast_nst", appauthor=False)
+
+
 def cache_folder() -> Path:
     """``FAST_NST_CACHE``, else the user's cache folder on this system."""
     if folder := os.environ.get("FAST_NST_CACHE"):
         return Path(folder)
-    return platformdirs.user_cache_path("fast_nst", appauthor=False)
+    return user_cache_folder()
 
 
 def is_own(found: os.stat_result) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 import torch
@@ -14,6 +13,7 @@ from fast_nst.errors import InputError
 from fast_nst.io.images import load_image, to_uint8
 from fast_nst.models.checkpoint import Network, fresh_network, load_trained
 from fast_nst.models.losses import PerceptualLoss
+from fast_nst.models.model_files import file_digest
 from fast_nst.models.reconstruction import ReconstructionLoss
 from fast_nst.models.vgg import load_vgg, weights_digest
 from fast_nst.system.device import choose_device, choose_precision, has_compiler
@@ -105,7 +105,7 @@ def build_task(config: TaskConfig, device: torch.device, group: ProcessGroup, ob
         return UpscaleTask(config, upscaling, _origin(upscaling))
     style = load_image(config.style, short_side=config.style_size, max_pixels=config.max_pixels)
     # Now, and not at the end: the file may have been moved by then.
-    origin = {"style_sha256": sha256(config.style.read_bytes()).hexdigest()}
+    origin = {"style_sha256": file_digest(config.style)}
     perceptual = own or build_objective(config, style, device, group)
     return StyleTask(config, perceptual, origin | _origin(perceptual), to_uint8(style))
 

@@ -12,8 +12,7 @@ import shlex
 from pathlib import Path
 from typing import NamedTuple
 
-import platformdirs
-
+from fast_nst.system.folders import user_cache_folder
 from fast_nst.training.data.download import ProgressCallback, download
 
 __all__ = [
@@ -51,7 +50,7 @@ ARCHIVES = {
 def places() -> list[Path]:
     """The folders in which COCO is looked for, in this order. The first is also where it is downloaded to."""
     own = os.environ.get("FAST_NST_DATA")
-    cache = platformdirs.user_cache_path("fast_nst", appauthor=False)
+    cache = user_cache_folder()
     # The second one is where earlier versions put it on every system.
     usual = [cache, Path.home() / ".cache" / "fast_nst", Path("data", "coco"), Path("coco")]
     named = [Path(own).expanduser(), Path(own, "coco").expanduser()] if own else []
