@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from fast_nst.cli.common import DONE, SIGNALLED, USAGE, guarded, program, put, say, stopped_by_signals
 from fast_nst.cli.progress import ProgressBar
-from fast_nst.config import TaskConfig, TrainConfig, UpscaleTrainConfig
+from fast_nst.config import GalleryTrainConfig, TaskConfig, TrainConfig, UpscaleTrainConfig
 from fast_nst.report import clock
 
 if TYPE_CHECKING:
@@ -21,13 +21,18 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
-TASKS: dict[str, type[TaskConfig]] = {"style": TrainConfig, "super-resolution": UpscaleTrainConfig}
+TASKS: dict[str, type[TaskConfig]] = {
+    "style": TrainConfig,
+    "gallery": GalleryTrainConfig,
+    "super-resolution": UpscaleTrainConfig,
+}
 DESCRIPTION = """Train a style transfer network from one style image, or a super-resolution model.
 
   train.py --style starry.jpg --dataset photos/
   train.py --style starry.jpg --dataset coco --out starry.safetensors
   train.py --style starry.jpg --dataset photos/ --minutes 30 --preset small
   train.py --style starry.jpg --dataset photos/ --resume
+  train.py --styles paintings/ --dataset photos/       one network for many styles
   train.py --task super-resolution --factor 4 --dataset photos/
 """
 
@@ -45,6 +50,9 @@ def _train(arguments: list[str]) -> int:
         return USAGE
     from fast_nst.cli.parsing import parse_one_of
 
+    if any(word == "--styles" or word.startswith("--styles=") for word in arguments):
+        implied = [] if any(word.split("=")[0] == "--task" for word in arguments) else ["--task", "gallery"]
+        arguments = [*implied, *arguments]
     config = parse_one_of(TASKS, "--task", arguments, prog=prog, description=description)
     from fast_nst.training.process_group import joined
     from fast_nst.training.trainer import Trainer

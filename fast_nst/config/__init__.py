@@ -4,8 +4,17 @@ One tree gives the command line's flags, the TOML file of a run, the Python API 
 The text under a field is its help. Nothing here imports torch, so ``--help`` is quick.
 """
 
+from fast_nst.config.gallery import GalleryTrainConfig
 from fast_nst.config.loss import STYLE_LAYERS, LossConfig, LossNetwork
-from fast_nst.config.network import PRESETS, UPSCALE_PRESETS, NetworkConfig, Preset, UpscaleNetConfig
+from fast_nst.config.network import (
+    GALLERY_PRESETS,
+    PRESETS,
+    UPSCALE_PRESETS,
+    GalleryNetConfig,
+    NetworkConfig,
+    Preset,
+    UpscaleNetConfig,
+)
 from fast_nst.config.run import RunConfig, TaskName
 from fast_nst.config.stylize import Backend, ExportConfig, InferenceConfig, Precision, StylizeConfig
 from fast_nst.config.train import TrainConfig
@@ -18,9 +27,10 @@ from fast_nst.config.upscale import (
 )
 from fast_nst.config.video import CameraConfig, VideoConfig
 
-TaskConfig = TrainConfig | UpscaleTrainConfig
+TaskConfig = TrainConfig | GalleryTrainConfig | UpscaleTrainConfig
 
 __all__ = [
+    "GALLERY_PRESETS",
     "PRESETS",
     "STYLE_LAYERS",
     "UPSCALE_PRESETS",
@@ -28,6 +38,8 @@ __all__ = [
     "CameraConfig",
     "EvaluateConfig",
     "ExportConfig",
+    "GalleryNetConfig",
+    "GalleryTrainConfig",
     "InferenceConfig",
     "LossConfig",
     "LossNetwork",

@@ -8,9 +8,12 @@ from typing import Literal
 from fast_nst.errors import InputError
 
 __all__ = [
+    "GALLERY_PRESETS",
     "NORM_EPSILON",
     "PRESETS",
     "UPSCALE_PRESETS",
+    "GalleryNetConfig",
+    "GalleryPreset",
     "NetworkConfig",
     "Preset",
     "UpscaleNetConfig",
@@ -19,6 +22,7 @@ __all__ = [
 
 Preset = Literal["default", "small", "tiny", "paper"]
 UpscalePreset = Literal["modern", "x4", "x8"]
+GalleryPreset = Literal["quarter", "eighth"]
 
 NORM_EPSILON = 1e-5  # of every norm, added to the variance; that of torch's own norms
 
@@ -121,4 +125,43 @@ UPSCALE_PRESETS: dict[str, UpscaleNetConfig] = {
         base="bicubic",
         output="linear",
     ),
+}
+
+
+@dataclass(frozen=True)
+class GalleryNetConfig:
+    """The network of many styles: conditional instance normalization (Dumoulin, Shlens, Kudlur 2017)."""
+
+    widths: tuple[int, ...] = (16, 32, 64)
+    """channels at 1/2, 1/4 ... of the size; the residual blocks work at the last one"""
+    blocks: int = 5
+    """residual blocks at the lowest resolution"""
+    detail_blocks: int = 0
+    """residual blocks after the first upsampling, for finer strokes"""
+    stem: int = 5
+    """side of the first convolution's kernel"""
+    rows: int = 1
+    """rows of norm parameters: one for each style and stroke scale, one that gives the content image back"""
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.widths) <= 4 or not 1 <= min(self.widths) <= max(self.widths) <= 4096:
+            raise InputError(f"widths are 1 to 4 numbers of channels from 1 to 4096, got {self.widths}")
+        if not 0 <= self.blocks <= 100:
+            raise InputError(f"blocks must lie between 0 and 100, got {self.blocks}")
+        if not 0 <= self.detail_blocks <= 100 or (self.detail_blocks and len(self.widths) < 2):
+            raise InputError(f"detail_blocks must lie between 0 and 100, got {self.detail_blocks}")
+        if self.stem not in (3, 5, 7, 9):
+            raise InputError(f"stem must be 3, 5, 7 or 9, got {self.stem}")
+        if not 1 <= self.rows <= 10_000:
+            raise InputError(f"rows must lie between 1 and 10000, got {self.rows}")
+
+    @property
+    def stride(self) -> int:
+        """The sides of an extended image are multiples of this."""
+        return int(2 ** len(self.widths))
+
+
+GALLERY_PRESETS: dict[str, GalleryNetConfig] = {
+    "quarter": GalleryNetConfig(widths=(16, 48)),
+    "eighth": GalleryNetConfig(widths=(16, 32, 64), blocks=6),
 }

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import tyro
 
 from fast_nst.config.loss import LossNetwork
-from fast_nst.config.network import NetworkConfig, UpscaleNetConfig
+from fast_nst.config.network import GalleryNetConfig, NetworkConfig, UpscaleNetConfig
 from fast_nst.config.recipe import EXTERNAL, FREE, LOCAL, SOURCE
 from fast_nst.config.stylize import Precision
 from fast_nst.errors import InputError
@@ -17,7 +17,7 @@ from fast_nst.serialization import flag_name
 
 __all__ = ["RunConfig", "TaskName"]
 
-TaskName = Literal["style", "super-resolution"]
+TaskName = Literal["style", "gallery", "super-resolution"]
 
 
 @dataclass(frozen=True)
@@ -115,7 +115,7 @@ class RunConfig:
     """license to write into the checkpoint, such as MIT, if the style image is yours or free"""
 
     @property
-    def network(self) -> NetworkConfig | UpscaleNetConfig:
+    def network(self) -> NetworkConfig | UpscaleNetConfig | GalleryNetConfig:
         """The architecture that is trained."""
         raise NotImplementedError
 

@@ -21,19 +21,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-from fast_nst.config import NetworkConfig, UpscaleNetConfig
+from fast_nst.config import GalleryNetConfig, NetworkConfig, UpscaleNetConfig
 from fast_nst.errors import first_line, shown
 from fast_nst.io.files import write_atomically
+from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.model_files import (
     CHECKSUM,
     FORMAT,
+    GALLERY,
     KEY,
     STYLE,
     UPSCALER,
     CheckpointError,
     bundled_styles,
+    find_gallery,
     find_style,
     find_upscaler,
+    gallery_config,
     metadata_digest,
     network_config,
     read_metadata,
@@ -46,12 +50,14 @@ from fast_nst.serialization import to_dict
 __all__ = [
     "Checkpoint",
     "CheckpointError",
+    "GalleryCheckpoint",
     "Network",
     "UpscalerCheckpoint",
     "bundled_styles",
     "find_style",
     "fresh_network",
     "load_checkpoint",
+    "load_gallery",
     "load_trained",
     "load_upscaler",
     "read_tensors",
@@ -59,7 +65,7 @@ __all__ = [
     "write_tensors",
 ]
 
-Network = TransformNet | UpscaleNet
+Network = TransformNet | UpscaleNet | GalleryNet
 
 
 @dataclass(frozen=True)
@@ -82,8 +88,18 @@ class UpscalerCheckpoint:
     about: dict[str, Any]
 
 
-def fresh_network(config: NetworkConfig | UpscaleNetConfig) -> Network:
-    """A network of either kind with random weights."""
+@dataclass(frozen=True)
+class GalleryCheckpoint:
+    """A trained network of many styles, ready for inference, and the metadata of its file."""
+
+    network: GalleryNet
+    about: dict[str, Any]
+
+
+def fresh_network(config: NetworkConfig | UpscaleNetConfig | GalleryNetConfig) -> Network:
+    """A network of any kind with random weights."""
+    if isinstance(config, GalleryNetConfig):
+        return GalleryNet(config)
     return UpscaleNet(config) if isinstance(config, UpscaleNetConfig) else TransformNet(config)
 
 
@@ -142,7 +158,7 @@ def save_checkpoint(path: Path, network: Network, about: Mapping[str, Any], *, h
         if half and tensor.is_floating_point() and torch.isfinite(halved := tensor.half()).all():
             tensors[name] = halved
     versions = {"torch": torch.__version__, "python": platform.python_version()}
-    kind = UPSCALER if isinstance(network, UpscaleNet) else STYLE
+    kind = {UpscaleNet: UPSCALER, GalleryNet: GALLERY, TransformNet: STYLE}[type(network)]
     write_tensors(path, tensors, {**about, kind: to_dict(network.config), "versions": versions})
 
 
@@ -173,7 +189,17 @@ def load_upscaler(path: str | Path) -> UpscalerCheckpoint:
     return UpscalerCheckpoint(network, about)
 
 
-def load_trained(name: str | Path, config: NetworkConfig | UpscaleNetConfig) -> Network:
+def load_gallery(path: str | Path) -> GalleryCheckpoint:
+    """A network of many styles from its file; as `load_checkpoint`."""
+    tensors, about = read_tensors(Path(path))
+    config = gallery_config(Path(path), about)
+    with torch.device("meta"):
+        network = GalleryNet(config)
+    _fill(network, tensors, path)
+    return GalleryCheckpoint(network, about)
+
+
+def load_trained(name: str | Path, config: NetworkConfig | UpscaleNetConfig | GalleryNetConfig) -> Network:
     """A trained network of the kind that the config describes, by its bundled name or its file.
 
     Raises:
@@ -181,6 +207,8 @@ def load_trained(name: str | Path, config: NetworkConfig | UpscaleNetConfig) -> 
     """
     if isinstance(config, UpscaleNetConfig):
         return load_upscaler(find_upscaler(name)).network
+    if isinstance(config, GalleryNetConfig):
+        return load_gallery(find_gallery(name)).network
     return load_checkpoint(find_style(name)).network
 
 

@@ -1,7 +1,7 @@
 """Model files without torch: where they are, and the metadata in them.
 
-There are two kinds, styles and super-resolution models. Their metadata holds the network's configuration
-under different keys, so neither is taken for the other.
+There are three kinds: styles, networks of many styles, and super-resolution models. Their metadata holds the
+network's configuration under different keys, so none is taken for another.
 """
 
 from __future__ import annotations
@@ -9,11 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fast_nst.config import NetworkConfig, UpscaleNetConfig
+from fast_nst.config import GalleryNetConfig, NetworkConfig, UpscaleNetConfig
 from fast_nst.errors import InputError, first_line, shown
 from fast_nst.models.file_kinds import describe_file
 from fast_nst.models.tensor_header import parse_json, read_header
@@ -23,12 +24,17 @@ __all__ = [
     "FORMAT",
     "KEY",
     "CheckpointError",
+    "GalleryRow",
+    "bundled_galleries",
     "bundled_style_image",
     "bundled_styles",
     "bundled_upscalers",
     "file_digest",
+    "find_gallery",
     "find_style",
     "find_upscaler",
+    "gallery_config",
+    "gallery_rows",
     "metadata_digest",
     "model_name",
     "network_config",
@@ -41,10 +47,29 @@ T = TypeVar("T")
 FORMAT = 1
 KEY = "fast_nst"
 ENDING = ".safetensors"
-STYLE, UPSCALER = "network", "upscaler"  # the metadata key of each kind's network configuration
+# The metadata key of each kind's network configuration.
+STYLE, UPSCALER, GALLERY = "network", "upscaler", "gallery"
 # Hash of the metadata, in it; files of before version 2 have that of their tensors alone.
 CHECKSUM = "metadata_sha256"
-_TYPES = {"sha256": str, "style": str, "recipe": dict, "training": dict, "imported": dict, "versions": dict}
+_TYPES = {
+    "rows": list,
+    "sha256": str,
+    "style": str,
+    "recipe": dict,
+    "training": dict,
+    "imported": dict,
+    "versions": dict,
+}
+
+
+@dataclass(frozen=True)
+class GalleryRow:
+    """A row of norm parameters of a network of many styles."""
+
+    style: str | None
+    """name of the style; None for the row that gives the content image back"""
+    scale: float
+    """stroke scale, relative to the style's own"""
 
 
 class CheckpointError(InputError):
@@ -99,23 +124,58 @@ def network_config(path: Path, about: Mapping[str, Any]) -> NetworkConfig:
         about: its metadata, as `read_metadata` returns it.
 
     Raises:
-        CheckpointError: a training state, a super-resolution model, or a network of a later version.
+        CheckpointError: a training state, another kind of model, or a network of a later version.
     """
-    if UPSCALER in about and STYLE not in about:
-        raise CheckpointError(f"{path} is a super-resolution model, not a style: fast-nst upscale takes it")
     return _config_of(path, about, STYLE, NetworkConfig)
 
 
 def upscaler_config(path: Path, about: Mapping[str, Any]) -> UpscaleNetConfig:
     """The network configuration of a super-resolution model; as `network_config`."""
-    if STYLE in about and UPSCALER not in about:
-        raise CheckpointError(f"{path} is a style, not a super-resolution model: stylize.py takes it")
     return _config_of(path, about, UPSCALER, UpscaleNetConfig)
+
+
+def gallery_config(path: Path, about: Mapping[str, Any]) -> GalleryNetConfig:
+    """The network configuration of a gallery, a network of many styles; as `network_config`.
+
+    Raises:
+        CheckpointError: also where the rows that its metadata lists are not those of the network.
+    """
+    config = _config_of(path, about, GALLERY, GalleryNetConfig)
+    gallery_rows(path, about)
+    if len(about["rows"]) != config.rows:
+        raise CheckpointError(f"{path} lists {len(about['rows'])} rows, its network has {config.rows}")
+    return config
+
+
+def gallery_rows(path: Path, about: Mapping[str, Any]) -> list[GalleryRow]:
+    """The rows of a gallery's network, in their order.
+
+    Raises:
+        CheckpointError: its metadata does not list them.
+    """
+    rows = []
+    for entry in about.get("rows") or [None]:
+        match entry:
+            case {"style": str() | None as style, "scale": int() | float() as scale}:
+                rows.append(GalleryRow(style, float(scale)))
+            case _:
+                raise CheckpointError(f"{path} is damaged: it does not list its rows; get it again")
+    return rows
+
+
+_KINDS = {
+    STYLE: ("a style", "stylize.py takes it"),
+    GALLERY: ("a gallery of styles", "stylize.py --style takes its styles by name"),
+    UPSCALER: ("a super-resolution model", "fast-nst upscale takes it"),
+}
 
 
 def _config_of(path: Path, about: Mapping[str, Any], kind: str, config: type[T]) -> T:
     if kind not in about:
-        what = "a style" if kind == STYLE else "a super-resolution model"
+        what = _KINDS[kind][0]
+        for other, (name, taker) in _KINDS.items():
+            if other in about:
+                raise CheckpointError(f"{path} is {name}, not {what}: {taker}")
         raise CheckpointError(f"{path} holds a training state, not {what}; give the checkpoint beside it")
     try:
         return from_dict(config, about[kind])
@@ -137,12 +197,17 @@ def file_digest(path: Path) -> str:
 
 def bundled_styles() -> dict[str, Path]:
     """The trained styles that come with the package, by name."""
-    return {name: path for name, path in _bundled().items() if not _is_upscaler(path)}
+    return {name: path for name, path in _bundled().items() if _kind(path) == STYLE}
 
 
 def bundled_upscalers() -> dict[str, Path]:
     """The super-resolution models that come with the package, by name."""
-    return {name: path for name, path in _bundled().items() if _is_upscaler(path)}
+    return {name: path for name, path in _bundled().items() if _kind(path) == UPSCALER}
+
+
+def bundled_galleries() -> dict[str, Path]:
+    """The networks of many styles that come with the package, by name."""
+    return {name: path for name, path in _bundled().items() if _kind(path) == GALLERY}
 
 
 def bundled_style_image(style: Path) -> Path | None:
@@ -163,12 +228,13 @@ def _bundled() -> dict[str, Path]:
     return {}
 
 
-def _is_upscaler(path: Path) -> bool:
+def _kind(path: Path) -> str:
     """Damaged files count as styles; loading one says what is wrong with it."""
     try:
-        return UPSCALER in read_metadata(path)
+        about = read_metadata(path)
     except CheckpointError:
-        return False
+        return STYLE
+    return next((kind for kind in (UPSCALER, GALLERY) if kind in about), STYLE)
 
 
 def find_style(style: str | Path) -> Path:
@@ -183,6 +249,11 @@ def find_style(style: str | Path) -> Path:
 def find_upscaler(model: str | Path) -> Path:
     """The file of a super-resolution model, by bundled name or path; as `find_style`."""
     return _find(model, bundled_upscalers(), "model")
+
+
+def find_gallery(gallery: str | Path) -> Path:
+    """The file of a network of many styles, by bundled name or path; as `find_style`."""
+    return _find(gallery, bundled_galleries(), "gallery")
 
 
 def _find(name: str | Path, bundled: Mapping[str, Path], what: str) -> Path:

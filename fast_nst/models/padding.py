@@ -11,15 +11,18 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_nst.config import NetworkConfig, UpscaleNetConfig
+from fast_nst.config import GalleryNetConfig, NetworkConfig, UpscaleNetConfig
 
-__all__ = ["MIN_SIZE", "Frame", "frame", "mirrored", "whole"]
+__all__ = ["MIN_SIZE", "AnyConfig", "Frame", "frame", "least_size", "mirrored", "whole"]
 
 STRIDE = 4  # the network halves the picture twice
 MIN_SIZE = 8  # below it the residual blocks would see a single position, whose instance norm is zero
 # Each unpadded block takes 2 positions from each side at a quarter of the size; five take the 40 pixels of
 # reflection padding in table 1 of the supplementary material of Johnson et al. 2016.
 MARGIN_PER_BLOCK = 8
+
+
+AnyConfig = NetworkConfig | UpscaleNetConfig | GalleryNetConfig
 
 
 class Frame(NamedTuple):
@@ -31,17 +34,26 @@ class Frame(NamedTuple):
     bottom: int
 
 
-def frame(config: NetworkConfig | UpscaleNetConfig, height: int, width: int) -> Frame:
+def frame(config: AnyConfig, height: int, width: int) -> Frame:
     """What the network of this config needs around a picture of ``height`` x ``width``, both at least 1."""
-    margin = MARGIN_PER_BLOCK * config.blocks if config.padding == "paper" else 0
+    paper = not isinstance(config, GalleryNetConfig) and config.padding == "paper"
+    margin = MARGIN_PER_BLOCK * config.blocks if paper else 0
     stride = whole(config)
-    bottom, right = (max(MIN_SIZE, -(-size // stride) * stride) - size for size in (height, width))
+    least = least_size(config)
+    bottom, right = (max(least, -(-size // stride) * stride) - size for size in (height, width))
     return Frame(margin, margin + right, margin, margin + bottom)
 
 
-def whole(config: NetworkConfig | UpscaleNetConfig) -> int:
+def whole(config: AnyConfig) -> int:
     """What the sides of an extended picture are multiples of."""
+    if isinstance(config, GalleryNetConfig):
+        return config.stride
     return STRIDE if isinstance(config, NetworkConfig) and config.alignment == "pad" else 1
+
+
+def least_size(config: AnyConfig) -> int:
+    """The least side of an extended picture: two positions at the lowest resolution."""
+    return max(MIN_SIZE, 2 * whole(config))
 
 
 def mirrored(size: int, before: int, after: int) -> NDArray[np.int64]:

@@ -45,11 +45,17 @@ class BatchTensors(NamedTuple):
         inputs: ``(B, 3, H, W)`` in [0, 1], what the network gets.
         images: ``(B, 3, S, S)`` in [0, 1], what its results are compared with.
         motion: for the temporal loss; None without.
+        rows: ``(B,)`` int64, of a network of many styles the row of each image; None for one style.
     """
 
     inputs: Tensor
     images: Tensor
     motion: Motion | None
+    rows: Tensor | None = None
+
+
+Forward = Callable[[Tensor, Tensor, Motion | None, Tensor | None], Terms]
+"""from the fields of `BatchTensors` to weighted terms"""
 
 
 class BackwardPass:
@@ -68,7 +74,7 @@ class BackwardPass:
 
     def __init__(
         self,
-        forward: Callable[[Tensor, Tensor, Motion | None], Terms],
+        forward: Forward,
         network: nn.Module,
         *,
         compiled: bool,
@@ -129,7 +135,7 @@ class BackwardPass:
 
     def _run(
         self,
-        forward: Callable[[Tensor, Tensor, Motion | None], Terms],
+        forward: Forward,
         batch: BatchTensors,
         scale: Tensor | None,
     ) -> Terms:

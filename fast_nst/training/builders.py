@@ -2,30 +2,42 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from fast_nst.config import RunConfig, TaskConfig, TrainConfig, UpscaleTrainConfig
+from fast_nst.config import (
+    GalleryNetConfig,
+    GalleryTrainConfig,
+    LossConfig,
+    RunConfig,
+    TaskConfig,
+    TrainConfig,
+    UpscaleTrainConfig,
+)
 from fast_nst.errors import InputError
 from fast_nst.io.images import load_image, to_uint8
 from fast_nst.models.checkpoint import Network, fresh_network, load_trained
+from fast_nst.models.gallery_loss import GalleryLoss
 from fast_nst.models.losses import PerceptualLoss
 from fast_nst.models.model_files import file_digest
 from fast_nst.models.reconstruction import ReconstructionLoss
-from fast_nst.models.vgg import load_vgg, weights_digest
+from fast_nst.models.vgg import VGGFeatures, load_vgg, weights_digest
 from fast_nst.system.device import choose_device, choose_precision, has_compiler
 from fast_nst.training.data.coco import find_coco
 from fast_nst.training.data.download import ProgressCallback
 from fast_nst.training.data.photos import PhotoSource, hold_out, open_photos
 from fast_nst.training.data.stream import BatchStream
+from fast_nst.training.data.styles import GalleryStyle, read_styles, styles_digest
 from fast_nst.training.objective import as_objective
 from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.step import TrainingStep
-from fast_nst.training.tasks import StyleTask, Task, UpscaleTask
-from fast_nst.training.validation import Validation
+from fast_nst.training.tasks import GalleryTask, StyleTask, Task, UpscaleTask
+from fast_nst.training.validation import GalleryValidation, Validation
 
 __all__ = ["Run", "build_network", "build_objective", "build_reconstruction", "build_run"]
 
@@ -68,11 +80,12 @@ def build_run(
     task = build_task(config, device, group, objective)
     photos, validation_photos = choose_photos(config, group, on_download)
     training_step = TrainingStep(
-        build_network(config, device),
+        build_network(config, device, rows=len(task.details.get("rows", ()))),
         task.objective,
         averaging=config.averaging,
         temporal=task.temporal,
         seed=config.seed,
+        rows=task.rows,
         device=device,
         precision=precision,
         compiled=compiles(config, device),
@@ -80,7 +93,10 @@ def build_run(
     )
     validation = None
     if validation_photos is not None:
-        validation = Validation(
+        kind: Callable[..., Validation] = Validation
+        if isinstance(task, GalleryTask):
+            kind = functools.partial(GalleryValidation, names=task.names)
+        validation = kind(
             validation_photos,
             task.objective,
             image_size=config.image_size,
@@ -103,6 +119,11 @@ def build_task(config: TaskConfig, device: torch.device, group: ProcessGroup, ob
     if isinstance(config, UpscaleTrainConfig):
         upscaling = own or build_reconstruction(config, device, group)
         return UpscaleTask(config, upscaling, _origin(upscaling))
+    if isinstance(config, GalleryTrainConfig):
+        styles = read_styles(config.styles)
+        many = own or build_gallery_objective(config, styles, device, group)
+        origin = {"style_sha256": styles_digest(styles)} | _origin(many)
+        return GalleryTask(config, many, origin, styles, rank=group.rank, processes=group.size)
     style = load_image(config.style, short_side=config.style_size, max_pixels=config.max_pixels)
     # Now, and not at the end: the file may have been moved by then.
     origin = {"style_sha256": file_digest(config.style)}
@@ -140,17 +161,23 @@ def choose_photos(
     return hold_out(photos, c.validation_images)
 
 
-def build_network(config: RunConfig, device: torch.device) -> Network:
+def build_network(config: RunConfig, device: torch.device, *, rows: int = 0) -> Network:
     """The network to be trained: fresh weights of the seed, or those of another one.
+
+    Args:
+        rows: of a network of many styles.
 
     Raises:
         InputError: ``warm_start`` is no checkpoint, or one of another network.
     """
+    shape = config.network
+    if isinstance(shape, GalleryNetConfig):
+        shape = replace(shape, rows=rows)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = fresh_network(config.network)
+        network = fresh_network(shape)
     if config.warm_start is not None:
-        trained = load_trained(config.warm_start, network.config)
+        trained = load_trained(config.warm_start, shape)
         if trained.config != network.config:
             raise InputError(f"--warm-start {config.warm_start} is another network: {trained.config}")
         network.load_state_dict(trained.state_dict())
@@ -166,11 +193,35 @@ def build_objective(
         style: ``(3, H, W)``, RGB in [0, 1].
         group: the processes that share each batch.
     """
-    layers = (*config.loss.content_layers, *config.loss.style_layers_for(config.loss_network))
-    features = load_vgg(config.loss_network, layers, file=config.vgg_weights, weights=config.vgg_release)
-    features = features.to(device).to(memory_format=torch.channels_last)
     across = group.mean if group.size > 1 else None
-    return PerceptualLoss(features, style.to(device), config.loss, across=across)
+    return PerceptualLoss(
+        _features(config, config.loss, device), style.to(device), config.loss, across=across
+    )
+
+
+def build_gallery_objective(
+    config: GalleryTrainConfig, styles: Sequence[GalleryStyle], device: torch.device, group: ProcessGroup
+) -> GalleryLoss:
+    """The perceptual objective of many styles: the content row, then each style at each scale.
+
+    Raises:
+        InputError: a style image that cannot be read, or one without features.
+    """
+    images: list[Tensor | None] = [None]
+    for style in styles:
+        for scale in config.scales:
+            side = round(scale * config.style_size)
+            image = load_image(style.file, short_side=side, max_pixels=config.max_pixels)
+            images.append(image.to(device))
+    across = group.mean if group.size > 1 else None
+    return GalleryLoss(_features(config, config.loss, device), images, config.loss, across=across)
+
+
+def _features(config: RunConfig, loss: LossConfig, device: torch.device) -> VGGFeatures:
+    """The loss network, up to the layers of the objective."""
+    layers = (*loss.content_layers, *loss.style_layers_for(config.loss_network))
+    features = load_vgg(config.loss_network, layers, file=config.vgg_weights, weights=config.vgg_release)
+    return features.to(device).to(memory_format=torch.channels_last)
 
 
 def build_reconstruction(

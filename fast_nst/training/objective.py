@@ -15,8 +15,12 @@ __all__ = ["CallableObjective", "Objective", "as_objective"]
 class Objective(Protocol):
     """What is minimized: the sum of weighted terms."""
 
-    def content_target(self, photos: Tensor) -> Any:
-        """What results are compared with, from ``(B, 3, S, S)`` photographs in [0, 1]."""
+    @property
+    def content_target(self) -> Callable[..., Any]:
+        """From ``(B, 3, S, S)`` photographs in [0, 1] to what results are compared with.
+
+        An objective of many styles also takes their rows, ``(B,)`` int64.
+        """
 
     def __call__(self, images: Tensor, target: Any, /) -> Any:
         """The weighted terms of ``(B, 3, S, S)`` results, a NamedTuple of scalars."""

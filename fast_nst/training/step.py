@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
-from fast_nst.models.transform_net import TransformNet
-from fast_nst.models.upscale_net import UpscaleNet
+from fast_nst.models.checkpoint import Network
+from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.system.device import autocast
 from fast_nst.training.backward import BackwardPass, BatchTensors, Terms, total
 from fast_nst.training.gradient_limit import GradientLimit
@@ -16,7 +19,10 @@ from fast_nst.training.objective import Objective
 from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.weight_average import WeightAverage
 
-__all__ = ["TrainingStep"]
+__all__ = ["Rows", "TrainingStep"]
+
+Rows = Callable[[int, int], Tensor]
+"""from a step, counted from 1, and the number of this process's images to their rows, ``(B,)`` int64"""
 
 
 class TrainingStep:
@@ -28,6 +34,7 @@ class TrainingStep:
         averaging: share of the steps over which `average` is taken.
         temporal: weight of the temporal loss; 0 for none.
         seed: of its motions.
+        rows: of a network of many styles: the rows of a step's images; None for one style.
         device, precision: where and in which arithmetic the convolutions run.
         compiled: use torch.compile; should that fail or give wrong results, the steps are taken without,
             after a warning.
@@ -42,20 +49,22 @@ class TrainingStep:
 
     def __init__(
         self,
-        network: TransformNet | UpscaleNet,
+        network: Network,
         objective: Objective,
         *,
         averaging: float,
         temporal: float = 0.0,
         seed: int = 0,
+        rows: Rows | None = None,
         device: torch.device,
         precision: str,
         compiled: bool,
         group: ProcessGroup,
     ) -> None:
         self.network, self.objective, self.group = network, objective, group
+        self._row_count = network.config.rows if isinstance(network, GalleryNet) else 0
         self.device, self.precision = device, precision
-        self.temporal, self.seed = temporal, seed
+        self.temporal, self.seed, self._rows = temporal, seed, rows
         self.optimizer = torch.optim.Adam(network.parameters(), fused=True)
         self.average = WeightAverage(network, averaging)
         self.gradient_limit = GradientLimit(network.parameters())
@@ -81,7 +90,8 @@ class TrainingStep:
         for settings in self.optimizer.param_groups:
             settings["lr"] = rate
         before = [buffer.clone() for buffer in self._statistics]
-        batch = BatchTensors(images if inputs is None else inputs, images, self._motion(images, step))
+        rows = None if self._rows is None else self._rows(step, len(images)).to(images.device)
+        batch = BatchTensors(images if inputs is None else inputs, images, self._motion(images, step), rows)
         terms = self.backward(batch, None if self.loss_scale is None else self.loss_scale.scale)
         # A gradient that only the loss scale makes overflow costs this step, and is no sign of a lost run.
         forgiven = None if self.loss_scale is None else self.loss_scale.scale > self.loss_scale.LEAST
@@ -109,14 +119,18 @@ class TrainingStep:
             return None
         return motion_of(self.seed, step, images, rank=self.group.rank, processes=self.group.size)
 
-    def _forward(self, inputs: Tensor, images: Tensor, motion: Motion | None) -> Terms:
+    def _forward(
+        self, inputs: Tensor, images: Tensor, motion: Motion | None, rows: Tensor | None = None
+    ) -> Terms:
+        styles = () if rows is None else (rows,)
+        mixture = () if rows is None else (one_hot(rows, self._row_count).float(),)
         with autocast(self.device, self.precision):
-            results = self._parallel(inputs)
-            terms = self.objective(results, self.objective.content_target(images))
+            results = self._parallel(inputs, *mixture)
+            terms = self.objective(results, self.objective.content_target(images, *styles))
             if motion is None:
                 return terms
             moved = motion.disturbed(images).contiguous(memory_format=torch.channels_last)
-            change = motion.disagreement(results, self._parallel(moved))
+            change = motion.disagreement(results, self._parallel(moved, *mixture))
             return terms._replace(temporal=self.temporal * change)
 
     def running_values(self) -> dict[str, float]:

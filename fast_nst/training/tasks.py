@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fast_nst.config import TrainConfig, UpscaleTrainConfig
+from fast_nst.config import GalleryTrainConfig, TrainConfig, UpscaleTrainConfig
 from fast_nst.errors import InputError
 from fast_nst.evaluation.metrics import luma, psnr, ssim
 from fast_nst.io.images import from_uint8, to_uint8
@@ -22,10 +22,13 @@ from fast_nst.models.losses import LossTerms
 from fast_nst.models.reconstruction import ReconstructionTerms
 from fast_nst.models.resampling import enlarged, reduced
 from fast_nst.report import ObjectiveReport, StepReport, TaskReport, UpscaleReport
-from fast_nst.training.logging.previews import NetworkFunction, PreviewSheet, style_sheet
+from fast_nst.training.data.sampling import rows_of
+from fast_nst.training.data.styles import GalleryStyle
+from fast_nst.training.logging.previews import NetworkFunction, PreviewSheet, gallery_sheet, style_sheet
 from fast_nst.training.objective import CallableObjective, Objective
+from fast_nst.training.step import Rows
 
-__all__ = ["StyleTask", "Task", "UpscaleTask"]
+__all__ = ["GalleryTask", "StyleTask", "Task", "UpscaleTask"]
 
 Levels = NDArray[np.uint8]
 
@@ -37,10 +40,16 @@ class Task(Protocol):
         objective: what is minimized.
         origin: hashes of what the result depends on besides the photographs and the settings.
         temporal: weight of the temporal loss; 0 for none.
+        details: what the checkpoint records besides the settings.
+        rows: of a network of many styles, the rows of a step's images; None for one style.
     """
 
     temporal: float
     origin: dict[str, str]
+    details: dict[str, Any]
+
+    @property
+    def rows(self) -> Rows | None: ...
 
     @property
     def objective(self) -> Objective: ...
@@ -70,7 +79,7 @@ class StyleTask:
         style: ``(H, W, 3)`` uint8, the style image, shown in previews.
     """
 
-    network_input = None
+    network_input = rows = None
 
     def __init__(
         self, config: TrainConfig, objective: Objective, origin: dict[str, str], style: Levels
@@ -78,6 +87,7 @@ class StyleTask:
         if config.temporal and isinstance(objective, CallableObjective):
             raise InputError("--temporal needs the objective of the config; leave out objective= or temporal")
         self.objective, self.origin = objective, origin
+        self.details: dict[str, Any] = {}
         self.temporal = config.temporal_weight if config.temporal else 0.0
         self.sheet: PreviewSheet = style_sheet(style)
         self._config = config
@@ -98,15 +108,75 @@ class StyleTask:
         return {}
 
 
+class GalleryTask:
+    """Learns many styles at once.
+
+    Args:
+        styles: the style images, in the order of their rows.
+        rank, processes: which equal share of each batch this process has, of how many.
+    """
+
+    network_input = None
+
+    def __init__(
+        self,
+        config: GalleryTrainConfig,
+        objective: Objective,
+        origin: dict[str, str],
+        styles: list[GalleryStyle],
+        *,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        if isinstance(objective, CallableObjective):
+            raise InputError("a gallery needs the objective of the config; leave out objective=")
+        self.objective, self.origin = objective, origin
+        self.temporal = config.temporal_weight if config.temporal else 0.0
+        self._config, self._rank, self._processes = config, rank, processes
+        listed: list[dict[str, Any]] = [
+            {"style": style.id, "scale": scale} for style in styles for scale in config.scales
+        ]
+        self.details: dict[str, Any] = {
+            "rows": [{"style": None, "scale": 0.0}, *listed],
+            "styles": [style.details for style in styles],
+        }
+        self.sheet: PreviewSheet = gallery_sheet(len(listed) + 1)
+
+    @property
+    def names(self) -> list[str | None]:
+        """The style of each row; None for the content row."""
+        return [row["style"] for row in self.details["rows"]]
+
+    def rows(self, step: int, count: int) -> Tensor:
+        """See `step.Rows`: a pure function of the seed and the step."""
+        of_all = rows_of(self._config.seed, step - 1, count * self._processes, len(self.details["rows"]))
+        return torch.tensor(of_all[self._rank * count : (self._rank + 1) * count])
+
+    def photo_size(self, size: int) -> int:
+        """As `StyleTask.photo_size`."""
+        c = self._config
+        return round((c.photo_size or c.image_size * 9 / 8) * size / c.image_size)
+
+    def report(self, terms: Mapping[str, float], measured: Mapping[str, float], **details: Any) -> TaskReport:
+        """See `Task.report`."""
+        shown = {name: value for name, value in terms.items() if name != "temporal" or self.temporal}
+        return ObjectiveReport(values=shown, validation=measured.get("objective"), **details)
+
+    def score(self, results: Tensor, photos: Tensor) -> dict[str, float]:
+        """Nothing; `GalleryValidation` measures each style."""
+        return {}
+
+
 class UpscaleTask:
     """Learns super-resolution."""
 
     PHOTO_SIZE = 512  # pixels; COCO's are taken as they are, and what a camera blurs is left out
 
-    temporal = 0.0
+    temporal, rows = 0.0, None
 
     def __init__(self, config: UpscaleTrainConfig, objective: Objective, origin: dict[str, str]) -> None:
         self.objective, self.origin = objective, origin
+        self.details: dict[str, Any] = {}
         self.factor, self._photo_size = config.network.factor, config.photo_size
 
     def network_input(self, crop: Levels) -> Levels:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from statistics import mean
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from torch.nn.functional import one_hot
 
 from fast_nst.system.device import autocast
 from fast_nst.training.data.loader import as_images
 from fast_nst.training.data.photos import PhotoSource, center_crops
 from fast_nst.training.objective import Objective
 
-__all__ = ["Validation"]
+__all__ = ["GalleryValidation", "Validation"]
 
 
 def _no_scores(results: Tensor, photos: Tensor) -> dict[str, float]:
@@ -72,7 +75,7 @@ class Validation:
         scores: dict[str, float] = {}
         for start in range(0, len(self.crops), self.BATCH):
             crops = self.crops[start : start + self.BATCH]
-            terms, score = self._evaluate(network, crops)
+            terms, score = self._evaluate(network, crops, start)
             totals = {name: totals.get(name, 0.0) + value * len(crops) for name, value in terms.items()}
             scores = {name: scores.get(name, 0.0) + value * len(crops) for name, value in score.items()}
         found = {name: float(value / len(self.crops)) for name, value in totals.items()}
@@ -80,7 +83,9 @@ class Validation:
         found |= {name: value / len(self.crops) for name, value in scores.items()}
         return found | {"photographs": len(self.crops)}
 
-    def _evaluate(self, network: nn.Module, crops: Tensor) -> tuple[dict[str, Tensor], dict[str, float]]:
+    def _evaluate(
+        self, network: nn.Module, crops: Tensor, first: int
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
         images = as_images(crops, self.device)
         inputs = images if self._network_input is None else as_images(self._inputs(crops), self.device)
         with autocast(self.device, self.precision):
@@ -91,3 +96,39 @@ class Validation:
     def _inputs(self, crops: Tensor) -> Tensor:
         assert self._network_input is not None
         return torch.from_numpy(np.stack([self._network_input(crop) for crop in crops.numpy()]))
+
+
+class GalleryValidation(Validation):
+    """Evaluates a network of many styles: the photographs take its rows in turn.
+
+    Args:
+        names: the style of each row; None for the row that gives the content image back.
+        others: as `Validation`.
+    """
+
+    def __init__(self, *others: Any, names: Sequence[str | None], **settings: Any) -> None:
+        super().__init__(*others, **settings)
+        self._names = names
+        self._distances: dict[str, list[float]] = {}
+
+    def __call__(self, network: nn.Module) -> dict[str, float]:
+        """As `Validation`, and for each style that was measured its mean distance, unweighted."""
+        self._distances = {}
+        found = super().__call__(network)
+        return found | {f"distance {name}": mean(values) for name, values in self._distances.items()}
+
+    def _evaluate(
+        self, network: nn.Module, crops: Tensor, first: int
+    ) -> tuple[dict[str, Tensor], dict[str, float]]:
+        images = as_images(crops, self.device)
+        numbers = [(first + i) % len(self._names) for i in range(len(crops))]
+        rows = torch.tensor(numbers, device=self.device)
+        with autocast(self.device, self.precision):
+            results = network(images, one_hot(rows, len(self._names)).float())
+            objective: Any = self.objective
+            terms = objective(results, objective.content_target(images, rows))
+            distances = objective.style_distances(results, rows)
+        for number, distance in zip(numbers, distances.tolist(), strict=True):
+            if (name := self._names[number]) is not None:
+                self._distances.setdefault(name, []).append(distance)
+        return terms._asdict(), {}

@@ -6,8 +6,7 @@ import copy
 
 import torch
 
-from fast_nst.models.transform_net import TransformNet
-from fast_nst.models.upscale_net import UpscaleNet
+from fast_nst.models.checkpoint import Network
 
 __all__ = ["WeightAverage"]
 
@@ -28,12 +27,12 @@ class WeightAverage:
         network: a copy of it in evaluation mode, with the averaged weights.
     """
 
-    def __init__(self, network: TransformNet | UpscaleNet, share: float) -> None:
+    def __init__(self, network: Network, share: float) -> None:
         self.share = share
         self.network = copy.deepcopy(network).eval().requires_grad_(False)
 
     @torch.no_grad()
-    def update(self, network: TransformNet | UpscaleNet, step: int) -> None:
+    def update(self, network: Network, step: int) -> None:
         """Take in the weights after `step` steps, counted from 1. Does not wait for the device."""
         mine, theirs = self.network.state_dict(), network.state_dict()
         floats = [name for name, tensor in mine.items() if tensor.is_floating_point()]

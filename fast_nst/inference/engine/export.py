@@ -27,7 +27,7 @@ from fast_nst.inference.engine.folded_net import FoldedNet, plan_of
 from fast_nst.io.files import AtomicFile, write_reason
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.checkpoint import load_checkpoint
-from fast_nst.models.padding import MIN_SIZE, mirrored, whole
+from fast_nst.models.padding import MIN_SIZE, least_size, mirrored, whole
 from fast_nst.system.extras import how_to_install
 from fast_nst.system.onnxruntime import onnxruntime
 from fast_nst.system.openvino import openvino
@@ -173,9 +173,11 @@ class _ExportNet(nn.Module):
 
     def _dynamic(self, images: Tensor) -> Tensor:
         h, w = images.shape[-2:]
-        margin, stride = self.net.plan.frame(MIN_SIZE, MIN_SIZE).left, whole(self.net.plan.config)
+        config = self.net.plan.config
+        margin, stride = self.net.plan.frame(MIN_SIZE, MIN_SIZE).left, whole(config)
+        least = least_size(config)
         for axis, size in ((2, h), (3, w)):
-            images = images.index_select(axis, _framed_positions(size, margin, stride, images.device))
+            images = images.index_select(axis, _framed_positions(size, margin, stride, least, images.device))
         out = self.net.run_padded(images)
         # By index and not by slice, which torch.export takes for a promise about sizes.
         for axis, size in ((2, h), (3, w)):
@@ -183,9 +185,9 @@ class _ExportNet(nn.Module):
         return out
 
 
-def _framed_positions(size: int, margin: int, stride: int, device: torch.device) -> Tensor:
+def _framed_positions(size: int, margin: int, stride: int, least: int, device: torch.device) -> Tensor:
     """`fast_nst.models.padding.mirrored` for a size that is known only when the file is run."""
-    end = torch.sym_max((size + stride - 1) // stride * stride, MIN_SIZE) + margin
+    end = torch.sym_max((size + stride - 1) // stride * stride, least) + margin
     period = torch.sym_max(2 * size - 2, 1)
     index = torch.remainder(torch.arange(-margin, end, device=device), period)
     return torch.minimum(index, torch.rsub(index, period))

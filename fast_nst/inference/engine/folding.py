@@ -22,14 +22,14 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_nst.config import NetworkConfig, UpscaleNetConfig
+from fast_nst.config import GalleryNetConfig, NetworkConfig, UpscaleNetConfig
 from fast_nst.config.network import NORM_EPSILON
 from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL
-from fast_nst.models.padding import Frame, frame
+from fast_nst.models.padding import AnyConfig, Frame, frame
 from fast_nst.models.resampling import bicubic_kernel
 
-__all__ = ["EPSILON", "Layer", "Plan", "fold_weights", "merge_output", "taking_levels"]
+__all__ = ["EPSILON", "Layer", "Plan", "fold_gallery", "fold_weights", "merge_output", "taking_levels"]
 
 Array = NDArray[np.float32]
 Border = Literal["reflect", "repeat", "zero"]
@@ -83,7 +83,7 @@ class Plan:
     """
 
     layers: tuple[Layer, ...]
-    config: NetworkConfig | UpscaleNetConfig
+    config: AnyConfig
     base: Layer | None = None
 
     @property
@@ -94,7 +94,10 @@ class Plan:
     @property
     def tanh_scale(self) -> float | None:
         """The result is ``0.5 + tanh_scale * tanh(x)`` of the last layer's x; None if it is x itself."""
-        return self.config.tanh_scale if self.config.output == "tanh" else None
+        config = self.config
+        if isinstance(config, GalleryNetConfig) or config.output != "tanh":
+            return None
+        return config.tanh_scale
 
     def is_skipped(self, index: int) -> bool:
         """Whether the input of this layer is the residual that the next one adds."""
@@ -116,14 +119,73 @@ def fold_weights(
     Raises:
         InputError: a weight is NaN or infinite. Engines do not show it: OpenVINO's ReLU makes 0 of NaN.
     """
+    _check_finite(tensors)
+    if isinstance(config, UpscaleNetConfig):
+        return Plan(tuple(_enlarging(config, tensors)), config, _base(config))
+    return Plan(tuple(_layers(config, tensors)), config)
+
+
+def fold_gallery(
+    config: GalleryNetConfig, tensors: Mapping[str, NDArray[np.generic]], mixture: Array, content: float = 0.0
+) -> Plan:
+    """The plan of a network of many styles with its rows mixed: as fast as that of a single style.
+
+    Args:
+        tensors: as `fold_weights`, named as in `GalleryNet`.
+        mixture: ``(R,)``, the weight of each row.
+        content: share of the content image in the result, from 0 to 1; it is added as it is, and the
+            network's part is reduced to what is left.
+
+    Raises:
+        InputError: as `fold_weights`.
+    """
+    _check_finite(tensors)
+    base = None
+    if content:
+        base = Layer("base", content * np.eye(3, dtype=np.float32)[..., None, None], None, "zero", (0, 0))
+    return Plan(tuple(_mixed_layers(config, tensors, mixture, 1 - content)), config, base)
+
+
+def _mixed_layers(
+    config: GalleryNetConfig, tensors: Mapping[str, NDArray[np.generic]], mixture: Array, share: float
+) -> Iterator[Layer]:
+    def norm(name: str) -> tuple[Array, Array]:
+        scale, shift = (mixture @ _array(tensors, f"{name}.{part}") for part in ("weight", "bias"))
+        return scale.astype(np.float32), shift.astype(np.float32)
+
+    def residual(stem: str, name: str) -> Iterator[Layer]:
+        for half in (1, 2):
+            weight = _weight(tensors, f"{stem}.conv{half}")
+            skip = None if half == 1 else 0
+            yield Layer(
+                f"{name}_{half}", weight, None, "reflect", (1, 1), norm=norm(f"{stem}.norm{half}"),
+                relu=half == 1, skip=skip,
+            )  # fmt: skip
+
+    for i in range(len(config.widths)):
+        weight = _weight(tensors, f"down.{i}.conv")
+        half = weight.shape[-1] // 2
+        yield Layer(
+            f"down{i + 1}", weight, None, "reflect", (half, half), 2, norm=norm(f"down.{i}.norm"), relu=True
+        )
+    for i in range(config.blocks):
+        yield from residual(f"blocks.{i}", f"block{i + 1}")
+    for i in range(len(config.widths) - 1):
+        yield _upsampling(f"up{i + 1}", "tied", _weight(tensors, f"up.{i}.conv"), None, norm(f"up.{i}.norm"))
+        for j in range(config.detail_blocks if i == 0 else 0):
+            yield from residual(f"detail.{j}", f"detail{j + 1}")
+    color = share * np.einsum("r,roc->oc", mixture, _wide(tensors["color"]))
+    weight = np.einsum("oc,cihw->oihw", color, _weight(tensors, "out")).astype(np.float32)
+    offset = (share * mixture @ _wide(tensors["offset"])).astype(np.float32)
+    yield replace(_upsampling("out", "tied", weight, offset, None), relu=False)
+
+
+def _check_finite(tensors: Mapping[str, NDArray[np.generic]]) -> None:
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise InputError(
                 f"the network holds NaN or infinity in {name}: the file is damaged; train it again"
             )
-    if isinstance(config, UpscaleNetConfig):
-        return Plan(tuple(_enlarging(config, tensors)), config, _base(config))
-    return Plan(tuple(_layers(config, tensors)), config)
 
 
 def taking_levels(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
@@ -225,6 +287,8 @@ def _split(border: Border, weight: Array, bias: Array | None) -> Iterator[Layer]
 
 def merge_output(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     """The same layers with the last two, see `_split`, as one k x k convolution again."""
+    if layers[-1].name != "conv4_rows":
+        return layers
     *others, columns, rows = layers
     outputs, _, _, width = rows.weight.shape
     _, inputs, height, _ = columns.weight.shape

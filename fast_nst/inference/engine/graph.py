@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fast_nst.inference.engine.folding import EPSILON, Layer, Plan, merge_output, taking_levels
 from fast_nst.io.images import MAX_LEVEL
-from fast_nst.models.padding import MIN_SIZE, mirrored, whole
+from fast_nst.models.padding import MIN_SIZE, least_size, mirrored, whole
 
 __all__ = ["INPUT", "OUTPUT", "TOTAL", "Norms", "Pixels", "build_graph"]
 
@@ -55,8 +55,12 @@ def build_graph(
     layers = taking_levels(plan.layers) if pixels == "uint8" else plan.layers
     residual = x = graph.input(plan, pixels)
     # OpenCV 5.0 miscomputes k x 1 convolutions; as one k x k it takes no more multiplications.
+    picture = x
     for layer in layers if size is None else merge_output(layers):
         x, residual = graph.layer(layer, x, residual), x
+    if plan.base is not None:
+        base = taking_levels((plan.base,))[0] if pixels == "uint8" else plan.base
+        x = graph.add("Add", x, graph.layer(base, picture, picture))
     graph.output(plan, x, pixels, total)
     return graph.model(about, pixels)
 
@@ -102,7 +106,8 @@ class _Graph:
         if self.fixed is None:
             margin = plan.frame(MIN_SIZE, MIN_SIZE).left
             for axis in (1, 2) if pixels == "uint8" else (2, 3):
-                positions = self._framed_positions(self._size(axis), margin, whole(plan.config))
+                sides = whole(plan.config), least_size(plan.config)
+                positions = self._framed_positions(self._size(axis), margin, *sides)
                 x = self.add("Gather", x, positions, axis=axis)
         if pixels == "uint8":
             x = self.add("Transpose", self.add("Cast", x, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
@@ -122,11 +127,11 @@ class _Graph:
         """Of the input, as ``(1,)``."""
         return self.add("Gather", self.add("Shape", INPUT), self.constant([axis]), axis=0)
 
-    def _framed_positions(self, size: str, margin: int, stride: int) -> str:
+    def _framed_positions(self, size: str, margin: int, stride: int, least: int) -> str:
         """`padding.mirrored` from ``margin`` before the first position to the end of the frame."""
         one, two, side = self.constant([1]), self.constant([2]), self.constant([stride])
         up = self.add("Div", self.add("Add", size, self.constant([stride - 1])), side)
-        end = self.add("Max", self.add("Mul", up, side), self.constant([MIN_SIZE]))
+        end = self.add("Max", self.add("Mul", up, side), self.constant([least]))
         end = self.add("Squeeze", self.add("Add", end, self.constant([margin])))
         start, step = (self.constant(np.array(n, np.int64)) for n in (-margin, 1))
         period = self.add("Max", self.add("Mul", self.add("Sub", size, one), two), one)

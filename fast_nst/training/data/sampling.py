@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Crop", "Sample", "batch_indices", "crop_of", "sample_order"]
+__all__ = ["Crop", "Sample", "batch_indices", "crop_of", "rows_of", "sample_order"]
 
 
 @dataclass(frozen=True)
@@ -57,3 +57,14 @@ def crop_of(seed: int, epoch: int, index: int, height: int, width: int, size: in
     """A square of `size` somewhere in a photograph of ``height`` x ``width``, mirrored every other time."""
     down, right, flip = (int(word) for word in _words(seed, (1, epoch, index), 3))
     return Crop(down % (height - size + 1), right % (width - size + 1), flip >> 63 == 1)
+
+
+def rows_of(seed: int, step: int, batch_size: int, rows: int) -> list[int]:
+    """The style row of each image of the global step (from 0): every row once before any comes again."""
+    places = (divmod(step * batch_size + i, rows) for i in range(batch_size))
+    return [int(_row_order(seed, turn, rows)[place]) for turn, place in places]
+
+
+@functools.lru_cache(maxsize=4)
+def _row_order(seed: int, turn: int, rows: int) -> NDArray[np.int64]:
+    return np.argsort(_words(seed, (2, turn), rows), kind="stable")

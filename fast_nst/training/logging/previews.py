@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,12 +15,13 @@ from torch import Tensor, nn
 from fast_nst.io.images import MAX_LEVEL, from_uint8, save_image, to_uint8
 from fast_nst.training.data.photos import PhotoSource, center_crops
 
-__all__ = ["NetworkFunction", "PreviewSheet", "Previews", "style_sheet"]
+__all__ = ["NetworkFunction", "PreviewSheet", "Previews", "gallery_sheet", "style_sheet"]
 
 COUNT = 4
 
-NetworkFunction = Callable[[Tensor], Tensor]
-"""a network: ``(B, 3, H, W)`` in [0, 1] in, results out, on the CPU"""
+NetworkFunction = Callable[..., Tensor]
+"""a network: ``(B, 3, H, W)`` in [0, 1] in, results out, on the CPU; one of many styles also takes their
+mixture, ``(B, R)``"""
 PreviewSheet = Callable[[NetworkFunction, Tensor], tuple[NDArray[np.uint8], Tensor]]
 """from a network and ``(N, 3, S, S)`` uint8 photographs: one ``(H, W, 3)`` uint8 image that shows the
 results, and a sample of its output values, unclamped, flat"""
@@ -40,6 +42,30 @@ def style_sheet(style: NDArray[np.uint8]) -> PreviewSheet:
         side = photos[0].shape[0]
         whole = np.concatenate([_beside(style, side, 2 * side), grid], axis=1)
         return whole, torch.cat([image.flatten()[::7] for image in outputs])
+
+    return sheet
+
+
+def gallery_sheet(rows: int) -> PreviewSheet:
+    """Previews of many styles: for each of two photographs, itself and its result in every other row.
+
+    Args:
+        rows: of the network; the first gives the content image back.
+    """
+
+    def sheet(network: NetworkFunction, crops: Tensor) -> tuple[NDArray[np.uint8], Tensor]:
+        columns, parts, values = math.ceil(math.sqrt(2 * (rows + 1))), [], []
+        for crop in crops[:2]:
+            photo = np.ascontiguousarray(crop.permute(1, 2, 0).numpy())
+            cells = [photo]
+            for mixture in torch.eye(rows):
+                result = network(from_uint8(photo)[None], mixture[None])[0]
+                cells.append(to_uint8(result))
+                values.append(result.flatten()[::97])
+            cells += [np.full_like(photo, MAX_LEVEL)] * (-len(cells) % columns)
+            lines = [np.concatenate(cells[i : i + columns], axis=1) for i in range(0, len(cells), columns)]
+            parts.append(np.concatenate(lines))
+        return np.concatenate(parts), torch.cat(values)
 
     return sheet
 
@@ -90,6 +116,8 @@ class Previews:
         """
         device = next(network.parameters()).device
         with torch.inference_mode():
-            sheet, values = self._sheet(lambda images: network(images.to(device)).cpu(), self.crops)
+            sheet, values = self._sheet(
+                lambda *given: network(*(t.to(device) for t in given)).cpu(), self.crops
+            )
         save_image(self.folder / f"step_{step:06}.jpg", sheet, quality=90)
         return sheet, values

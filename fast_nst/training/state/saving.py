@@ -132,6 +132,7 @@ class StateSaver:
         self.save_state()
         run, p, out = self._run, self._progress, self.folder.out
         about: dict[str, Any] = {"recipe": recipe(self.config), **run.task.origin}
+        about |= run.task.details
         about |= {} if self.config.license is None else {"licence": self.config.license}
         about |= {"style": out.stem, "steps": p.step, "seconds": round(p.elapsed)}
         about |= {"precision": run.precision, "validation": p.measured}

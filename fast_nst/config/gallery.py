@@ -1,0 +1,93 @@
+"""Settings for training the network of many styles."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fast_nst.config.loss import LossConfig, LossNetwork
+from fast_nst.config.network import GALLERY_PRESETS, GalleryNetConfig, GalleryPreset
+from fast_nst.config.recipe import EXTERNAL
+from fast_nst.config.run import RunConfig, TaskName
+from fast_nst.errors import InputError
+
+__all__ = ["GalleryTrainConfig"]
+
+# Deep style layers and a deep content layer let shapes bend; see docs/objective.md.
+_STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
+
+
+@dataclass(frozen=True)
+class _Styles:
+    """The first option: fields come in the order of the base classes, from the last to the first."""
+
+    styles: Path = field(metadata=EXTERNAL)
+    """style images: a folder, or a .toml file with a table for each style (docs/gallery.md)"""
+
+
+@dataclass(frozen=True)
+class GalleryTrainConfig(RunConfig, _Styles):
+    """Train one network for many styles from a folder of style images and a folder of content images."""
+
+    task: TaskName = "gallery"
+    """what to train; --styles means gallery"""
+    style_size: int = 256
+    """shorter side of the style images at stroke scale 1, pixels: larger makes larger brush strokes"""
+    scales: tuple[float, ...] = (1.0, 2.0)
+    """stroke scales: each style gets a row of norm parameters for each"""
+    preset: GalleryPreset = "eighth"
+    """network: residual blocks at a quarter or at an eighth of the size"""
+
+    temporal: bool = False
+    """add a temporal loss for video: strokes follow motion and do not flicker"""
+    temporal_weight: float = 20.0
+    """with --temporal: weight of the temporal loss"""
+
+    loss_network: LossNetwork = "vgg19"
+    """the frozen network whose features are compared"""
+    loss: LossConfig = field(
+        default_factory=lambda: LossConfig(
+            style_weight=10.0, content_layers=("relu4_2",), style_layers=_STYLE_LAYERS
+        )
+    )
+
+    def __post_init__(self) -> None:
+        if isinstance(self.styles, str):
+            object.__setattr__(self, "styles", Path(self.styles))
+        super().__post_init__()
+        if self.task != "gallery":
+            raise InputError(f"GalleryTrainConfig is for the task gallery, got {self.task!r}")
+        if self.style_size < 32:
+            raise InputError(f"--style-size must be at least 32, got {self.style_size}")
+        if not self.scales or not all(0.25 <= scale <= 4 for scale in self.scales):
+            raise InputError(f"--scales are numbers from 0.25 to 4, got {self.scales}")
+        if len(set(self.scales)) < len(self.scales):
+            raise InputError(f"--scales has a number twice: {self.scales}")
+        if self.loss.objective != "dimensionless":
+            raise InputError(
+                "a gallery needs the dimensionless objective: in the paper's sums one style outweighs others"
+            )
+        if not 0 <= self.temporal_weight < float("inf"):
+            raise InputError(
+                f"--temporal-weight must be a finite number of at least 0, got {self.temporal_weight}"
+            )
+
+    @property
+    def multiple(self) -> int:
+        """The side of a crop is a multiple of this."""
+        return GALLERY_PRESETS[self.preset].stride
+
+    @property
+    def name(self) -> str:
+        """The name of the folder or list."""
+        return self.styles.stem
+
+    @property
+    def network(self) -> GalleryNetConfig:
+        """The preset; the number of rows is known once the styles are read."""
+        return GALLERY_PRESETS[self.preset]
+
+    def network_for(self, styles: int) -> GalleryNetConfig:
+        """The network for so many style images: a row for each at each scale, and the content row."""
+        return dataclasses.replace(self.network, rows=1 + styles * len(self.scales))
