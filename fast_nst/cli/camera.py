@@ -12,30 +12,30 @@ from fast_nst.errors import InputError, one_line
 from fast_nst.inference.camera.capture import Camera, CameraLost
 from fast_nst.inference.camera.live import Live
 from fast_nst.inference.camera.view import KEYS, Screen, Window
+from fast_nst.inference.styles import StyleChoice, bundled_names, choose_style
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.video.codecs import container_of
-from fast_nst.models.checkpoint import bundled_styles
 
 __all__ = ["show"]
 
 _SECONDS_BETWEEN_LINES = 10.0
 
 
-def show(source: str, style: Path, config: StylizeConfig) -> int:
+def show(source: str, style: StyleChoice, config: StylizeConfig) -> int:
     """Stylize the camera until it ends; returns the exit code."""
     _check(config)
-    others = [(name, path) for name, path in bundled_styles().items() if path != style]
+    others = [choice for name in bundled_names() if (choice := choose_style(name)).name != style.name]
     loaded = _load(style, config)
-    say(f"{style.stem}, {loaded}")
+    say(f"{style.name}, {loaded}")
     screen: Screen | None = Window(f"fast-nst: {source}") if config.camera.window else None
     if screen is not None:
         say(", ".join(f"{key} {what}" for key, what in KEYS.items()))
     live = Live(
         Camera(source, config.camera),
-        [(style.stem, style), *others],
+        [(choice.name, choice) for choice in (style, *others)],
         config,
         screen=screen,
-        load=lambda path: loaded if path == style else _load(path, config),
+        load=lambda choice: loaded if choice is style else _load(choice, config),
     )
     try:
         _run(live)
@@ -62,8 +62,8 @@ def _run(live: Live) -> None:
         say(f"{report.frames} frames shown, {report.dropped} dropped")
 
 
-def _load(path: Path, config: StylizeConfig) -> Stylizer:
-    return Stylizer.load(path, device=config.device, precision=config.precision, backend=config.backend)
+def _load(style: Path | StyleChoice, config: StylizeConfig) -> Stylizer:
+    return Stylizer.load(style, device=config.device, precision=config.precision, backend=config.backend)
 
 
 def _check(config: StylizeConfig) -> None:

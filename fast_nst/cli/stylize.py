@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fast_nst.cli.batch import BatchReport, own_jobs
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from fast_nst.inference.batch.jobs import Job
     from fast_nst.inference.batch.results import Result
     from fast_nst.inference.batch.run import VideoProgress
+    from fast_nst.inference.styles import StyleChoice
 
 __all__ = ["main"]
 
@@ -44,53 +44,56 @@ def _stylize(arguments: list[str]) -> int:
     sources, config = _parse(arguments)
     from fast_nst.inference.batch.jobs import plan
     from fast_nst.inference.batch.sources import camera_of
-    from fast_nst.models.model_files import find_style, read_metadata
+    from fast_nst.inference.styles import choose_style
+    from fast_nst.models.model_files import read_metadata
 
-    file = find_style(config.style)
+    style = choose_style(config.style)
     if (camera := camera_of(sources, config)) is not None:
         from fast_nst.system.opencv import opencv
 
         opencv()  # before PyAV, which the next lines bring: after it, OpenCV's windows never open
         from fast_nst.cli.camera import show
 
-        return show(camera, file, config)
-    planned = plan(sources, file.stem, config)
+        return show(camera, style, config)
+    planned = plan(sources, style.name, config)
     for note in planned.notes:
         say(note)
     jobs, config = own_jobs(planned.jobs, config, {} if config.cluster else None)
-    about = read_metadata(file)
+    about = read_metadata(style.file)
     name, debug = str(about.get("style", "unnamed")), "--debug" in arguments
     with BatchReport(jobs, config, about=about, name=name, debug=debug) as report:
-        return report.add_all(_results(file, jobs, config, report))
+        return report.add_all(_results(style, jobs, config, report))
 
 
 def _results(
-    file: Path, jobs: list[Job], config: StylizeConfig, report: BatchReport
+    style: StyleChoice, jobs: list[Job], config: StylizeConfig, report: BatchReport
 ) -> Iterator[Result | VideoProgress]:
     """The results, from this process or from a cluster."""
     if config.cluster:
         from fast_nst.inference.batch.cluster import stylize_on_cluster
-        from fast_nst.models.checkpoint import load_checkpoint
+        from fast_nst.models.checkpoint import load_checkpoint, load_gallery
 
+        load = load_checkpoint if style.weights is None else load_gallery
         return stylize_on_cluster(
             jobs,
-            load_checkpoint(file),
+            load(style.file),
             config,
-            on_start=lambda resources: say(f"{file.stem}, {resources}"),
+            weights=style.weights,
+            on_start=lambda resources: say(f"{style.name}, {resources}"),
         )
     from fast_nst.inference.batch.run import run_jobs
     from fast_nst.inference.controls import load_controls
     from fast_nst.inference.stylizer import Stylizer
 
     stylizer = Stylizer.load(
-        file,
+        style,
         device=config.device,
         precision=config.precision,
         backend=config.backend,
         memory=parse_bytes(config.memory, "--memory") if config.memory else None,
         controls=load_controls(config.controls),
     )
-    say(f"{file.stem}, {stylizer}")
+    say(f"{style.name}, {stylizer}")
     return run_jobs(jobs, stylizer, config, report.show_bands)
 
 

@@ -163,5 +163,5 @@ class GalleryNetConfig:
 
 GALLERY_PRESETS: dict[str, GalleryNetConfig] = {
     "quarter": GalleryNetConfig(widths=(16, 48)),
-    "eighth": GalleryNetConfig(widths=(16, 32, 64), blocks=6),
+    "eighth": GalleryNetConfig(widths=(16, 32, 64), blocks=5, detail_blocks=2),
 }

@@ -6,29 +6,28 @@ Torch is imported only for tensors, where the engine is torch, and for row bands
 from __future__ import annotations
 
 import copy
+import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_nst.config import NetworkConfig
 from fast_nst.errors import InputError
 from fast_nst.inference.controls import Controls, apply_controls
-from fast_nst.inference.engine.backends.base import Source
-from fast_nst.inference.engine.backends.choice import advise_faster, open_backend
+from fast_nst.inference.engine.backends.choice import advise_faster
+from fast_nst.inference.networks import EngineSettings, TrainedStyle, trained_style
 from fast_nst.inference.predictor import Predictor, ignore
+from fast_nst.inference.styles import StyleChoice, choose_style, mix_rows
 from fast_nst.inference.tiled.memory_budget import BandPlan, plan_bands, whole_bytes
 from fast_nst.io.images import Picture
-from fast_nst.models.model_files import file_digest, find_style, network_config, read_metadata
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from fast_nst.inference.engine.folding import Plan
-    from fast_nst.models.checkpoint import Checkpoint
+    from fast_nst.models.checkpoint import Checkpoint, GalleryCheckpoint
 
 __all__ = ["Stylizer"]
 
@@ -38,41 +37,50 @@ SLOW = 1.0  # seconds for a picture, from which on a faster engine is worth a me
 
 
 class Stylizer(Predictor):
-    """Stylizes images in one trained style: ``stylizer(image)``, see `Predictor`.
+    """Stylizes images in a style, or in a mixture of a gallery's: ``stylizer(image)``, see `Predictor`.
 
     Args:
-        checkpoint: the style, as `load_checkpoint` returns it.
+        checkpoint: the style, as `load_checkpoint` returns it, or the gallery, as `load_gallery` does.
         device: ``auto``, ``cpu``, ``cuda`` …
         precision: ``fp32``, ``bf16`` or ``fp16``; ``auto`` is 16 bits where there are matrix units for it.
         backend: ``torch``, ``compile``, ``openvino`` or ``onnx``; ``auto`` is the fastest that is installed.
         memory: bytes that `pictures` limits the whole process to; None: three quarters of what is free.
         controls: strength, stroke size, colors and a mask; `with_controls` gives others.
+        weights: of a gallery: the styles and their weights, see `mix`; default: its first style.
+
+    Attributes:
+        about: the metadata of the checkpoint.
+        style: the name of the style, or of those that are mixed.
+        styles: the styles that `mix` can take; empty for a network of one style.
+        weights: of a gallery, the weight of each style in the mixture, summing to 1; else empty.
 
     Raises:
         InputError: an unknown engine, device or precision; a device this machine lacks, or an engine that
-            is not installed or does not work here.
+            is not installed or does not work here; a style that the gallery lacks.
     """
 
     in_parts = "stylizing it in row bands"
 
     def __init__(
         self,
-        checkpoint: Checkpoint,
+        checkpoint: Checkpoint | GalleryCheckpoint,
         *,
         device: str = "auto",
         precision: str = "auto",
         backend: str = "auto",
         memory: int | None = None,
         controls: Controls = DEFAULT,
+        weights: Mapping[str, float] | None = None,
     ) -> None:
-        config = checkpoint.network.config
-        self._open(checkpoint.about, config, lambda: checkpoint, None, device, precision, backend, memory)
-        self.controls = controls
+        trained = TrainedStyle(checkpoint.about, checkpoint.network.config, lambda: checkpoint)
+        engine = EngineSettings(device, precision, backend)
+        name = str(checkpoint.about.get("style", "unnamed"))
+        self._open(trained, engine, memory, controls, weights, name)
 
     @classmethod
     def load(
         cls,
-        style: str | Path,
+        style: str | Path | StyleChoice,
         *,
         device: str = "auto",
         precision: str = "auto",
@@ -80,47 +88,95 @@ class Stylizer(Predictor):
         memory: int | None = None,
         controls: Controls = DEFAULT,
     ) -> Stylizer:
-        """A bundled style by name, or one from a .safetensors file.
+        """A bundled style by name, one from a .safetensors file, or a mixture of a gallery's styles.
+
+        Args:
+            style: see the table in `fast_nst.inference.styles`.
 
         Raises:
             CheckpointError: no such style, or a file that cannot be used.
             InputError: as above.
         """
-        path = find_style(style)
-
-        def checkpoint() -> Checkpoint:
-            from fast_nst.models.checkpoint import load_checkpoint
-
-            return load_checkpoint(path)
-
-        stylizer, about = cls.__new__(cls), read_metadata(path)
-        config, key = network_config(path, about), file_digest(path)
-        stylizer._open(about, config, checkpoint, key, device, precision, backend, memory)
-        stylizer.controls = controls
+        choice = style if isinstance(style, StyleChoice) else choose_style(style)
+        stylizer = cls.__new__(cls)
+        trained = trained_style(choice.file)
+        engine = EngineSettings(device, precision, backend)
+        stylizer._open(trained, engine, memory, controls, choice.weights, choice.name)
         return stylizer
 
     def _open(
         self,
-        about: dict[str, Any],
-        config: NetworkConfig,
-        checkpoint: Callable[[], Checkpoint],
-        key: str | None,
-        device: str,
-        precision: str,
-        backend: str,
+        trained: TrainedStyle,
+        engine: EngineSettings,
         memory: int | None,
+        controls: Controls,
+        weights: Mapping[str, float] | None,
+        name: str,
     ) -> None:
-        source = Source(about, lambda: _plan(checkpoint()), key)
-        super().__init__(open_backend(source, backend=backend, device=device, precision=precision), memory)
-        self.about = dict(about)
-        self.style = str(about.get("style", "unnamed"))
-        self._config, self._checkpoint = config, checkpoint
-        self._may_advise = backend == "auto"
+        self._trained, self._engine = trained, engine
+        self.about, self._config = dict(trained.about), trained.config
+        rows = trained.rows
+        self.styles = tuple(dict.fromkeys(row.style for row in rows if row.style is not None))
+        if weights is None and self.styles:
+            weights = {self.styles[0]: 1.0}
+        if weights and not self.styles:
+            raise InputError(f"{name} is one style; only those of a gallery can be mixed")
+        total = sum(weights.values()) if weights else 1.0
+        self.weights = {style: weight / total for style, weight in (weights or {}).items()}
+        self.style = name if len(self.weights) != 1 else next(iter(self.weights))
+        self.controls = controls
+        self._mixture, self._applied = None, controls
+        if weights:
+            strength, stroke = controls.strength, controls.stroke
+            self._mixture = mix_rows(rows, weights, strength=strength or 1.0, stroke=stroke)
+            # What the rows have not done of it.
+            left = 1.0 if strength else 0.0
+            self._applied = dataclasses.replace(controls, strength=left, stroke=self._mixture.stroke)
+        super().__init__(trained.open(self._mixture, engine), memory)
+        self._may_advise = engine.backend == "auto"
 
     def with_controls(self, controls: Controls) -> Stylizer:
-        """The same style, on the same engine, with other controls."""
+        """The same style, on the same engine, with other controls.
+
+        Of a gallery, another strength or stroke size is another mixture of rows, for which the network is
+        prepared again.
+        """
+        before = self.controls
+        if self.weights and (controls.strength, controls.stroke) != (before.strength, before.stroke):
+            return self._remixed(self.weights, controls, self.style)
         other = copy.copy(self)
         other.controls = controls
+        strength, stroke = (controls.strength, controls.stroke)
+        if self._mixture is not None:
+            strength, stroke = self._applied.strength, self._applied.stroke
+        other._applied = dataclasses.replace(controls, strength=strength, stroke=stroke)
+        return other
+
+    def mix(
+        self, weights: Mapping[str, float], *, strength: float | None = None, stroke: float | None = None
+    ) -> Stylizer:
+        """Other styles of the same gallery, mixed by weight: one network, at the cost of a single style.
+
+        Args:
+            weights: of the styles, above 0; they are divided by their sum.
+            strength: from 0, the content image, to 1 [default: as it is].
+            stroke: stroke size, 1 is the style's own [default: as it is].
+
+        Raises:
+            InputError: not a gallery, an unknown style, or a value out of its range.
+        """
+        if not self.styles:
+            raise InputError(f"{self.style} is one style; only those of a gallery can be mixed")
+        controls = dataclasses.replace(
+            self.controls,
+            strength=self.controls.strength if strength is None else strength,
+            stroke=self.controls.stroke if stroke is None else stroke,
+        )
+        return self._remixed(weights, controls, "-".join(weights))
+
+    def _remixed(self, weights: Mapping[str, float], controls: Controls, name: str) -> Stylizer:
+        other = type(self).__new__(type(self))
+        other._open(self._trained, self._engine, self.memory, controls, weights, name)
         return other
 
     def run_float(self, images: Tensor) -> Tensor:
@@ -129,18 +185,18 @@ class Stylizer(Predictor):
         Raises:
             InputError: also where there are controls: they work on pictures.
         """
-        if not self.controls.are_default:
+        if not self._applied.are_default:
             raise InputError("controls do not work on tensors; give a picture, an array or a file")
         return super().run_float(images)
 
     def _pictures(self, pictures: Sequence[Picture], progress: Callable[[float], None]) -> list[Picture]:
-        if self.controls.are_default:
+        if self._applied.are_default:
             return super()._pictures(pictures, progress)
 
         def stylize(picture: Picture) -> Picture:
             return Predictor._pictures(self, [picture], progress)[0]
 
-        return [apply_controls(stylize, picture, self.controls) for picture in pictures]
+        return [apply_controls(stylize, picture, self._applied) for picture in pictures]
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         started = time.perf_counter()
@@ -181,15 +237,9 @@ class Stylizer(Predictor):
         with self._lock:
             planned = plan_bands(self._config, *size, self._free_memory(*size, 1))
             stylized = stylize_in_bands(
-                FoldedNet(_plan(self._checkpoint()), DTYPES[self.precision]).to(self.device),
+                FoldedNet(self._trained.plan(self._mixture), DTYPES[self.precision]).to(self.device),
                 picture.rgb,
                 planned if rows is None else BandPlan(rows, planned.maps),
                 progress=progress,
             )
         return self._finished(picture, stylized)
-
-
-def _plan(checkpoint: Checkpoint) -> Plan:
-    from fast_nst.inference.engine.folded_net import plan_of
-
-    return plan_of(checkpoint.network)

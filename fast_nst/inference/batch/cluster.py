@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from fast_nst.config import StylizeConfig
@@ -23,7 +23,7 @@ from fast_nst.inference.batch.run import run_jobs
 from fast_nst.inference.controls import load_controls
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.remote import is_remote
-from fast_nst.models.checkpoint import Checkpoint
+from fast_nst.models.checkpoint import Checkpoint, GalleryCheckpoint
 from fast_nst.serialization import parse_bytes
 from fast_nst.system.extras import how_to_install
 
@@ -40,9 +40,10 @@ _ENVIRONMENT = {
 
 def stylize_on_cluster(
     jobs: Sequence[Job],
-    checkpoint: Checkpoint,
+    checkpoint: Checkpoint | GalleryCheckpoint,
     config: StylizeConfig,
     *,
+    weights: Mapping[str, float] | None = None,
     on_start: Callable[[str], None] = lambda resources: None,
 ) -> Iterator[Result]:
     """Every job's result, as they come.
@@ -51,6 +52,7 @@ def stylize_on_cluster(
     the cluster has none, a processor, and keeps to the memory limit of the config.
 
     Args:
+        weights: of a gallery: the styles and their weights.
         on_start: called with what the cluster has, once it is reached.
 
     Raises:
@@ -79,7 +81,7 @@ def stylize_on_cluster(
         ]
         results = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // _JOBS_AT_ONCE)).map_batches(
             _Actor,
-            fn_constructor_args=(checkpoint, config),
+            fn_constructor_args=(checkpoint, config, weights),
             batch_size=_JOBS_AT_ONCE,
             compute=ray.data.ActorPoolStrategy(min_size=1, max_size=actors),
             **({"num_gpus": 1} if on_gpu else {"num_cpus": 1}),
@@ -104,7 +106,12 @@ def _collect(rows: Iterator[dict[str, Any]], jobs: Sequence[Job]) -> Iterator[Re
 class _Actor:
     """A process of the cluster: jobs in, their results out."""
 
-    def __init__(self, checkpoint: Checkpoint, config: StylizeConfig) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint | GalleryCheckpoint,
+        config: StylizeConfig,
+        weights: Mapping[str, float] | None = None,
+    ) -> None:
         self.config = config
         self.stylizer = Stylizer(
             checkpoint,
@@ -113,6 +120,7 @@ class _Actor:
             backend=config.backend,
             memory=parse_bytes(config.memory, "--memory") if config.memory else None,
             controls=load_controls(config.controls),
+            weights=weights,
         )
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:

@@ -25,6 +25,7 @@ from fast_nst.errors import InputError
 from fast_nst.inference.camera.capture import Camera, CameraStalled
 from fast_nst.inference.camera.view import KEYS, Screen, VirtualCamera, write_lines
 from fast_nst.inference.controls import load_controls
+from fast_nst.inference.styles import StyleChoice
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.video.codecs import choose_codec, container_of
 from fast_nst.inference.video.queues import BackgroundWriter
@@ -94,21 +95,21 @@ class Live:
 
     Args:
         camera: the source; closed at the end.
-        styles: names and files; the first one is used first, and `load` makes a stylizer of a file.
+        styles: names, and what `load` makes a stylizer of; the first one is used first.
         screen: None for none.
     """
 
     def __init__(
         self,
         camera: Camera,
-        styles: Sequence[tuple[str, Path]],
+        styles: Sequence[tuple[str, Path | StyleChoice]],
         config: StylizeConfig,
         *,
         screen: Screen | None,
-        load: Callable[[Path], Stylizer],
+        load: Callable[[Path | StyleChoice], Stylizer],
     ) -> None:
         self._camera, self._styles, self._config, self._screen = camera, list(styles), config, screen
-        self._load, self._loaded = load, dict[Path, Stylizer]()
+        self._load, self._loaded = load, dict[str, Stylizer]()
         self._chosen, self.controls = 0, load_controls(config.controls)
         self._beside = self._help = False
         self._figures = screen is not None
@@ -225,10 +226,10 @@ class Live:
         return result.rgb
 
     def _stylizer(self) -> Stylizer:
-        path = self._styles[self._chosen][1]
-        if path not in self._loaded:
-            self._loaded[path] = self._load(path)
-        return self._loaded[path]
+        name, style = self._styles[self._chosen]
+        if name not in self._loaded:
+            self._loaded[name] = self._load(style)
+        return self._loaded[name]
 
     def _renew_smoother(self) -> None:
         video = self._config.video

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fast_nst.inference.engine.folding import EPSILON, Layer, Plan, fold_weights, taking_levels
@@ -19,7 +21,17 @@ from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.transform_net import TransformNet, reflection_pad
 from fast_nst.models.upscale_net import UpscaleNet
 
-__all__ = ["DTYPES", "FoldedLayer", "FoldedNet", "Room", "bounded", "fold", "is_finite", "plan_of"]
+__all__ = [
+    "DTYPES",
+    "FoldedLayer",
+    "FoldedNet",
+    "Room",
+    "arrays_of",
+    "bounded",
+    "fold",
+    "is_finite",
+    "plan_of",
+]
 
 DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -36,10 +48,14 @@ def is_finite(x: Tensor) -> bool:
     return bool(x.sum(dtype=torch.float32).isfinite())
 
 
+def arrays_of(network: nn.Module) -> dict[str, NDArray[np.generic]]:
+    """The state dict of a network as arrays."""
+    return {name: tensor.detach().cpu().numpy() for name, tensor in network.state_dict().items()}
+
+
 def plan_of(network: TransformNet | UpscaleNet) -> Plan:
     """The folded weights of a trained network; see `folding` for what is rewritten."""
-    state = network.state_dict()
-    return fold_weights(network.config, {name: t.detach().cpu().numpy() for name, t in state.items()})
+    return fold_weights(network.config, arrays_of(network))
 
 
 def fold(network: TransformNet | UpscaleNet) -> FoldedNet:

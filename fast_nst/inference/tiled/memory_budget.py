@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from fast_nst.config import NetworkConfig
+from fast_nst.config import GalleryNetConfig, NetworkConfig
 from fast_nst.errors import InputError
 from fast_nst.serialization import show_bytes
 
-__all__ = ["BandPlan", "plan_bands", "whole_bytes"]
+StyleConfig = NetworkConfig | GalleryNetConfig
+
+__all__ = ["BandPlan", "StyleConfig", "plan_bands", "whole_bytes"]
 
 BYTES = 4  # of a value
 # What walking in strips holds besides its maps, as `benchmarks/peak.py` measures it: in rows of strips and of
@@ -31,16 +33,23 @@ class BandPlan:
     """bytes of maps that may stay in memory; None: all"""
 
 
-def whole_bytes(config: NetworkConfig, height: int, width: int, maps: float) -> int:
+def _channels(config: StyleConfig) -> float:
+    """As many channels at full size take the memory of the largest maps."""
+    if isinstance(config, GalleryNetConfig):
+        return max(8.0, config.widths[0] / 2)  # nothing but the picture has the full size
+    return max(config.widths[0], config.widths[1] / 2)
+
+
+def whole_bytes(config: StyleConfig, height: int, width: int, maps: float) -> int:
     """Estimated bytes to stylize an image in one piece, besides the image and the result.
 
     Args:
         maps: of the engine, see `Backend`.
     """
-    return int(height * width * BYTES * (maps * config.widths[0] + 6))
+    return int(height * width * BYTES * (maps * _channels(config) + 6))
 
 
-def plan_bands(config: NetworkConfig, height: int, width: int, memory: int | None) -> BandPlan:
+def plan_bands(config: StyleConfig, height: int, width: int, memory: int | None) -> BandPlan:
     """The strips and the maps that fit into `memory` bytes, the picture and the result not counted.
 
     Raises:
@@ -49,7 +58,8 @@ def plan_bands(config: NetworkConfig, height: int, width: int, memory: int | Non
     rows = max(LEAST_ROWS, STRIP_PIXELS // width)
     if memory is None:
         return BandPlan(rows, None)
-    a_row = STRIP[config.norm] * BYTES * width * max(config.widths[0], config.widths[1] / 2)
+    norm = "instance" if isinstance(config, GalleryNetConfig) else config.norm
+    a_row = STRIP[norm] * BYTES * width * _channels(config)
     reach = 8  # rows that the last convolution holds besides those of its strip
     rows = min(rows, int((memory - FIXED) / a_row) - reach)
     if rows < 1:

@@ -156,8 +156,16 @@ class _Stream:
             if scale is not None:
                 strip = bounded(strip, scale)
             if top < height:
-                yield strip[:, :, : height - top, :width]
+                yield self._with_base(strip[:, :, : height - top, :width], top)
             top += strip.shape[2]
+
+    def _with_base(self, strip: Tensor, top: int) -> Tensor:
+        """Rows of the result, and what is added to them of the picture."""
+        if self._network.base is None:
+            return strip
+        rows = self._source(top, top + strip.shape[2]).unsqueeze(0).to(self._device)
+        added: Tensor = self._network.base(rows)
+        return strip + added
 
     def _is_recomputed(self, index: int) -> bool:
         """Whether a layer's results are computed twice instead of being stored."""

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fast_nst.config import NetworkConfig
+from fast_nst.config import UpscaleNetConfig
 from fast_nst.inference.engine.backends.base import Backend, EngineError, Source, not_finite
 from fast_nst.inference.engine.folded_net import DTYPES, FoldedNet, is_finite
 from fast_nst.inference.tiled.feature_store import FeatureStore
@@ -90,7 +90,11 @@ class TorchBackend(Backend):
     @property
     def _in_bands(self) -> bool:
         """On processors, whose caches hold row bands."""
-        return self._device.type == "cpu" and not self._network.on and isinstance(self._config, NetworkConfig)
+        return (
+            self._device.type == "cpu"
+            and not self._network.on
+            and not isinstance(self._config, UpscaleNetConfig)
+        )
 
     def _streamed(self, image: Tensor) -> Tensor:
         size = image.shape[1], image.shape[2]
@@ -103,7 +107,7 @@ class TorchBackend(Backend):
 
     def _planned(self, height: int, width: int) -> tuple[BandPlan, dict[int, list[Tensor]]]:
         """The row bands of an image, and the memory that the last one of its size has left."""
-        assert isinstance(self._config, NetworkConfig)
+        assert not isinstance(self._config, UpscaleNetConfig)
         if (height, width) != self._last:
             self._last, self._spare = (height, width), {}
         return plan_bands(self._config, height, width, None), self._spare

@@ -1,0 +1,107 @@
+"""A trained network between its file and an engine. Torch is imported when its weights are first needed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fast_nst.config import GalleryNetConfig, NetworkConfig
+from fast_nst.inference.engine.backends.base import Backend, Source
+from fast_nst.inference.engine.backends.choice import open_backend
+from fast_nst.inference.styles import Mixture
+from fast_nst.models.model_files import (
+    GALLERY,
+    GalleryRow,
+    file_digest,
+    gallery_config,
+    gallery_rows,
+    network_config,
+    read_metadata,
+)
+
+if TYPE_CHECKING:
+    from fast_nst.inference.engine.folding import Plan
+    from fast_nst.models.checkpoint import Checkpoint, GalleryCheckpoint
+
+__all__ = ["EngineSettings", "TrainedStyle", "trained_style"]
+
+
+@dataclass(frozen=True)
+class EngineSettings:
+    """Which engine is asked for, see `open_backend`."""
+
+    device: str
+    precision: str
+    backend: str
+
+
+@dataclass(frozen=True)
+class TrainedStyle:
+    """A network of one style or of many.
+
+    Attributes:
+        about: the metadata of its file.
+        load: the network itself.
+        digest: SHA-256 of the file; None if it comes from none.
+    """
+
+    about: Mapping[str, Any]
+    config: NetworkConfig | GalleryNetConfig
+    load: Callable[[], Checkpoint | GalleryCheckpoint]
+    digest: str | None = None
+
+    @property
+    def rows(self) -> list[GalleryRow]:
+        """Of a network of many styles; empty for one style."""
+        if not isinstance(self.config, GalleryNetConfig):
+            return []
+        return gallery_rows(Path(str(self.about.get("style", "gallery"))), self.about)
+
+    def plan(self, mixture: Mixture | None) -> Plan:
+        """The folded network; of many styles with its rows mixed, which need a mixture."""
+        from fast_nst.inference.engine.folded_net import arrays_of
+        from fast_nst.inference.engine.folding import fold_gallery, fold_weights
+
+        tensors = arrays_of(self.load().network)
+        if not isinstance(self.config, GalleryNetConfig):
+            return fold_weights(self.config, tensors)
+        assert mixture is not None
+        return fold_gallery(self.config, tensors, mixture.rows, mixture.content)
+
+    def open(self, mixture: Mixture | None, engine: EngineSettings) -> Backend:
+        """The network on an engine.
+
+        Raises:
+            InputError: as `open_backend`.
+        """
+        source = Source(self.about, lambda: self.plan(mixture), self._key(mixture))
+        return open_backend(source, backend=engine.backend, device=engine.device, precision=engine.precision)
+
+    def _key(self, mixture: Mixture | None) -> str | None:
+        """Of the plan, for the cache."""
+        if self.digest is None or mixture is None:
+            return self.digest
+        numbers = np.append(mixture.rows, np.float32(mixture.content)).astype("<f4")
+        return f"{self.digest} {hashlib.sha256(numbers.tobytes()).hexdigest()}"
+
+
+def trained_style(file: Path) -> TrainedStyle:
+    """A checkpoint of one style or of many, of which only the metadata is read now.
+
+    Raises:
+        CheckpointError: a file that cannot be used.
+    """
+    about = read_metadata(file)
+    config = gallery_config(file, about) if GALLERY in about else network_config(file, about)
+
+    def load() -> Checkpoint | GalleryCheckpoint:
+        from fast_nst.models.checkpoint import load_checkpoint, load_gallery
+
+        return load_gallery(file) if GALLERY in about else load_checkpoint(file)
+
+    return TrainedStyle(about, config, load, file_digest(file))
