@@ -65,7 +65,8 @@ class TrainedStyle:
     def plan(self, mixture: Mixture | None) -> Plan:
         """The folded network; of many styles with its rows mixed, which need a mixture."""
         from fast_nst.inference.engine.folded_net import arrays_of
-        from fast_nst.inference.engine.folding import fold_gallery, fold_weights
+        from fast_nst.inference.engine.folding import fold_weights
+        from fast_nst.inference.engine.gallery_folding import fold_gallery
 
         tensors = arrays_of(self.load().network)
         if not isinstance(self.config, GalleryNetConfig):

@@ -29,7 +29,18 @@ from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.padding import AnyConfig, Frame, frame
 from fast_nst.models.resampling import bicubic_kernel
 
-__all__ = ["EPSILON", "Layer", "Plan", "fold_gallery", "fold_weights", "merge_output", "taking_levels"]
+__all__ = [
+    "EPSILON",
+    "Array",
+    "Layer",
+    "Plan",
+    "as_fp32",
+    "as_fp64",
+    "check_finite",
+    "fold_weights",
+    "merge_output",
+    "taking_levels",
+]
 
 Array = NDArray[np.float32]
 Border = Literal["reflect", "repeat", "zero"]
@@ -119,68 +130,14 @@ def fold_weights(
     Raises:
         InputError: a weight is NaN or infinite. Engines do not show it: OpenVINO's ReLU makes 0 of NaN.
     """
-    _check_finite(tensors)
+    check_finite(tensors)
     if isinstance(config, UpscaleNetConfig):
         return Plan(tuple(_enlarging(config, tensors)), config, _base(config))
     return Plan(tuple(_layers(config, tensors)), config)
 
 
-def fold_gallery(
-    config: GalleryNetConfig, tensors: Mapping[str, NDArray[np.generic]], mixture: Array, content: float = 0.0
-) -> Plan:
-    """The plan of a network of many styles with its rows mixed: as fast as that of a single style.
-
-    Args:
-        tensors: as `fold_weights`, named as in `GalleryNet`.
-        mixture: ``(R,)``, the weight of each row.
-        content: share of the content image in the result, from 0 to 1; it is added as it is, and the
-            network's part is reduced to what is left.
-
-    Raises:
-        InputError: as `fold_weights`.
-    """
-    _check_finite(tensors)
-    base = None
-    if content:
-        base = Layer("base", content * np.eye(3, dtype=np.float32)[..., None, None], None, "zero", (0, 0))
-    return Plan(tuple(_mixed_layers(config, tensors, mixture, 1 - content)), config, base)
-
-
-def _mixed_layers(
-    config: GalleryNetConfig, tensors: Mapping[str, NDArray[np.generic]], mixture: Array, share: float
-) -> Iterator[Layer]:
-    def norm(name: str) -> tuple[Array, Array]:
-        scale, shift = (mixture @ _array(tensors, f"{name}.{part}") for part in ("weight", "bias"))
-        return scale.astype(np.float32), shift.astype(np.float32)
-
-    def residual(stem: str, name: str) -> Iterator[Layer]:
-        for half in (1, 2):
-            weight = _weight(tensors, f"{stem}.conv{half}")
-            skip = None if half == 1 else 0
-            yield Layer(
-                f"{name}_{half}", weight, None, "reflect", (1, 1), norm=norm(f"{stem}.norm{half}"),
-                relu=half == 1, skip=skip,
-            )  # fmt: skip
-
-    for i in range(len(config.widths)):
-        weight = _weight(tensors, f"down.{i}.conv")
-        half = weight.shape[-1] // 2
-        yield Layer(
-            f"down{i + 1}", weight, None, "reflect", (half, half), 2, norm=norm(f"down.{i}.norm"), relu=True
-        )
-    for i in range(config.blocks):
-        yield from residual(f"blocks.{i}", f"block{i + 1}")
-    for i in range(len(config.widths) - 1):
-        yield _upsampling(f"up{i + 1}", "tied", _weight(tensors, f"up.{i}.conv"), None, norm(f"up.{i}.norm"))
-        for j in range(config.detail_blocks if i == 0 else 0):
-            yield from residual(f"detail.{j}", f"detail{j + 1}")
-    color = share * np.einsum("r,roc->oc", mixture, _wide(tensors["color"]))
-    weight = np.einsum("oc,cihw->oihw", color, _weight(tensors, "out")).astype(np.float32)
-    offset = (share * mixture @ _wide(tensors["offset"])).astype(np.float32)
-    yield replace(_upsampling("out", "tied", weight, offset, None), relu=False)
-
-
-def _check_finite(tensors: Mapping[str, NDArray[np.generic]]) -> None:
+def check_finite(tensors: Mapping[str, NDArray[np.generic]]) -> None:
+    """Refuse weights that are NaN or infinite."""
     for name, tensor in tensors.items():
         if not np.isfinite(tensor).all():
             raise InputError(
@@ -216,8 +173,8 @@ def _layers(config: NetworkConfig, tensors: Mapping[str, NDArray[np.generic]]) -
         weight, bias, norm = _normed(
             tensors, f"body.{name}", f"body.{name}_norm", fractional=config.upsample != "tied"
         )
-        yield _upsampling(name, config.upsample, weight, bias, norm)
-    yield from _split(border, _weight(tensors, "body.conv4"), _bias(tensors, "body.conv4"))
+        yield upsampling_layer(name, config.upsample, weight, bias, norm)
+    yield from _split(border, weight_of(tensors, "body.conv4"), _bias(tensors, "body.conv4"))
 
 
 def _enlarging(config: UpscaleNetConfig, tensors: Mapping[str, NDArray[np.generic]]) -> Iterator[Layer]:
@@ -231,14 +188,14 @@ def _enlarging(config: UpscaleNetConfig, tensors: Mapping[str, NDArray[np.generi
             weight, bias, _ = _normed(tensors, f"{stem}.conv{part}", f"{stem}.norm{part}")
             skip = None if part == 1 else 0
             yield Layer(f"block{i}_{part}", weight, bias, border, (1, 1), relu=part == 1, skip=skip)
-    weight, bias = _weight(tensors, "body.last"), _bias(tensors, "body.last")
+    weight, bias = weight_of(tensors, "body.last"), _bias(tensors, "body.last")
     if config.upsample == "shuffle":
         yield Layer("last", weight, bias, border, (1, 1), shuffle=config.factor)
         return
     for i in range(1, round(math.log2(config.factor)) + 1):
         name, free = f"up{i}", config.upsample != "tied"
         kernel, shift, _ = _normed(tensors, f"body.{name}", f"body.{name}_norm", fractional=free)
-        yield _upsampling(name, config.upsample, kernel, shift, None)
+        yield upsampling_layer(name, config.upsample, kernel, shift, None)
     yield from _split(border, weight, bias)
 
 
@@ -253,7 +210,7 @@ def _base(config: UpscaleNetConfig) -> Layer | None:
     return Layer("base", weight.reshape(-1, 3, 5, 5), None, "repeat", (2, 2), shuffle=config.factor)
 
 
-def _upsampling(
+def upsampling_layer(
     name: str, kind: str, weight: Array, bias: Array | None, norm: tuple[Array, Array] | None
 ) -> Layer:
     """A stride-½ convolution.
@@ -303,13 +260,13 @@ def _normed(
     tensors: Mapping[str, NDArray[np.generic]], conv: str, norm: str, *, fractional: bool = False
 ) -> tuple[Array, Array | None, tuple[Array, Array] | None]:
     """Weight, bias and instance norm of a convolution, a batch norm multiplied in; perhaps it has no norm."""
-    weight = _weight(tensors, conv)
+    weight = weight_of(tensors, conv)
     if f"{norm}.weight" not in tensors:
         return weight, _bias(tensors, conv), None
-    scale, shift = (_array(tensors, f"{norm}.{part}") for part in ("weight", "bias"))
+    scale, shift = (as_fp32(tensors, f"{norm}.{part}") for part in ("weight", "bias"))
     if f"{norm}.running_var" not in tensors:
         return weight, None, (scale, shift)
-    mean, var = (_wide(tensors[f"{norm}.running_{part}"]) for part in ("mean", "var"))
+    mean, var = (as_fp64(tensors[f"{norm}.running_{part}"]) for part in ("mean", "var"))
     factor = scale.astype(np.float64) / np.sqrt(var + EPSILON)
     before = _bias(tensors, conv)
     bias = shift + ((0.0 if before is None else before) - mean) * factor
@@ -317,19 +274,19 @@ def _normed(
     return (weight * factor.reshape(shape)).astype(np.float32), bias.astype(np.float32), None
 
 
-def _weight(tensors: Mapping[str, NDArray[np.generic]], stem: str) -> Array:
+def weight_of(tensors: Mapping[str, NDArray[np.generic]], stem: str) -> Array:
     """Of a convolution that stands alone or behind its padding."""
-    return _array(tensors, f"{stem}.weight" if f"{stem}.weight" in tensors else f"{stem}.conv.weight")
+    return as_fp32(tensors, f"{stem}.weight" if f"{stem}.weight" in tensors else f"{stem}.conv.weight")
 
 
 def _bias(tensors: Mapping[str, NDArray[np.generic]], stem: str) -> Array | None:
     name = f"{stem}.bias" if f"{stem}.weight" in tensors else f"{stem}.conv.bias"
-    return _array(tensors, name) if name in tensors else None
+    return as_fp32(tensors, name) if name in tensors else None
 
 
-def _array(tensors: Mapping[str, NDArray[np.generic]], name: str) -> Array:
+def as_fp32(tensors: Mapping[str, NDArray[np.generic]], name: str) -> Array:
     return np.ascontiguousarray(tensors[name], np.float32)
 
 
-def _wide(array: NDArray[np.generic]) -> NDArray[np.float64]:
+def as_fp64(array: NDArray[np.generic]) -> NDArray[np.float64]:
     return np.asarray(array, np.float64)

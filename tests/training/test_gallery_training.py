@@ -1,0 +1,174 @@
+"""Training a network of many styles: end to end, resumed, and in the files it leaves."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+
+from fast_nst.config import GalleryTrainConfig, LossConfig
+from fast_nst.errors import InputError
+from fast_nst.inference.stylizer import Stylizer
+from fast_nst.models.checkpoint import load_gallery
+from fast_nst.models.model_files import gallery_rows
+from fast_nst.report import TaskReport
+from fast_nst.training.data.styles import read_styles
+from fast_nst.training.trainer import Trainer
+
+
+@pytest.fixture(scope="module")
+def styles(material: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("styles")
+    shutil.copy(material / "the_waves.png", folder / "the_waves.png")
+    with Image.open(material / "photos" / "0.png") as image:
+        image.rotate(90).save(folder / "Other one.png")
+    return folder
+
+
+@pytest.fixture
+def gallery_config(material: Path, styles: Path, tmp_path: Path) -> GalleryTrainConfig:
+    return GalleryTrainConfig(
+        styles=styles,
+        dataset=str(material / "photos"),
+        vgg_weights=material / "vgg.safetensors",
+        loss_network="vgg16",
+        loss=LossConfig(content_layers=("relu1_2",), style_layers=("relu1_1", "relu1_2")),
+        image_size=32,
+        style_size=32,
+        batch_size=2,
+        steps=6,
+        warmup=2,
+        report_every=1,
+        compile="off",
+        precision="fp32",
+        device="cpu",
+        out=tmp_path / "gallery.safetensors",
+        run=tmp_path / "run",
+    )
+
+
+def finished(trainer: Trainer) -> list[TaskReport]:
+    return list(trainer)
+
+
+def test_it_trains_validates_shows_and_writes_a_gallery(gallery_config: GalleryTrainConfig) -> None:
+    config = replace(
+        gallery_config,
+        temporal=True,
+        validate_every=6,
+        preview_every=6,
+        validation=Path(gallery_config.dataset),
+    )
+    reports = finished(Trainer(config))
+    assert [report.step for report in reports] == [1, 2, 3, 4, 5, 6]
+    assert set(reports[0].losses) == {"content", "style", "identity", "tv", "grid", "temporal"}
+    loaded = load_gallery(gallery_config.out or Path())
+    rows = gallery_rows(Path(), loaded.about)
+    assert [(row.style, row.scale) for row in rows] == [
+        (None, 0.0),
+        ("other-one", 1.0),
+        ("other-one", 2.0),
+        ("the-waves", 1.0),
+        ("the-waves", 2.0),
+    ]
+    assert [style["id"] for style in loaded.about["styles"]] == ["other-one", "the-waves"]
+    assert loaded.about["validation"]["objective"] > 0
+    assert loaded.about["validation"]["distance the-waves"] > 0
+    (preview,) = (config.run or Path()).glob("previews/step_000006.jpg")
+    assert Image.open(preview).width >= 256
+    stylizer = Stylizer.load(config.out or Path(), backend="torch").mix({"the-waves": 1})
+    assert stylizer.run_float(torch.rand(3, 20, 20)).shape == (3, 20, 20)
+
+
+@pytest.fixture
+def whole(gallery_config: GalleryTrainConfig) -> bytes:
+    finished(Trainer(gallery_config))
+    assert gallery_config.out
+    return gallery_config.out.read_bytes()
+
+
+def test_a_resumed_run_gives_the_same_bytes(
+    gallery_config: GalleryTrainConfig, whole: bytes, tmp_path: Path
+) -> None:
+    other = replace(gallery_config, run=tmp_path / "other", out=tmp_path / "again" / "gallery.safetensors")
+    (tmp_path / "again").mkdir()
+    trainer = Trainer(other)
+    for report in trainer:
+        if report.step == 3:
+            trainer.stop()
+    finished(Trainer(replace(other, resume=True)))
+    resumed, straight = (load_gallery(path) for path in (other.out, gallery_config.out) if path)
+    for name, tensor in straight.network.state_dict().items():
+        assert torch.equal(resumed.network.state_dict()[name], tensor)
+
+
+def test_a_changed_style_image_is_refused(
+    gallery_config: GalleryTrainConfig, styles: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "styles"
+    shutil.copytree(styles, folder)
+    config = replace(gallery_config, styles=folder, steps=2)
+    finished(Trainer(config))
+    Image.new("RGB", (40, 40), "red").save(folder / "the_waves.png")
+    with pytest.raises(InputError):
+        Trainer(replace(config, steps=4, resume=True))
+
+
+def test_the_command_takes_a_folder_of_styles(
+    material: Path, styles: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fast_nst.cli.train import main
+
+    monkeypatch.chdir(tmp_path)
+    flags = f"""--styles {styles} --dataset {material / "photos"} --vgg-weights {material / "vgg.safetensors"}
+    --loss-network vgg16 --content-layers relu1_2 --style-layers relu1_1 --image-size 32 --style-size 32
+    --batch-size 2 --steps 2 --compile off --precision fp32 --device cpu --scales 1 --out g.safetensors
+    --preset quarter --validation-images 0"""
+    assert main(flags.split()) == 0
+    assert load_gallery(tmp_path / "g.safetensors").network.config.rows == 3
+
+
+def test_a_list_names_the_styles(styles: Path, tmp_path: Path) -> None:
+    listed = tmp_path / "list.toml"
+    listed.write_text(
+        f'[[style]]\nfile = "{styles.as_posix()}/the_waves.png"\nid = "waves"\n'
+        'title = "The Waves"\nyear = 1831\n'
+    )
+    (style,) = read_styles(listed)
+    assert style.details == {"id": "waves", "title": "The Waves", "year": "1831"}
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("", "needs a table"),
+        ("style = 3", "needs a table"),
+        ("[[style]]\ntitle = 'x'", "lacks its file"),
+        ("[[style]]\nfile = 'x.png'", "no style image"),
+        ("[[style]]\nfile = 'x.png'\npainter = 'me'", "unknown key"),
+        ("[[style]]\nfile = 'x.png'\nid = '../up'", "id has letters"),
+        ("[[style", "cannot be read as TOML"),
+    ],
+)
+def test_a_list_that_cannot_be_used_is_refused(text: str, match: str, tmp_path: Path) -> None:
+    listed = tmp_path / "list.toml"
+    listed.write_text(text)
+    with pytest.raises(InputError, match=match):
+        read_styles(listed)
+
+
+def test_two_style_images_of_one_name_are_refused(styles: Path, tmp_path: Path) -> None:
+    for name in ("a.png", "A.jpg"):
+        with Image.open(styles / "the_waves.png") as image:
+            image.save(tmp_path / name)
+    with pytest.raises(InputError, match="same name"):
+        read_styles(tmp_path)
+
+
+def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no style images"):
+        read_styles(tmp_path)
