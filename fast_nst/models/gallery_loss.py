@@ -51,9 +51,10 @@ class GalleryLoss(nn.Module):
     r"""Content, style and total-variation terms of images in several styles.
 
     All terms are relative errors, as in `PerceptualLoss` with ``dimensionless``; a style's term at a layer is
-    :math:`\|G - G_s\|_F^2 / \|G_s\|_F^2` for the style s of each image, averaged over layers and images, so
-    no style outweighs another however strong its features are (compare Cheng et al. 2021, whose bound adds
-    the content image's Gram matrix to the divisor).
+    :math:`2 \|G - G_s\|_F^2 / (\|G_s\|_F^2 + \|G\|_F^2)` for the style s of each image, averaged over layers
+    and images, with the divisor taken as a constant by the gradient (after Cheng et al. 2021, section 3.2). It
+    is at most 2, so that no style outweighs another: without the second norm the pale paintings, hundreds of
+    times too strong at first, drive the shared convolutions to gray.
 
     Args:
         features: the loss network, built for at least the layers of ``config``.
@@ -126,7 +127,9 @@ class GalleryLoss(nn.Module):
         """
         found = self.features(images, {*self.content_layers, *self.style_layers})
         contents = [self._content(found[k], target.content[k]) for k in self.content_layers]
-        styles = torch.stack([self._styles(found[k], k, target.rows) for k in self.style_layers])
+        styles = torch.stack(
+            [self._styles(found[k], k, target.rows, bounded=True) for k in self.style_layers]
+        )
         painted: Any = self.painted
         c, here = self.config, painted[target.rows]
         tv = total_variation(images) / images[0].numel()
@@ -140,15 +143,19 @@ class GalleryLoss(nn.Module):
         )
 
     def style_distances(self, images: Tensor, rows: Tensor) -> Tensor:
-        """Unweighted style term of each image, mean over the layers, ``(B,)``."""
+        """Relative error of each image's Gram matrices to its style's, mean over the layers, ``(B,)``."""
         found = self.features(images, self.style_layers)
         return torch.stack([self._styles(found[k], k, rows) for k in self.style_layers]).mean(dim=0)
 
-    def _styles(self, features: Tensor, layer: str, rows: Tensor) -> Tensor:
+    def _styles(self, features: Tensor, layer: str, rows: Tensor, *, bounded: bool = False) -> Tensor:
         """The relative error of each image's Gram matrix, ``(B,)``."""
         target: Tensor = getattr(self, f"grams_{layer}")[rows]
-        error = (gram_matrix(features) - target).square().sum(dim=(1, 2))
-        relative: Tensor = error / target.square().sum(dim=(1, 2)).clamp_min(1e-30)
+        gram = gram_matrix(features)
+        error = (gram - target).square().sum(dim=(1, 2))
+        norm = target.square().sum(dim=(1, 2)).clamp_min(torch.finfo(torch.float32).tiny)
+        if bounded:
+            norm = (norm + gram.detach().square().sum(dim=(1, 2))) / 2
+        relative: Tensor = error / norm
         return relative
 
     def _content(self, features: Tensor, target: Tensor) -> Tensor:

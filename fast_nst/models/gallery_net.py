@@ -9,6 +9,7 @@ size, and the last layer makes the three output channels from half the size. Ima
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -104,6 +105,25 @@ class GalleryNet(nn.Module):
         self.out = Upsample(widths[0], 3, "tied", bias=False)
         self.color = nn.Parameter(torch.eye(3).repeat(rows, 1, 1))
         self.offset = nn.Parameter(torch.full((rows, 3), 0.5))
+
+    def row_parameters(self) -> list[nn.Parameter]:
+        """The parameters that a style has for itself, each with the rows as its first dimension."""
+        norms = (m for m in self.modules() if isinstance(m, ConditionalInstanceNorm))
+        return [*(p for norm in norms for p in (norm.weight, norm.bias)), self.color, self.offset]
+
+    @torch.no_grad()
+    def start_with_colors(self, styles: Sequence[Tensor | None]) -> None:
+        """Begin every row with the colors of its style image: their mean, and a root of their covariance.
+
+        Args:
+            styles: ``(3, H, W)`` in [0, 1] for each row; None leaves a row as it is.
+        """
+        for row, style in enumerate(styles):
+            if style is not None:
+                colors = style.detach().flatten(1).double().cpu()
+                values, vectors = torch.linalg.eigh(torch.cov(colors))
+                self.color[row] = (vectors * values.clamp_min(1e-4).sqrt()) @ vectors.T
+                self.offset[row] = colors.mean(dim=1)
 
     def forward(self, images: Tensor, mixture: Tensor) -> Tensor:
         """``(B, 3, H, W)``, nominally in [0, 1], to the same shape, unclamped.

@@ -23,6 +23,7 @@ from fast_nst.errors import InputError
 from fast_nst.io.images import load_image, to_uint8
 from fast_nst.models.checkpoint import Network, fresh_network, load_trained
 from fast_nst.models.gallery_loss import GalleryLoss
+from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.losses import PerceptualLoss
 from fast_nst.models.model_files import file_digest
 from fast_nst.models.reconstruction import ReconstructionLoss
@@ -79,8 +80,11 @@ def build_run(
     precision = choose_precision(config.precision, device)
     task = build_task(config, device, group, objective)
     photos, validation_photos = choose_photos(config, group, on_download)
+    network = build_network(config, device, rows=len(task.details.get("rows", ())))
+    if isinstance(network, GalleryNet) and isinstance(task, GalleryTask) and config.warm_start is None:
+        network.start_with_colors(task.images)
     training_step = TrainingStep(
-        build_network(config, device, rows=len(task.details.get("rows", ()))),
+        network,
         task.objective,
         averaging=config.averaging,
         temporal=task.temporal,
@@ -121,9 +125,10 @@ def build_task(config: TaskConfig, device: torch.device, group: ProcessGroup, ob
         return UpscaleTask(config, upscaling, _origin(upscaling))
     if isinstance(config, GalleryTrainConfig):
         styles = read_styles(config.styles)
-        many = own or build_gallery_objective(config, styles, device, group)
+        images = load_style_images(config, styles)
+        many = own or build_gallery_objective(config, images, device, group)
         origin = {"style_sha256": styles_digest(styles)} | _origin(many)
-        return GalleryTask(config, many, origin, styles, rank=group.rank, processes=group.size)
+        return GalleryTask(config, many, origin, styles, images, rank=group.rank, processes=group.size)
     style = load_image(config.style, short_side=config.style_size, max_pixels=config.max_pixels)
     # Now, and not at the end: the file may have been moved by then.
     origin = {"style_sha256": file_digest(config.style)}
@@ -200,21 +205,33 @@ def build_objective(
 
 
 def build_gallery_objective(
-    config: GalleryTrainConfig, styles: Sequence[GalleryStyle], device: torch.device, group: ProcessGroup
+    config: GalleryTrainConfig, images: Sequence[Tensor | None], device: torch.device, group: ProcessGroup
 ) -> GalleryLoss:
-    """The perceptual objective of many styles: the content row, then each style at each scale.
+    """The perceptual objective of many styles.
+
+    Args:
+        images: as `load_style_images` returns them.
 
     Raises:
-        InputError: a style image that cannot be read, or one without features.
+        InputError: a style image without features.
+    """
+    images = [None if image is None else image.to(device) for image in images]
+    across = group.mean if group.size > 1 else None
+    return GalleryLoss(_features(config, config.loss, device), images, config.loss, across=across)
+
+
+def load_style_images(config: GalleryTrainConfig, styles: Sequence[GalleryStyle]) -> list[Tensor | None]:
+    """The style image of each row, ``(3, H, W)`` in [0, 1]: none for the content row, then style by style.
+
+    Raises:
+        InputError: a style image that cannot be read.
     """
     images: list[Tensor | None] = [None]
     for style in styles:
         for scale in config.scales:
             side = round(scale * config.style_size)
-            image = load_image(style.file, short_side=side, max_pixels=config.max_pixels)
-            images.append(image.to(device))
-    across = group.mean if group.size > 1 else None
-    return GalleryLoss(_features(config, config.loss, device), images, config.loss, across=across)
+            images.append(load_image(style.file, short_side=side, max_pixels=config.max_pixels))
+    return images
 
 
 def _features(config: RunConfig, loss: LossConfig, device: torch.device) -> VGGFeatures:

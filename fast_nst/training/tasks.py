@@ -113,6 +113,7 @@ class GalleryTask:
 
     Args:
         styles: the style images, in the order of their rows.
+        images: of each row, ``(3, H, W)`` in [0, 1]; None for the content row.
         rank, processes: which equal share of each batch this process has, of how many.
     """
 
@@ -124,13 +125,14 @@ class GalleryTask:
         objective: Objective,
         origin: dict[str, str],
         styles: list[GalleryStyle],
+        images: list[Tensor | None],
         *,
         rank: int = 0,
         processes: int = 1,
     ) -> None:
         if isinstance(objective, CallableObjective):
             raise InputError("a gallery needs the objective of the config; leave out objective=")
-        self.objective, self.origin = objective, origin
+        self.objective, self.origin, self.images = objective, origin, images
         self.temporal = config.temporal_weight if config.temporal else 0.0
         self._config, self._rank, self._processes = config, rank, processes
         listed: list[dict[str, Any]] = [
