@@ -135,7 +135,7 @@ def test_the_real_loss_network_trains_on_real_photographs(here, train, shared, c
     arguments = merged(train, [*where, *network, *layers, "--steps", "2", "--max-images", "8"])
     assert command.main(arguments) == 0
     assert capsys.readouterr().out == "starry-night.safetensors\n"
-    recipe = load_checkpoint("starry-night.safetensors").about["recipe"]
+    recipe = load_checkpoint("starry-night.safetensors").metadata["recipe"]
     assert (recipe["loss_network"], recipe["dataset"]) == ("vgg19", "train2017")
 
 

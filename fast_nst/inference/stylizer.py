@@ -66,7 +66,7 @@ class Stylizer(Predictor):
         controls: Controls = DEFAULT,
     ) -> None:
         config = checkpoint.network.config
-        self._open(checkpoint.about, config, lambda: checkpoint, None, device, precision, backend, memory)
+        self._open(checkpoint.metadata, config, lambda: checkpoint, None, device, precision, backend, memory)
         self.controls = controls
 
     @classmethod
@@ -93,15 +93,15 @@ class Stylizer(Predictor):
 
             return load_checkpoint(path)
 
-        stylizer, about = cls.__new__(cls), read_metadata(path)
-        config, key = network_config(path, about), file_digest(path)
-        stylizer._open(about, config, checkpoint, key, device, precision, backend, memory)
+        stylizer, metadata = cls.__new__(cls), read_metadata(path)
+        config, key = network_config(path, metadata), file_digest(path)
+        stylizer._open(metadata, config, checkpoint, key, device, precision, backend, memory)
         stylizer.controls = controls
         return stylizer
 
     def _open(
         self,
-        about: dict[str, Any],
+        metadata: dict[str, Any],
         config: NetworkConfig,
         checkpoint: Callable[[], Checkpoint],
         key: str | None,
@@ -110,10 +110,10 @@ class Stylizer(Predictor):
         backend: str,
         memory: int | None,
     ) -> None:
-        source = Source(about, lambda: _plan(checkpoint()), key)
+        source = Source(metadata, lambda: _plan(checkpoint()), key)
         super().__init__(open_backend(source, backend=backend, device=device, precision=precision), memory)
-        self.about = dict(about)
-        self.style = str(about.get("style", "unnamed"))
+        self.metadata = dict(metadata)
+        self.style = str(metadata.get("style", "unnamed"))
         self._config, self._checkpoint = config, checkpoint
         self._may_advise = backend == "auto"
 

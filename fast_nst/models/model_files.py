@@ -51,9 +51,9 @@ class CheckpointError(InputError):
     """A file that is not a checkpoint of ours, is damaged, or does not fit."""
 
 
-def metadata_digest(about: Mapping[str, Any]) -> str:
+def metadata_digest(metadata: Mapping[str, Any]) -> str:
     """SHA-256 of the metadata as sorted JSON, without this hash itself."""
-    rest = {key: value for key, value in about.items() if key != CHECKSUM}
+    rest = {key: value for key, value in metadata.items() if key != CHECKSUM}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
@@ -71,8 +71,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
         what = describe_file(path) or f"cannot be read as safetensors: {first_line(error)}"
         raise CheckpointError(f"{path} {what}") from None
     try:
-        about: dict[str, Any] = parse_json(header.metadata[KEY])
-        found = about["format"]
+        metadata: dict[str, Any] = parse_json(header.metadata[KEY])
+        found = metadata["format"]
     except (KeyError, ValueError, TypeError):
         raise CheckpointError(
             f"{path} is not a fast-nst checkpoint: its metadata has no readable {KEY!r} entry; "
@@ -82,43 +82,43 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has format {shown(found)}, this version reads {FORMAT}; update fast-nst"
         )
-    if CHECKSUM in about and about[CHECKSUM] != metadata_digest(about):
+    if CHECKSUM in metadata and metadata[CHECKSUM] != metadata_digest(metadata):
         raise CheckpointError(f"{path} is damaged: its metadata does not match its checksum; get it again")
-    if "sha256" not in about:
+    if "sha256" not in metadata:
         raise CheckpointError(f"{path} is damaged: its metadata lacks the checksum; get it again")
     for key, kind in _TYPES.items():
-        if key in about and not isinstance(about[key], kind):
-            raise CheckpointError(f"{path} is damaged: {key!r} in its metadata is {shown(about[key])}")
-    return about
+        if key in metadata and not isinstance(metadata[key], kind):
+            raise CheckpointError(f"{path} is damaged: {key!r} in its metadata is {shown(metadata[key])}")
+    return metadata
 
 
-def network_config(path: Path, about: Mapping[str, Any]) -> NetworkConfig:
+def network_config(path: Path, metadata: Mapping[str, Any]) -> NetworkConfig:
     """The network configuration of a style file.
 
     Args:
-        about: its metadata, as `read_metadata` returns it.
+        metadata: its metadata, as `read_metadata` returns it.
 
     Raises:
         CheckpointError: a training state, a super-resolution model, or a network of a later version.
     """
-    if UPSCALER in about and STYLE not in about:
+    if UPSCALER in metadata and STYLE not in metadata:
         raise CheckpointError(f"{path} is a super-resolution model, not a style: fast-nst upscale takes it")
-    return _config_of(path, about, STYLE, NetworkConfig)
+    return _config_of(path, metadata, STYLE, NetworkConfig)
 
 
-def upscaler_config(path: Path, about: Mapping[str, Any]) -> UpscaleNetConfig:
+def upscaler_config(path: Path, metadata: Mapping[str, Any]) -> UpscaleNetConfig:
     """The network configuration of a super-resolution model; as `network_config`."""
-    if STYLE in about and UPSCALER not in about:
+    if STYLE in metadata and UPSCALER not in metadata:
         raise CheckpointError(f"{path} is a style, not a super-resolution model: stylize.py takes it")
-    return _config_of(path, about, UPSCALER, UpscaleNetConfig)
+    return _config_of(path, metadata, UPSCALER, UpscaleNetConfig)
 
 
-def _config_of(path: Path, about: Mapping[str, Any], kind: str, config: type[T]) -> T:
-    if kind not in about:
+def _config_of(path: Path, metadata: Mapping[str, Any], kind: str, config: type[T]) -> T:
+    if kind not in metadata:
         what = "a style" if kind == STYLE else "a super-resolution model"
         raise CheckpointError(f"{path} holds a training state, not {what}; give the checkpoint beside it")
     try:
-        return from_dict(config, about[kind])
+        return from_dict(config, metadata[kind])
     except InputError as error:
         reason = shown(str(error), 300)
         raise CheckpointError(f"{path} describes a network this version does not know: {reason}") from None

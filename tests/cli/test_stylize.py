@@ -767,7 +767,7 @@ def test_shards_paint_every_picture_once_and_share_a_manifest(stylize, style, pi
         assert np.abs(difference).max() <= (batch != "1")
     records = [json.loads(line) for line in (here / "m.jsonl").read_text().splitlines()]
     assert sorted(line["input"] for line in records) == [f"in/{name}" for name in tree(here / "in")]
-    assert {line["checkpoint"] for line in records} == {load_checkpoint(style).about["sha256"]}
+    assert {line["checkpoint"] for line in records} == {load_checkpoint(style).metadata["sha256"]}
     assert [stylize("in", *rest, "--shard", f"{i}/3").out for i in range(3)] == [[], [], []]
     assert len((here / "m.jsonl").read_text().splitlines()) == 21
 

@@ -42,8 +42,8 @@ def step(config: TrainConfig) -> dict[str, torch.Tensor]:
     )
     training_step.gradient_limit.mean = training_step.gradient_limit.mean.double()
     motion_of = step_module.motion_of
-    step_module.motion_of = lambda *about, **share: Motion(
-        *(part.double() for part in motion_of(*about, **share))
+    step_module.motion_of = lambda *values, **share: Motion(
+        *(part.double() for part in motion_of(*values, **share))
     )
     terms = training_step(share, 1e-3, 1)
     gradients = {name: parameter.grad for name, parameter in training_step.network.named_parameters()}

@@ -29,12 +29,12 @@ def start(*words: str, group: int, cwd: Path) -> list[subprocess.Popen[str]]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     pipe = subprocess.PIPE
-    about = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": str(ROOT)}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": str(ROOT)}
     return [
         subprocess.Popen(
             [sys.executable, *words],
             cwd=cwd,
-            env=os.environ | about | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(group)},
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(group)},
             stdout=pipe,
             stderr=pipe,
             text=True,
@@ -133,7 +133,7 @@ def test_a_run_of_two_processes_is_written_by_the_first_and_goes_on_with_one(her
     resumed = subprocess.run(alone, cwd=here, capture_output=True, text=True, timeout=300)
     assert resumed.returncode == 0, resumed.stderr
     assert reported(here) == list(range(1, 10))
-    assert load_checkpoint(here / "the-waves.safetensors").about["steps"] == 9
+    assert load_checkpoint(here / "the-waves.safetensors").metadata["steps"] == 9
 
 
 @pytest.mark.slow

@@ -26,7 +26,7 @@ from fast_nst.config import NetworkConfig, UpscaleNetConfig
 from fast_nst.config.network import NORM_EPSILON
 from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL
-from fast_nst.models.padding import Frame, frame
+from fast_nst.models.padding import Padding, padding_of
 from fast_nst.models.resampling import bicubic_kernel
 
 __all__ = ["EPSILON", "Layer", "Plan", "fold_weights", "merge_output", "taking_levels"]
@@ -72,7 +72,7 @@ class Layer:
 class Plan:
     """A folded network.
 
-    It takes ``(B, 3, H, W)`` images, RGB in [0, 1], extended by reflection as `frame` says, and returns them
+    It takes ``(B, 3, H, W)`` images, RGB in [0, 1], padded by reflection as `padding` says, and returns them
     unclamped; the result is cropped to `factor` times H x W from its top left corner.
 
     Attributes:
@@ -100,9 +100,9 @@ class Plan:
         """Whether the input of this layer is the residual that the next one adds."""
         return index + 1 < len(self.layers) and self.layers[index + 1].skip is not None
 
-    def frame(self, height: int, width: int) -> Frame:
-        """The reflection a picture of this size needs."""
-        return frame(self.config, height, width)
+    def padding(self, height: int, width: int) -> Padding:
+        """The reflection padding that an image of this size needs."""
+        return padding_of(self.config, height, width)
 
 
 def fold_weights(
@@ -122,7 +122,7 @@ def fold_weights(
                 f"the network holds NaN or infinity in {name}: the file is damaged; train it again"
             )
     if isinstance(config, UpscaleNetConfig):
-        return Plan(tuple(_enlarging(config, tensors)), config, _base(config))
+        return Plan(tuple(_upscaler_layers(config, tensors)), config, _base(config))
     return Plan(tuple(_layers(config, tensors)), config)
 
 
@@ -158,7 +158,7 @@ def _layers(config: NetworkConfig, tensors: Mapping[str, NDArray[np.generic]]) -
     yield from _split(border, _weight(tensors, "body.conv4"), _bias(tensors, "body.conv4"))
 
 
-def _enlarging(config: UpscaleNetConfig, tensors: Mapping[str, NDArray[np.generic]]) -> Iterator[Layer]:
+def _upscaler_layers(config: UpscaleNetConfig, tensors: Mapping[str, NDArray[np.generic]]) -> Iterator[Layer]:
     border: Border = "reflect" if config.padding == "reflect" else "zero"
     half = config.kernel // 2
     weight, bias, _ = _normed(tensors, "body.conv1", "body.conv1_norm")
@@ -181,7 +181,7 @@ def _enlarging(config: UpscaleNetConfig, tensors: Mapping[str, NDArray[np.generi
 
 
 def _base(config: UpscaleNetConfig) -> Layer | None:
-    """Bicubic enlargement: of each color a cell of factor x factor values, from 5 x 5 around its place."""
+    """Bicubic upsampling: of each color a cell of factor x factor values, from 5 x 5 around its place."""
     if config.base == "none":
         return None
     cell = bicubic_kernel(config.factor)

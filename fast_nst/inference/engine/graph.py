@@ -22,7 +22,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from fast_nst.inference.engine.folding import EPSILON, Layer, Plan, merge_output, taking_levels
 from fast_nst.io.images import MAX_LEVEL
-from fast_nst.models.padding import MIN_SIZE, mirrored, whole
+from fast_nst.models.padding import MIN_SIZE, reflected_indices, size_multiple
 
 __all__ = ["INPUT", "OUTPUT", "TOTAL", "Norms", "Pixels", "build_graph"]
 
@@ -36,7 +36,7 @@ _BORDERS = {"reflect": "reflect", "repeat": "edge", "zero": "constant"}
 
 def build_graph(
     plan: Plan,
-    about: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     *,
     pixels: Pixels,
     norms: Norms = "fused",
@@ -46,7 +46,7 @@ def build_graph(
     """The graph of a style's plan.
 
     Args:
-        about: metadata, stored in the model.
+        metadata: metadata, stored in the model.
         size: height and width of the only image it takes; None: batches of any size.
         total: add a second output, ``(B,)`` fp32: the sum of the last layer's values for each image, which
             is finite where all of them are. Clipping and the cast to uint8 would hide NaN and infinity.
@@ -58,7 +58,7 @@ def build_graph(
     for layer in layers if size is None else merge_output(layers):
         x, residual = graph.layer(layer, x, residual), x
     graph.output(plan, x, pixels, total)
-    return graph.model(about, pixels)
+    return graph.model(metadata, pixels)
 
 
 class _Graph:
@@ -96,34 +96,34 @@ class _Graph:
         self.ends.append(helper.make_tensor_value_info(name, kind, shape))
 
     def input(self, plan: Plan, pixels: Pixels) -> str:
-        """The input with its frame, as ``(B, 3, H, W)`` floats."""
+        """The padded input, as ``(B, 3, H, W)`` floats."""
         self._end(INPUT, pixels)
         x = INPUT
         if self.fixed is None:
-            margin = plan.frame(MIN_SIZE, MIN_SIZE).left
+            margin = plan.padding(MIN_SIZE, MIN_SIZE).left
             for axis in (1, 2) if pixels == "uint8" else (2, 3):
-                positions = self._framed_positions(self._size(axis), margin, whole(plan.config))
+                positions = self._padded_indices(self._size(axis), margin, size_multiple(plan.config))
                 x = self.add("Gather", x, positions, axis=axis)
         if pixels == "uint8":
             x = self.add("Transpose", self.add("Cast", x, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
-        return x if self.fixed is None else self._framed(x, plan, *self.fixed)
+        return x if self.fixed is None else self._padded(x, plan, *self.fixed)
 
-    def _framed(self, x: str, plan: Plan, height: int, width: int) -> str:
-        """An image of the fixed size with its frame."""
-        left, right, top, bottom = plan.frame(height, width)
+    def _padded(self, x: str, plan: Plan, height: int, width: int) -> str:
+        """An image of the fixed size, padded."""
+        left, right, top, bottom = plan.padding(height, width)
         if not any((left, right, top, bottom)):
             return x
         if max(top, bottom) < height and max(left, right) < width:
             return self.add("Pad", x, self.constant([0, 0, top, left, 0, 0, bottom, right]), mode="reflect")
-        x = self.add("Gather", x, self.constant(mirrored(height, top, bottom), "rows"), axis=2)
-        return self.add("Gather", x, self.constant(mirrored(width, left, right), "columns"), axis=3)
+        x = self.add("Gather", x, self.constant(reflected_indices(height, top, bottom), "rows"), axis=2)
+        return self.add("Gather", x, self.constant(reflected_indices(width, left, right), "columns"), axis=3)
 
     def _size(self, axis: int) -> str:
         """Of the input, as ``(1,)``."""
         return self.add("Gather", self.add("Shape", INPUT), self.constant([axis]), axis=0)
 
-    def _framed_positions(self, size: str, margin: int, stride: int) -> str:
-        """`padding.mirrored` from ``margin`` before the first position to the end of the frame."""
+    def _padded_indices(self, size: str, margin: int, stride: int) -> str:
+        """`padding.reflected_indices` from ``margin`` before the first position to the end of the padding."""
         one, two, side = self.constant([1]), self.constant([2]), self.constant([stride])
         up = self.add("Div", self.add("Add", size, self.constant([stride - 1])), side)
         end = self.add("Max", self.add("Mul", up, side), self.constant([MIN_SIZE]))
@@ -206,7 +206,7 @@ class _Graph:
         ends = None
         if self.fixed is None:
             ends = self.add("Concat", self._size(axes[0]), self._size(axes[1]), axis=0)
-        elif any(plan.frame(*self.fixed)):
+        elif any(plan.padding(*self.fixed)):
             ends = self.constant(list(self.fixed))
         if ends is not None:
             x = self.add("Slice", x, self.constant([0, 0]), ends, self.constant(list(axes)))
@@ -216,14 +216,14 @@ class _Graph:
             self.nodes.append(helper.make_node("Identity", [added], [TOTAL]))
             self.ends.append(helper.make_tensor_value_info(TOTAL, TensorProto.FLOAT, ["batch"]))
 
-    def model(self, about: Mapping[str, Any], pixels: Pixels) -> onnx.ModelProto:
+    def model(self, metadata: Mapping[str, Any], pixels: Pixels) -> onnx.ModelProto:
         """The finished, checked model."""
         graph = helper.make_graph(
             self.nodes, "fast_nst", self.ends[:1], self.ends[1:], list(self.constants.values())
         )
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="fast-nst")
-        entries = {"fast_nst": json.dumps(dict(about), sort_keys=True), "pixels": pixels, "colors": "RGB"}
+        entries = {"fast_nst": json.dumps(dict(metadata), sort_keys=True), "pixels": pixels, "colors": "RGB"}
         helper.set_model_props(model, entries)
         onnx.checker.check_model(model)
         return model

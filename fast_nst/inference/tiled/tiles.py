@@ -18,7 +18,7 @@ from fast_nst.errors import InputError
 from fast_nst.models.padding import MIN_SIZE
 from fast_nst.serialization import show_bytes
 
-__all__ = ["enlarge_in_tiles", "reach_of", "tile_side", "whole_bytes"]
+__all__ = ["reach_of", "tile_side", "upscale_in_tiles", "whole_bytes"]
 
 Levels = NDArray[np.uint8]
 
@@ -70,7 +70,7 @@ def tile_side(config: UpscaleNetConfig, memory: int | None) -> int:
     return min(side, LARGEST)
 
 
-def enlarge_in_tiles(
+def upscale_in_tiles(
     enlarge: Callable[[Levels], Levels],
     rgb: Levels,
     *,

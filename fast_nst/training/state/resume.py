@@ -102,11 +102,11 @@ def load_state(path: Path, network: nn.Module, optimizer: Optimizer, average: We
         CheckpointError: there is none, it is damaged, of another version, or of another network; nothing
             is changed then.
     """
-    tensors, about = _newest(path)
-    if "training" not in about:
+    tensors, metadata = _newest(path)
+    if "training" not in metadata:
         raise CheckpointError(f"{path} holds a style, not a training state")
     try:
-        state = TrainingState(**about["training"])
+        state = TrainingState(**metadata["training"])
         _check_types(state)
     except TypeError:
         raise CheckpointError(f"{path} was saved by another version of fast-nst; start a new --run") from None

@@ -131,9 +131,9 @@ class StateSaver:
         """Write the state, and the checkpoint for use, of the averaged weights."""
         self.save_state()
         run, p, out = self._run, self._progress, self.folder.out
-        about: dict[str, Any] = {"recipe": recipe(self.config), **run.task.origin}
-        about |= {} if self.config.license is None else {"licence": self.config.license}
-        about |= {"style": out.stem, "steps": p.step, "seconds": round(p.elapsed)}
-        about |= {"precision": run.precision, "validation": p.measured}
-        about |= {"photographs": len(run.photos.names), "photographs_sha256": run.photos.fingerprint}
-        save_checkpoint(out, run.training_step.average.network, about)
+        metadata: dict[str, Any] = {"recipe": recipe(self.config), **run.task.origin}
+        metadata |= {} if self.config.license is None else {"licence": self.config.license}
+        metadata |= {"style": out.stem, "steps": p.step, "seconds": round(p.elapsed)}
+        metadata |= {"precision": run.precision, "validation": p.measured}
+        metadata |= {"photographs": len(run.photos.names), "photographs_sha256": run.photos.fingerprint}
+        save_checkpoint(out, run.training_step.average.network, metadata)
