@@ -47,9 +47,9 @@ def own_jobs(
     origin = "" if shard.origin == "--shard" else f" (from {shard.origin}; --shard 0/1 takes all)"
     say(f"shard {shard.index}/{shard.count}{origin}: {len(part)} of {len(jobs)} pictures")
     if config.device == "auto" and shard.local_rank is not None:
-        from fast_nst.system.device import deal_device
+        from fast_nst.system.device import device_for_rank
 
-        config = dataclasses.replace(config, device=deal_device(shard.local_rank))
+        config = dataclasses.replace(config, device=device_for_rank(shard.local_rank))
     return part, dataclasses.replace(config, shard=f"{shard.index}/{shard.count}")
 
 

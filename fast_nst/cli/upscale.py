@@ -82,4 +82,4 @@ def _still(job: Job) -> Job:
     """Videos cannot be upscaled; their neighbors in a folder can."""
     if not job.video:
         return job
-    return replace(job, video=False, fault=f"{job.source} is a video; {PROG} takes pictures")
+    return replace(job, video=False, error=f"{job.source} is a video; {PROG} takes pictures")

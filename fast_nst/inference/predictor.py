@@ -22,7 +22,7 @@ from fast_nst.system.memory import free_memory, is_out_of_memory, resident_memor
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Predictor", "ignore"]
+__all__ = ["Predictor", "no_progress"]
 
 _log = logging.getLogger("fast_nst")
 
@@ -33,7 +33,7 @@ OVERSHOOT = 0.5
 T = TypeVar("T")
 
 
-def ignore(share: float) -> None:
+def no_progress(share: float) -> None:
     """The progress callback that does nothing."""
 
 
@@ -156,7 +156,7 @@ class Predictor(ABC):
         return self.backend.run_float(images)
 
     def pictures(
-        self, pictures: Sequence[Picture], *, progress: Callable[[float], None] = ignore
+        self, pictures: Sequence[Picture], *, progress: Callable[[float], None] = no_progress
     ) -> list[Picture]:
         """Stylize or upscale pictures of equal size; alpha is copied, or enlarged with them.
 

@@ -19,7 +19,7 @@ from fast_nst.errors import InputError
 from fast_nst.inference.controls import Controls, apply_controls
 from fast_nst.inference.engine.backends.base import Source
 from fast_nst.inference.engine.backends.choice import advise_faster, open_backend
-from fast_nst.inference.predictor import Predictor, ignore
+from fast_nst.inference.predictor import Predictor, no_progress
 from fast_nst.inference.tiled.memory_budget import BandPlan, plan_bands, whole_bytes
 from fast_nst.io.images import Picture
 from fast_nst.models.model_files import file_digest, find_style, network_config, read_metadata
@@ -163,7 +163,7 @@ class Stylizer(Predictor):
         return self.in_bands(picture, progress=progress)
 
     def in_bands(
-        self, picture: Picture, *, rows: int | None = None, progress: Callable[[float], None] = ignore
+        self, picture: Picture, *, rows: int | None = None, progress: Callable[[float], None] = no_progress
     ) -> Picture:
         """Stylize one picture in little memory; see `streaming`. The result is that of the whole picture.
 

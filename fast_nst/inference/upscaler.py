@@ -17,7 +17,7 @@ from fast_nst.config import UpscaleNetConfig
 from fast_nst.inference.engine.backends.base import Source
 from fast_nst.inference.engine.backends.choice import check_choice, open_backend
 from fast_nst.inference.histograms import match_histogram
-from fast_nst.inference.predictor import Predictor, ignore
+from fast_nst.inference.predictor import Predictor, no_progress
 from fast_nst.inference.tiled.tiles import FIXED, reach_of, tile_side, upscale_in_tiles, whole_bytes
 from fast_nst.io.images import Picture
 from fast_nst.models.model_files import file_digest, find_upscaler, read_metadata, upscaler_config
@@ -89,7 +89,7 @@ class Upscaler(Predictor):
         return self.in_tiles(picture, progress=progress)
 
     def in_tiles(
-        self, picture: Picture, *, side: int | None = None, progress: Callable[[float], None] = ignore
+        self, picture: Picture, *, side: int | None = None, progress: Callable[[float], None] = no_progress
     ) -> Picture:
         """Upscale one picture in little memory; see `tiles`. The result is that of the whole picture.
 

@@ -66,7 +66,7 @@ def _header(stream: BinaryIO, head: bytes) -> bytes:
 
 
 def _directories(stream: BinaryIO, header: bytes) -> Iterator[Directory]:
-    """The chain of directories, up to where it bites its own tail."""
+    """The chain of directories, up to where it loops back."""
     offset, seen = Directory(header).next, set[int]()
     while offset and offset not in seen and len(seen) < _MOST_DIRECTORIES:
         seen.add(offset)

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fast_nst.models.checkpoint import load_checkpoint, save_checkpoint
-from fast_nst.models.convert import FAMILIES, ImportFault, import_network
+from fast_nst.models.convert import FAMILIES, ModelImportError, import_network
 
 WIDTHS = (4, 6, 8)
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -131,7 +131,7 @@ def saved(tmp_path: Path):
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(ImportFault) as caught:
+    with pytest.raises(ModelImportError) as caught:
         import_network(path)
     message = str(caught.value)
     assert str(path) in message

@@ -18,7 +18,7 @@ from fast_nst.serialization import from_dict
 from fast_nst.training import step as step_module
 from fast_nst.training.builders import build_network, build_objective
 from fast_nst.training.motion import Motion
-from fast_nst.training.process_group import ProcessGroup, joined
+from fast_nst.training.process_group import ProcessGroup, joined_process_group
 from fast_nst.training.step import TrainingStep
 
 CPU = torch.device("cpu")
@@ -52,7 +52,7 @@ def step(config: TrainConfig) -> dict[str, torch.Tensor]:
 
 if __name__ == "__main__":
     settings = Path(sys.argv[1])
-    with joined():
+    with joined_process_group():
         found = step(from_dict(TrainConfig, json.loads(settings.read_text())))
         torch.save(
             found,

@@ -48,7 +48,7 @@ class _Identity:
     modified: str | None
 
 
-class _StartAgain(Exception):
+class _RestartDownload(Exception):
     """The partial file does not match what the server sends."""
 
 
@@ -108,7 +108,7 @@ def _receive(
     while True:
         try:
             return _transfer(url, part, size, progress, timeout)
-        except _StartAgain:
+        except _RestartDownload:
             _discard(part)
             continue
         except urllib.error.HTTPError as error:
@@ -143,7 +143,7 @@ def _transfer(
             have = 0  # no ranges, or another file by now: this answer is the whole of it
         identity = _identity(url, response, have)
         if have and identity != known:
-            raise _StartAgain
+            raise _RestartDownload
         _refuse_unwanted(response, identity, part, have, size)
         if not have:
             _discard(part)
@@ -181,7 +181,7 @@ def _open(url: str, have: int, known: _Identity | None, timeout: float) -> http.
     except urllib.error.HTTPError as error:
         if have and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             error.close()
-            raise _StartAgain from error
+            raise _RestartDownload from error
         raise
     return response
 
@@ -192,7 +192,7 @@ def _identity(url: str, response: http.client.HTTPResponse, have: int) -> _Ident
     if have:
         match = re.fullmatch(rf"bytes {have}-\d+/(\d+)", response.headers.get("Content-Range", ""))
         if match is None:
-            raise _StartAgain
+            raise _RestartDownload
         total = int(match[1])
     else:
         length = response.headers.get("Content-Length", "")
