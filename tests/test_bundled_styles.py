@@ -16,7 +16,7 @@ from fast_nst.models.vgg import load_vgg
 NAMES = sorted(bundled_styles())
 
 
-def test_four_paintings_are_bundled_at_least():
+def test_four_styles_are_bundled_at_least():
     assert {"composition-vii", "starry-night", "the-great-wave", "the-scream"} <= set(NAMES)
 
 

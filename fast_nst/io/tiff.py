@@ -149,7 +149,7 @@ def describe(directory: Directory) -> str:
 
 
 def share_present(stream: BinaryIO, page: int) -> float | None:
-    """Which share of the bytes of a picture's strips or tiles the file holds; None if it cannot be told."""
+    """Which share of the bytes of a picture's strips or tiles the file holds; None if that is unknown."""
     try:
         stream.seek(0)
         directory = list(_directories(stream, _header(stream, stream.read(8))))[page]

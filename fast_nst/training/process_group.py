@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 __all__ = ["ProcessGroup", "is_distributed", "joined_process_group"]
 
-# Longer than the first process takes to save or to judge the held-out photographs, shorter than patience.
+# Longer than the first process takes to save or to validate, shorter than a person waits.
 TIMEOUT = timedelta(minutes=5)
 
 
@@ -30,7 +30,7 @@ def joined_process_group() -> Iterator[None]:
     if not is_distributed() or dist.is_initialized():
         yield
         return
-    # Both: tensors of a GPU go by nccl, what processes have to say to each other by gloo.
+    # Both: tensors of a GPU go by nccl, messages between processes by gloo.
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     try:
         yield
@@ -67,7 +67,7 @@ class ProcessGroup:
         if self.size == 1:
             return network
         parallel: Any = nn.parallel.DistributedDataParallel
-        names = inspect.signature(parallel).parameters  # torch 2.15 says it in another way
+        names = inspect.signature(parallel).parameters  # renamed in torch 2.15
         option = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
         wrapped: nn.Module = parallel(network, **{option: False})
         return wrapped

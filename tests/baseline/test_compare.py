@@ -167,7 +167,7 @@ def test_what_cannot_be_compared_is_refused(config, material, what, told):
         Comparison(change(config, material, what))
 
 
-def test_a_painting_that_was_renamed_and_is_another_is_not_taken(config, material):
+def test_a_style_image_that_was_renamed_and_is_another_is_not_taken(config, material):
     (material / "styles/other.png").replace(material / "styles/dots.png")
     with pytest.raises(InputError, match="give it with --style-image FILE"):
         Comparison(config)

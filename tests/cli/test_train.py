@@ -125,7 +125,7 @@ def test_a_finished_run_is_not_replaced_by_accident(trained, said, monkeypatch, 
     assert (trained.folder / "the-waves.safetensors").read_bytes() == before
 
 
-def test_overwrite_starts_anew_and_gives_the_same_again(trained, said, here, quick):
+def test_overwrite_starts_over_and_gives_the_same_again(trained, said, here, quick):
     shutil.copytree(trained.run, here / "runs/the-waves")
     shutil.copy(trained.folder / "the-waves.safetensors", here)
     assert said(train.main, [*quick, "--steps", "6", "--report-every", "2", "--overwrite"]).code == 0

@@ -137,7 +137,7 @@ def test_the_metadata_is_one_key_of_sorted_json(saved):
     assert metadata["network"]["widths"] == [2, 3, 4]
 
 
-def test_weights_are_stored_in_fp16_and_paint_within_one_level_of_fp32(tmp_path):
+def test_weights_are_stored_in_fp16_and_stylize_within_one_level_of_fp32(tmp_path):
     net = network(PRESETS["tiny"]).eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():

@@ -60,11 +60,11 @@ class RunningStatistics:
 
     @property
     def var(self) -> Tensor:
-        """Biased, as norms want it; ``(B, C)``."""
+        """Biased, as norms use it; ``(B, C)``."""
         return self._squares / max(1, self.count)
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Mean and variance as norms want them: ``(B, C, 1, 1)`` in fp32."""
+        """Mean and variance as norms use them: ``(B, C, 1, 1)`` in fp32."""
         mean, var = (x.float().to(device)[..., None, None] for x in (self.mean, self.var))
         return mean, var
 

@@ -11,9 +11,9 @@ from fast_nst.serialization import show_bytes
 __all__ = ["BandPlan", "plan_bands", "whole_bytes"]
 
 BYTES = 4  # of a value
-# What walking in bands holds besides its maps, as `benchmarks/peak.py` measures it: in rows of bands and of
+# What streaming in bands holds besides its maps, as `benchmarks/peak.py` measures it: in rows of bands and of
 # what is held above them, and what the convolutions' library and the allocator add to bands of any size. A
-# network without instance norms is walked in a single pass, with a band at every layer.
+# network without instance norms runs in a single pass, with a band at every layer.
 BAND = {"instance": 14.0, "batch": 26.0}
 FIXED = 60_000_000
 # BandProgress of this many pixels are the quickest: smaller ones are many, larger ones leave the caches.

@@ -30,7 +30,7 @@ def stylize_in_bands(
     """Stylize ``(H, W, 3)`` RGB uint8 a band at a time: the same shape, clipped and rounded.
 
     Args:
-        progress: told the share that is done, from 0 to 1.
+        progress: called with the share that is done, from 0 to 1.
         spare: see `FeatureStore`.
 
     Raises:

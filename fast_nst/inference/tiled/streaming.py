@@ -104,7 +104,7 @@ class _Stream:
         return self._store.map(channels, *size, self._network.dtype)
 
     def _picture(self) -> Iterator[PendingBand]:
-        """The picture in bands, extended as the network wants it, as levels if it takes those."""
+        """The picture in bands, padded as the network needs it, as levels if it takes those."""
         (height, width), padding = self._size, self._padding
         across = torch.from_numpy(reflected_indices(width, padding.left, padding.right))
         down = reflected_indices(height, padding.top, padding.bottom)

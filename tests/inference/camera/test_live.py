@@ -214,7 +214,7 @@ def test_styles_are_changed_to_and_fro(live):
     assert live("p")[0].style == "waves"
 
 
-def test_strength_goes_from_the_original_to_the_painting(live):
+def test_strength_goes_from_the_content_image_to_the_stylized_one(live):
     show, screen, _ = live("-" * 12 + "+++ ")
     assert show.controls.strength == 0.3
     assert len(screen.shown) == 17

@@ -32,7 +32,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
-def test_results_are_called_after_the_painting_unless_reported_otherwise(config):
+def test_results_are_named_after_the_style_image_unless_told_otherwise(config):
     plain = RunFolder(replace(config, out=None, run=None))
     assert (plain.out, plain.path) == (Path("the-waves.safetensors"), Path("runs/the-waves"))
     assert (RunFolder(config).out, RunFolder(config).path) == (config.out, config.run)
