@@ -7,7 +7,14 @@ The text under a field is its help. Nothing here imports torch, so ``--help`` is
 from fast_nst.config.loss import STYLE_LAYERS, LossConfig, LossNetwork
 from fast_nst.config.network import PRESETS, UPSCALE_PRESETS, NetworkConfig, Preset, UpscaleNetConfig
 from fast_nst.config.run import RunConfig, TaskName
-from fast_nst.config.stylize import Backend, ExportConfig, InferenceConfig, Precision, StylizeConfig
+from fast_nst.config.stylize import (
+    Backend,
+    ExportConfig,
+    ExportPageConfig,
+    InferenceConfig,
+    Precision,
+    StylizeConfig,
+)
 from fast_nst.config.train import TrainConfig
 from fast_nst.config.upscale import (
     EvaluateConfig,
@@ -28,6 +35,7 @@ __all__ = [
     "CameraConfig",
     "EvaluateConfig",
     "ExportConfig",
+    "ExportPageConfig",
     "InferenceConfig",
     "LossConfig",
     "LossNetwork",

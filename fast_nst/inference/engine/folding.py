@@ -29,7 +29,7 @@ from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.padding import Padding, padding_of
 from fast_nst.models.resampling import bicubic_kernel
 
-__all__ = ["EPSILON", "Layer", "Plan", "fold_weights", "merge_output", "taking_levels"]
+__all__ = ["EPSILON", "Layer", "Plan", "fold_weights", "merge_output", "shuffled", "taking_levels"]
 
 Array = NDArray[np.float32]
 Border = Literal["reflect", "repeat", "zero"]
@@ -133,6 +133,38 @@ def taking_levels(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     """
     first, *others = layers
     return replace(first, weight=first.weight / np.float32(MAX_LEVEL)), *others
+
+
+def shuffled(layer: Layer) -> Layer:
+    """A stride-½ convolution, 3x3 or 4x4, as one of 2x2 to four times the channels and a pixel shuffle.
+
+    Output 2m + p is ``x[m] k[p] + x[m - 1] k[p + 2]`` in each direction: all four phases of a cell see the
+    same 2x2 positions, so the result is the same with as many multiplications.
+    """
+    c_in, c_out, kernel, _ = layer.weight.shape
+    missing = 4 - kernel  # what a 3x3 lacks is zero, and so is the last position of its result
+    full = np.pad(layer.weight, ((0, 0), (0, 0), (0, missing), (0, missing)))
+    # Axes in, out, tap, phase, tap, phase; taps are turned around: from the earlier position to the later.
+    taps = full.reshape(c_in, c_out, 2, 2, 2, 2)[:, :, ::-1, :, ::-1]
+    weight = np.ascontiguousarray(taps.transpose(1, 3, 5, 0, 2, 4).reshape(4 * c_out, c_in, 2, 2))
+    bias = None if layer.bias is None else layer.bias.repeat(4)
+    before, after = layer.crop[0], layer.crop[1] + missing
+    border, margin = layer.border, layer.margin
+    if min(before, after) >= 2:  # the 2x2 stays within the map, which costs the outermost two positions
+        before, after = before - 2, after - 2
+    else:
+        border, margin = "zero", (1, 1)
+    return replace(
+        layer,
+        weight=weight,
+        bias=bias,
+        border=border,
+        margin=margin,
+        stride=1,
+        fractional=False,
+        crop=(before, after),
+        shuffle=2,
+    )
 
 
 def _layers(config: NetworkConfig, tensors: Mapping[str, NDArray[np.generic]]) -> Iterator[Layer]:

@@ -20,13 +20,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from fast_nst.inference.engine.folding import EPSILON, Layer, Plan, merge_output, taking_levels
+from fast_nst.inference.engine.folding import EPSILON, Layer, Plan, merge_output, shuffled, taking_levels
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.padding import MIN_SIZE, reflected_indices, size_multiple
 
-__all__ = ["INPUT", "OUTPUT", "TOTAL", "Norms", "Pixels", "build_graph"]
+__all__ = ["INPUT", "OUTPUT", "TOTAL", "Norms", "Pixels", "Upsampling", "build_graph"]
 
 Pixels = Literal["uint8", "float"]
+Upsampling = Literal["transposed", "shuffled"]
 Norms = Literal["fused", "apart"]
 INPUT, OUTPUT = "picture", "painted"  # programs that run exported files use these names
 TOTAL = "total"
@@ -42,6 +43,7 @@ def build_graph(
     norms: Norms = "fused",
     size: tuple[int, int] | None = None,
     total: bool = False,
+    upsampling: Upsampling = "transposed",
 ) -> onnx.ModelProto:
     """The graph of a style's plan.
 
@@ -50,8 +52,10 @@ def build_graph(
         size: height and width of the only image it takes; None: batches of any size.
         total: add a second output, ``(B,)`` fp32: the sum of the last layer's values for each image, which
             is finite where all of them are. Clipping and the cast to uint8 would hide NaN and infinity.
+        upsampling: of stride-½ convolutions: ONNX's operator, or a 2 x 2 convolution and a pixel shuffle, for
+            engines in which that operator is slow.
     """
-    graph = _Graph(norms, size)
+    graph = _Graph(norms, size, upsampling)
     layers = taking_levels(plan.layers) if pixels == "uint8" else plan.layers
     residual = x = graph.input(plan, pixels)
     # OpenCV 5.0 miscomputes k x 1 convolutions; as one k x k it takes no more multiplications.
@@ -64,8 +68,8 @@ def build_graph(
 class _Graph:
     """Nodes and constants as they are added; values are known by their names."""
 
-    def __init__(self, norms: Norms, size: tuple[int, int] | None) -> None:
-        self.norms, self.fixed = norms, size
+    def __init__(self, norms: Norms, size: tuple[int, int] | None, upsampling: Upsampling) -> None:
+        self.norms, self.fixed, self.upsampling = norms, size, upsampling
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.ends: list[onnx.ValueInfoProto] = []
@@ -135,6 +139,8 @@ class _Graph:
 
     def layer(self, layer: Layer, x: str, residual: str) -> str:
         """A `Layer`."""
+        if layer.fractional and self.upsampling == "shuffled":
+            layer = shuffled(layer)
         rows, columns = layer.margin
         if rows or columns:
             pads = self.constant([0, 0, rows, columns] * 2)
@@ -150,12 +156,14 @@ class _Graph:
             x = self.add("ConvTranspose", x, *values, pads=[before, before, after, after], **settings)
         else:
             x = self.add("Conv", x, *values, **settings)
+        if layer.shuffle > 1:
+            x = self._cropped(self.add("DepthToSpace", x, blocksize=layer.shuffle, mode="CRD"), layer.crop)
         if layer.norm is not None:
             x = self._normed(x, layer.name, *layer.norm)
         if layer.relu:
             x = self.add("Relu", x)
         if layer.skip is not None:
-            x = self.add("Add", x, self._cropped(residual, layer.skip))
+            x = self.add("Add", x, self._cropped(residual, (layer.skip, layer.skip)))
         return x
 
     def _normed(self, x: str, name: str, weight: NDArray[Any], bias: NDArray[Any]) -> str:
@@ -181,11 +189,11 @@ class _Graph:
         twice = self.add("ReduceMean", self.add("Mul", rows, self.number(2)), axes=[2], keepdims=1)
         return self.add("Mul", twice, self.number(0.5))
 
-    def _cropped(self, x: str, crop: int) -> str:
-        """Without so many positions on each side."""
-        if not crop:
+    def _cropped(self, x: str, crop: tuple[int, int]) -> str:
+        """Without so many positions before and after the rest, in both directions."""
+        if not any(crop):
             return x
-        starts, ends, axes = ([crop] * 2, [-crop] * 2, [2, 3])
+        starts, ends, axes = ([crop[0]] * 2, [-crop[1] or np.iinfo(np.int64).max] * 2, [2, 3])
         return self.add("Slice", x, *(self.constant(values) for values in (starts, ends, axes)))
 
     def output(self, plan: Plan, x: str, pixels: Pixels, total: bool) -> None:
