@@ -12,12 +12,13 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 from fast_nst.errors import InputError
 from fast_nst.io.files import write_atomically
 from fast_nst.models.model_files import file_digest
-from fast_nst.web.engine_files import cached_engine, write_engine
+from fast_nst.web.engine_files import FILES, cached_engine, write_engine
 from fast_nst.web.headers import SECURITY_HEADERS
 from fast_nst.web.models import write_models
 
@@ -52,12 +53,13 @@ def new_page(name: str, *, overwrite: bool) -> Path:
     return folder
 
 
-def write_page(folder: Path, *, engine: Path | None = None) -> None:
+def write_page(folder: Path, *, engine: Path | None = None, engine_files: Mapping[str, str] = FILES) -> None:
     """Write the page, its engine and its networks into a folder, which is made where it is missing.
 
     Args:
         engine: a folder of the engine's files, for work without a network; None: those in the user's cache,
             which are downloaded once.
+        engine_files: names and SHA-256 of the engine's files.
 
     Raises:
         DownloadError: the engine cannot be fetched.
@@ -68,7 +70,7 @@ def write_page(folder: Path, *, engine: Path | None = None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for path in page_files():
         shutil.copyfile(path, folder / path.name)
-    write_engine(engine, folder / "ort")
+    write_engine(engine, folder / "ort", engine_files)
     write_models(folder / "model", folder / "ort")
     write_atomically(folder / "_headers", _headers_file().encode())
     _finish_service_worker(folder)
