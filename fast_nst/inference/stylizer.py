@@ -27,6 +27,7 @@ from fast_nst.models.model_files import file_digest, find_style, network_config,
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fast_nst.inference.engine.backends.pytorch import TorchBackend
     from fast_nst.inference.engine.folding import Plan
     from fast_nst.models.checkpoint import Checkpoint
 
@@ -110,11 +111,12 @@ class Stylizer(Predictor):
         backend: str,
         memory: int | None,
     ) -> None:
-        source = Source(metadata, lambda: _plan(checkpoint()), key)
-        super().__init__(open_backend(source, backend=backend, device=device, precision=precision), memory)
+        self._source = Source(metadata, lambda: _plan(checkpoint()), key)
+        engine = open_backend(self._source, backend=backend, device=device, precision=precision)
+        super().__init__(engine, memory)
         self.metadata = dict(metadata)
         self.style = str(metadata.get("style", "unnamed"))
-        self._config, self._checkpoint = config, checkpoint
+        self._config = config
         self._may_advise = backend == "auto"
 
     def with_controls(self, controls: Controls) -> Stylizer:
@@ -174,19 +176,21 @@ class Stylizer(Predictor):
         Raises:
             InputError: as `pictures`.
         """
-        from fast_nst.inference.engine.folded_net import DTYPES, FoldedNet
-        from fast_nst.inference.tiled.row_bands import stylize_in_bands
-
         size = picture.height, picture.width
         with self._lock:
             planned = plan_bands(self._config, *size, self._free_memory(*size, 1))
-            stylized = stylize_in_bands(
-                FoldedNet(_plan(self._checkpoint()), DTYPES[self.precision]).to(self.device),
-                picture.rgb,
-                planned if rows is None else BandPlan(rows, planned.maps),
-                progress=progress,
-            )
+            if rows is not None:
+                planned = BandPlan(rows, planned.maps)
+            stylized = self._torch_backend().run_in_bands(picture.rgb, planned, progress)
         return self._finished(picture, stylized)
+
+    def _torch_backend(self) -> TorchBackend:
+        """The engine, if it is PyTorch; the others take whole images only, so they get one for row bands."""
+        from fast_nst.inference.engine.backends.pytorch import TorchBackend
+
+        if isinstance(self.backend, TorchBackend):
+            return self.backend
+        return TorchBackend(self._source, self.device, self.precision)
 
 
 def _plan(checkpoint: Checkpoint) -> Plan:
