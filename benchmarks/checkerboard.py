@@ -66,10 +66,10 @@ def main() -> None:
     print("|---|---|---|")
     for style in arguments.styles or sorted(bundled_styles()):
         stylize = Stylizer.load(style, precision="fp32")
-        painted = [stylize(picture).cpu() for picture in pictures]
+        stylized = [stylize(picture).cpu() for picture in pictures]
         cells = []
         for period in (2, 4):
-            found = [grid(picture, period) for picture in painted]
+            found = [grid(picture, period) for picture in stylized]
             cells.append(f"{statistics.median(found):.2f} ({max(found):.2f})")
         print(f"| {stylize.style} | {' | '.join(cells)} |")
 

@@ -57,8 +57,8 @@ def paint_as_they_do(options: Options, weights: Path, out: Path) -> None:
     with torch.no_grad():
         net = PlainNet()
         net.load_state_dict(torch.load(weights, weights_only=True))
-        painted = net(to_tensor(content).unsqueeze(0))[0].clamp(0, 255).numpy()
-    Image.fromarray(painted.transpose(1, 2, 0).astype("uint8")).save(out)
+        stylized = net(to_tensor(content).unsqueeze(0))[0].clamp(0, 255).numpy()
+    Image.fromarray(stylized.transpose(1, 2, 0).astype("uint8")).save(out)
 
 
 def prepare(options: Options, folder: Path) -> dict[str, list[str]]:

@@ -120,15 +120,15 @@ def main() -> None:
             randomise(network, photo[..., :256, :256], project.pixels)
             state: Any = network.state_dict()
             torch.save({project.key: state} if project.key else state, model)
-        ours, about = import_network(model)
-        save_checkpoint(Path(folder) / "style.safetensors", ours, about, half=False)
+        ours, metadata = import_network(model)
+        save_checkpoint(Path(folder) / "style.safetensors", ours, metadata, half=False)
         ours = load_checkpoint(Path(folder) / "style.safetensors").network
         if arguments.model is not None:
             network, project = network_config(arguments.peer, ours.config.widths)
             state = torch.load(model, map_location="cpu", weights_only=True)
             state = state[project.key] if project.key else state
             network.load_state_dict({k: v for k, v in state.items() if ".running_" not in k})
-    print(f"{about['imported']['project']}, widths {ours.config.widths}, {ours.config.blocks} blocks")
+    print(f"{metadata['imported']['project']}, widths {ours.config.widths}, {ours.config.blocks} blocks")
     for size in arguments.sizes:
         height, width = (int(side) for side in size.split("x"))
         image = photo[..., :height, :width]

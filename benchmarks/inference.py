@@ -40,7 +40,7 @@ from fast_nst.models.model_files import find_style
 from fast_nst.system.openvino import openvino
 
 Levels = NDArray[np.uint8]
-Painter = Callable[[Levels], Levels]
+Runner = Callable[[Levels], Levels]
 BASE = "examples fp32"
 UNFOLDED = "unfolded"  # pytorch/examples' graph in OpenVINO
 ROOT = Path(__file__).resolve().parents[1]
@@ -69,19 +69,19 @@ class Options:
     device: str = "cpu"
     """of torch"""
     photo: Path | None = None
-    """a photograph to paint [default: noise, smoothed]"""
+    """a photograph to stylize [default: noise, smoothed]"""
     peer: Path | None = None
     """a checkout of pytorch/examples' fast_neural_style, whose own code is then run"""
     clock: Literal["wall", "process"] = "wall"
     """process: processor time"""
     memory: bool = False
-    """the peak resident memory of a process that paints with one engine and does nothing else: with ours
+    """the peak resident memory of a process that stylizes with one engine and does nothing else: with ours
     that is stylize.py, with others what this program does for them"""
     json: bool = False
     """records instead of a table"""
 
 
-def painter(engine: str, options: Options) -> Painter:
+def runner(engine: str, options: Options) -> Runner:
     """Levels to levels by an engine, such as ``openvino bf16``."""
     name, precision = engine.split()
     if engine == BASE or name == UNFOLDED:
@@ -91,33 +91,35 @@ def painter(engine: str, options: Options) -> Painter:
     return Stylizer.load(options.style, device=device, precision=precision, backend=name).backend.run_uint8
 
 
-def _plain(net: torch.nn.Module) -> Painter:
+def _plain(net: torch.nn.Module) -> Runner:
     """As that project runs it: floats, fp32, no_grad; on the CPU clamped and truncated, here rounded."""
     device = next(net.parameters()).device
 
     @torch.no_grad()
-    def paint(levels: Levels) -> Levels:
+    def stylize(levels: Levels) -> Levels:
         images = torch.from_numpy(levels).to(device).permute(0, 3, 1, 2).float().contiguous()
-        painted = net(images).cpu().clamp(0, MAX_LEVEL).round().byte()
-        out: Levels = painted.permute(0, 2, 3, 1).contiguous().numpy()
+        stylized = net(images).cpu().clamp(0, MAX_LEVEL).round().byte()
+        out: Levels = stylized.permute(0, 2, 3, 1).contiguous().numpy()
         return out
 
-    return paint
+    return stylize
 
 
-def _unfolded(net: torch.nn.Module, precision: str) -> Painter:
+def _unfolded(net: torch.nn.Module, precision: str) -> Runner:
     model = openvino().convert_model(net, example_input=torch.zeros(1, 3, 64, 64), input=[[-1, 3, -1, -1]])
     hint = {"fp32": "f32", "bf16": "bf16"}[precision]
     settings: dict[str, Any] = {"INFERENCE_PRECISION_HINT": hint, "PERFORMANCE_HINT": "LATENCY"}
     settings["INFERENCE_NUM_THREADS"] = torch.get_num_threads()
     request = openvino().Core().compile_model(model, "CPU", settings).create_infer_request()
 
-    def paint(levels: Levels) -> Levels:
+    def stylize(levels: Levels) -> Levels:
         images = np.ascontiguousarray(levels.transpose(0, 3, 1, 2), np.float32)
-        painted = request.infer([images], share_inputs=True)[0]
-        return np.ascontiguousarray(painted.clip(0, MAX_LEVEL).round().astype(np.uint8).transpose(0, 2, 3, 1))
+        stylized = request.infer([images], share_inputs=True)[0]
+        return np.ascontiguousarray(
+            stylized.clip(0, MAX_LEVEL).round().astype(np.uint8).transpose(0, 2, 3, 1)
+        )
 
-    return paint
+    return stylize
 
 
 def picture(size: str, options: Options) -> Levels:
@@ -135,16 +137,16 @@ def picture(size: str, options: Options) -> Levels:
     return out
 
 
-def measure(size: str, painters: dict[str, Painter], options: Options) -> list[dict[str, Any]]:
+def measure(size: str, runners: dict[str, Runner], options: Options) -> list[dict[str, Any]]:
     """One record an engine: median and spread of the times, ratio to the base, PSNR to it."""
     levels = picture(size, options)
     clock = time.perf_counter if options.clock == "wall" else time.process_time
-    results = {name: paint(levels) for name, paint in painters.items()}  # also warms them up
-    spent: dict[str, list[float]] = {name: [] for name in painters}
+    results = {name: stylize(levels) for name, stylize in runners.items()}  # also warms them up
+    spent: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(options.rounds):
-        for name, paint in painters.items():
+        for name, stylize in runners.items():
             started = clock()
-            paint(levels)
+            stylize(levels)
             spent[name].append(1e3 * (clock() - started))
     base = statistics.median(spent[BASE])
     return [
@@ -193,14 +195,14 @@ def peak(dtype: torch.dtype, clock: Callable[[], float], side: int = 1024) -> fl
 
 def peak_memory(engine: str, size: str, options: Options, folder: Path) -> float:
     """MiB, in a process that has done so once before, as a second run has."""
-    told = [f"--style={options.style}", "--sizes", size, "--engines", engine, "--memory", "--json"]
-    words = [__file__, *told, f"--device={options.device}", "--rounds", "0"]
+    flags = [f"--style={options.style}", "--sizes", size, "--engines", engine, "--memory", "--json"]
+    words = [__file__, *flags, f"--device={options.device}", "--rounds", "0"]
     name, precision = engine.split()
     if name in get_args(Backend):
         photo = folder / "photo.png"
         Image.fromarray(picture(size, options)[0]).save(photo)
         words = [str(ROOT / "stylize.py"), str(photo), f"--style={options.style}", "--overwrite", "--backend"]
-        words += [name, "--precision", precision, "--out", str(folder / "painted.png")]
+        words += [name, "--precision", precision, "--out", str(folder / "stylized.png")]
         words += [f"--device={options.device}"] if name == "torch" else []
     command = [sys.executable, str(ROOT / "benchmarks" / "peak.py"), *words]
     done = [subprocess.run(command, check=True, capture_output=True, text=True) for _ in range(2)][-1]
@@ -208,7 +210,7 @@ def peak_memory(engine: str, size: str, options: Options, folder: Path) -> float
 
 
 def _paint_alone(options: Options) -> None:
-    painter(options.engines[0], options)(picture(options.sizes[0], options))
+    runner(options.engines[0], options)(picture(options.sizes[0], options))
 
 
 def main(options: Options) -> None:
@@ -237,12 +239,12 @@ def main(options: Options) -> None:
 
 def _timed(engines: Sequence[str], options: Options) -> list[dict[str, Any]]:
     plan = plan_of(load_checkpoint(find_style(options.style)).network)
-    painters = {name: painter(name, options) for name in engines}
+    runners = {name: runner(name, options) for name in engines}
     clock = time.perf_counter if options.clock == "wall" else time.process_time
     rates = {"fp32": peak(torch.float32, clock), "bf16": peak(torch.bfloat16, clock)}
     rows = []
     for size in options.sizes:
-        for row in measure(size, painters, options):
+        for row in measure(size, runners, options):
             rate = rates.get(row["engine"].split()[1])
             floor = 1e3 * multiply_adds(plan, size) / rate if rate else math.nan
             rows.append({**row, "floor ms": round(floor, 1)})

@@ -40,7 +40,7 @@ class Options:
     """Kill and restart shards."""
 
     pictures: int = 2000
-    """how many to paint"""
+    """how many to stylize"""
     side: int = 32
     """of each, pixels"""
     shards: int = 4
@@ -54,7 +54,7 @@ class Options:
 
 
 def prepare(folder: Path, options: Options) -> list[str]:
-    """Pictures in ten sub-folders and a style; returns the command that paints them."""
+    """Pictures in ten sub-folders and a style; returns the command that stylizes them."""
     noise = np.random.default_rng(options.seed)
     for i in range(options.pictures):
         place = folder / "in" / str(i % 10) / f"{i:05}.png"
@@ -124,16 +124,18 @@ def main() -> None:
         there = disturbed(command, folder, options)
         wanted, found = tree(folder / "whole"), tree(folder / "killed")
         lines = [json.loads(line) for line in (folder / "manifest.jsonl").read_text().splitlines()]
-    painted = Counter(line["input"] for line in lines if line["ok"])
+    stylized = Counter(line["input"] for line in lines if line["ok"])
     late = sum(line["skipped"] for line in lines)
     print(f"killed with {', '.join(map(str, there))} of {options.pictures} results there")
     other = sum(wanted[name] != found.get(name) for name in wanted)
     print(f"files: {len(found)} of {len(wanted)}, of them with other bytes: {other}")
     print(f"files that should not be there: {len(found.keys() - wanted.keys())}")
-    print(f"pictures in the manifest: {len(painted)}, recorded twice: {sum(n > 1 for n in painted.values())}")
+    print(
+        f"pictures in the manifest: {len(stylized)}, recorded twice: {sum(n > 1 for n in stylized.values())}"
+    )
     print(f"records that a kill took, made up for: {late}")
     same = found == wanted and len(wanted) == options.pictures
-    sys.exit(0 if same and set(painted.values()) == {1} and len(painted) == options.pictures else 1)
+    sys.exit(0 if same and set(stylized.values()) == {1} and len(stylized) == options.pictures else 1)
 
 
 if __name__ == "__main__":

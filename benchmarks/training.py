@@ -87,8 +87,8 @@ class PlainLoop:
 
     def __call__(self, images: Tensor) -> None:
         self.optimizer.zero_grad()
-        painted = self.network(images)
-        found, wanted = self.vgg(painted, LAYERS), self.vgg(images, LAYERS)
+        stylized = self.network(images)
+        found, wanted = self.vgg(stylized, LAYERS), self.vgg(images, LAYERS)
         content = F.mse_loss(found["relu2_2"], wanted["relu2_2"]) / wanted["relu2_2"].square().mean()
         style = torch.zeros((), device=images.device)
         for layer, gram in zip(LAYERS, self.grams, strict=True):

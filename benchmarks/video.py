@@ -8,7 +8,7 @@
 ``temporal``: a camera pans over each photograph, turns and zooms a little, with noise of 2 gray levels, so
 that the motion of every pixel is known. Printed is the mean squared difference of each stylized frame to the
 one before it, moved by the true motion, over that of the input frames; a border that the motion brings in is
-left out. ``frames`` is the network frame by frame, ``steady`` the same with --temporal-smoothing; several
+left out. ``frames`` is the network frame by frame, ``smoothed`` the same with --temporal-smoothing; several
 styles, as one trained for stability and one not, are compared line by line. ``--strip FILE`` saves frames.
 """
 
@@ -92,21 +92,21 @@ def temporal(arguments: argparse.Namespace) -> None:
     width, height = arguments.size
     photos = [over_white(read_picture(p)) for p in find_pictures(arguments.photos)[: arguments.limit]]
     print(f"{len(photos)} photographs, {arguments.frames} frames of {width} x {height}", file=sys.stderr)
-    print("| style | frame by frame | steady | lower by |\n|---|---|---|---|")
+    print("| style | frame by frame | smoothed | lower by |\n|---|---|---|---|")
     for style in arguments.styles:
         stylize = Stylizer.load(find_style(style), precision="fp32")
-        plain, steady = list[float](), list[float]()
+        plain, smoothed = list[float](), list[float]()
         for number, photo in enumerate(photos):
             seen = list(frames_of(photo, arguments.frames, width, height))
-            painted = [stylize.pictures([Picture(frame)])[0] for frame in seen]
+            stylized = [stylize.pictures([Picture(frame)])[0] for frame in seen]
             smoother = TemporalSmoother(arguments.smoothing_strength)
-            calm = [smoother(Picture(s), p).rgb for s, p in zip(seen, painted, strict=True)]
+            calm = [smoother(Picture(s), p).rgb for s, p in zip(seen, stylized, strict=True)]
             unit = temporal_error(seen)
-            plain.append(temporal_error([p.rgb for p in painted]) / unit)
-            steady.append(temporal_error(calm) / unit)
+            plain.append(temporal_error([p.rgb for p in stylized]) / unit)
+            smoothed.append(temporal_error(calm) / unit)
             if arguments.strip and number == 0:
-                save_strip(arguments.strip, seen, [p.rgb for p in painted], calm)
-        before, after = statistics.fmean(plain), statistics.fmean(steady)
+                save_strip(arguments.strip, seen, [p.rgb for p in stylized], calm)
+        before, after = statistics.fmean(plain), statistics.fmean(smoothed)
         print(f"| {stylize.style} | {before:.2f} | {after:.2f} | {before / after:.2f} |", flush=True)
 
 
@@ -128,9 +128,9 @@ def make_clip(path: Path, count: int, width: int, height: int) -> None:
     writer.finish()
 
 
-def run_video(style: str, source: Path, target: Path, *, steady: bool) -> float:
+def run_video(style: str, source: Path, target: Path, *, smoothed: bool) -> float:
     """Frames a second of the whole chain."""
-    config = StylizeConfig(overwrite=True, video=VideoConfig(temporal_smoothing=steady))
+    config = StylizeConfig(overwrite=True, video=VideoConfig(temporal_smoothing=smoothed))
     stylizer = Stylizer.load(find_style(style))
     started = time.perf_counter()
     with VideoRun(str(source), target, stylizer, config) as run:
@@ -158,7 +158,7 @@ def rate(arguments: argparse.Namespace) -> None:
                 stylize.pictures([frame])
                 spent.append(time.perf_counter() - started)
             alone = 1 / statistics.median(spent)
-            chain, calm = (run_video(style, clip, Path(folder, "out.mp4"), steady=s) for s in (False, True))
+            chain, calm = (run_video(style, clip, Path(folder, "out.mp4"), smoothed=s) for s in (False, True))
             print(
                 f"| {stylize.style} | {alone:.2f} | {chain:.2f} | {chain / alone:.2f} "
                 f"| {calm:.2f} | {calm / alone:.2f} |",
@@ -172,7 +172,7 @@ from pathlib import Path
 sys.path.insert(0, {folder!r})
 from peak import peak_resident
 from video import run_video
-run_video({style!r}, Path({clip!r}), Path({clip!r} + ".out.mp4"), steady={steady})
+run_video({style!r}, Path({clip!r}), Path({clip!r} + ".out.mp4"), smoothed={smoothed})
 print(peak_resident())
 """
 
@@ -187,7 +187,7 @@ def memory(arguments: argparse.Namespace) -> None:
             for count in (150, 1500):
                 clip = str(Path(folder, f"{count}.mp4"))
                 make_clip(Path(clip), count, width, height)
-                code = CHILD.format(folder=str(Path(__file__).parent), style=style, clip=clip, steady=False)
+                code = CHILD.format(folder=str(Path(__file__).parent), style=style, clip=clip, smoothed=False)
                 done = subprocess.run(
                     [sys.executable, "-c", code], capture_output=True, text=True, check=True
                 )
@@ -262,7 +262,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=180, help="of the camera, for latency")
     parser.add_argument("--smoothing-strength", type=float, default=VideoConfig().smoothing_strength)
     parser.add_argument(
-        "--strip", type=Path, help="picture of frames to write: input, frame by frame, steady"
+        "--strip", type=Path, help="picture of frames to write: input, frame by frame, smoothed"
     )
     arguments = parser.parse_args()
     if arguments.what == "temporal" and arguments.photos is None:

@@ -55,8 +55,8 @@ class Report:
         return {name: value for name in self.measures if (value := getattr(self, name)) is not None}
 
     def __str__(self) -> str:
-        told = {"loss": self.total, **{name: self.losses[name] for name in self.shown}}
-        words = [f"{name} {figure(value, self.digits)}" for name, value in told.items()]
+        values = {"loss": self.total, **{name: self.losses[name] for name in self.shown}}
+        words = [f"{name} {figure(value, self.digits)}" for name, value in values.items()]
         words += [f"{name} {value:.4f}" for name, value in self.measured.items()]
         words += [f"{self.rate:.2f} {self.unit}/s", f"{clock(self.remaining)} left"]
         return "  ".join([f"step {self.step}/{self.steps}", *words])

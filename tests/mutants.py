@@ -71,11 +71,11 @@ def joined(header: Any, rest: bytes, length: int | None = None) -> bytes:
     return struct.pack("<Q", len(text) if length is None else length) + text + rest
 
 
-def sealed(tensors: dict[str, Tensor], about: dict[str, Any]) -> bytes:
+def sealed(tensors: dict[str, Tensor], metadata: dict[str, Any]) -> bytes:
     """A file whose checksums are right, whatever is in it."""
-    about = {**about, "sha256": digest(tensors)}
-    about[CHECKSUM] = metadata_digest(about)
-    return save(tensors, metadata={KEY: json.dumps(about, sort_keys=True)})
+    metadata = {**metadata, "sha256": digest(tensors)}
+    metadata[CHECKSUM] = metadata_digest(metadata)
+    return save(tensors, metadata={KEY: json.dumps(metadata, sort_keys=True)})
 
 
 def read(path: Any) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -135,19 +135,19 @@ def other_headers(data: bytes) -> Iterator[bytes]:
         yield joined({**header, name: {"dtype": "F16", "shape": shape, "data_offsets": offsets}}, rest)
 
 
-def other_contents(tensors: dict[str, Tensor], about: dict[str, Any], kind: str) -> Iterator[bytes]:
+def other_contents(tensors: dict[str, Tensor], metadata: dict[str, Any], kind: str) -> Iterator[bytes]:
     """With other metadata or tensors and checksums that are right: validation has to find the fault."""
-    for field in about[kind]:
+    for field in metadata[kind]:
         for value in VALUES:
-            yield sealed(tensors, {**about, kind: {**about[kind], field: value}})
-        yield sealed(tensors, {**about, kind: {k: v for k, v in about[kind].items() if k != field}})
-    for key in {*about, "recipe", "training", "imported"}:
+            yield sealed(tensors, {**metadata, kind: {**metadata[kind], field: value}})
+        yield sealed(tensors, {**metadata, kind: {k: v for k, v in metadata[kind].items() if k != field}})
+    for key in {*metadata, "recipe", "training", "imported"}:
         for value in VALUES[::3]:
-            yield sealed(tensors, {**about, key: value})
-        yield sealed(tensors, {k: v for k, v in about.items() if k != key})
+            yield sealed(tensors, {**metadata, key: value})
+        yield sealed(tensors, {k: v for k, v in metadata.items() if k != key})
     for name in list(tensors)[::4]:
         for value in TENSORS:
-            yield sealed({**tensors, name: value}, about)
-        yield sealed({k: v for k, v in tensors.items() if k != name}, about)
+            yield sealed({**tensors, name: value}, metadata)
+        yield sealed({k: v for k, v in tensors.items() if k != name}, metadata)
     for name in ("extra", "a\nb", "\x1b[2J", "x" * 9999, ""):
-        yield sealed({**tensors, name: torch.zeros(3)}, about)
+        yield sealed({**tensors, name: torch.zeros(3)}, metadata)

@@ -13,7 +13,7 @@ from fast_nst.io.images import MAX_LEVEL, find_pictures, from_uint8, read_pictur
 from fast_nst.models.checkpoint import load_upscaler, read_tensors
 from fast_nst.models.model_files import bundled_upscalers
 from fast_nst.models.reconstruction import local_grid_energy
-from fast_nst.models.resampling import enlarged, reduced
+from fast_nst.models.resampling import downsample, upsample
 
 NAMES = sorted(bundled_upscalers())
 
@@ -31,13 +31,13 @@ def test_a_bundled_model_is_small_and_enlarges_by_what_its_name_says(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bundled_model_says_how_it_was_made(name):
-    about = read_tensors(bundled_upscalers()[name])[1]
-    assert about["style"] == name
-    assert about["licence"] == "MIT"
-    assert about["recipe"]["loss"] == "feature"
-    assert about["recipe"]["warm_start"]
-    assert len(about["vgg_sha256"]) == 64
-    assert "/" not in about["recipe"]["dataset"]
+    metadata = read_tensors(bundled_upscalers()[name])[1]
+    assert metadata["style"] == name
+    assert metadata["licence"] == "MIT"
+    assert metadata["recipe"]["loss"] == "feature"
+    assert metadata["recipe"]["warm_start"]
+    assert len(metadata["vgg_sha256"]) == 64
+    assert "/" not in metadata["recipe"]["dataset"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -45,7 +45,7 @@ def test_a_bundled_model_adds_less_than_half_a_level_of_grid_to_smooth_gradients
     look, enlarge = benchmark("checkerboard"), Upscaler(name, device="cpu", precision="fp32", match=False)
     side = look.SIZE // enlarge.factor
     pictures = look.gradients(4)[..., :side, :side]
-    bicubic = [enlarged(to_uint8(x).transpose(2, 0, 1), enlarge.factor) for x in pictures]
+    bicubic = [upsample(to_uint8(x).transpose(2, 0, 1), enlarge.factor) for x in pictures]
     added = enlarge(pictures) - torch.stack([from_uint8(x.transpose(1, 2, 0)) for x in bicubic])
     for period in (2, 3, 4):
         assert MAX_LEVEL * (local_grid_energy(added, period) / period**2).sqrt() < 0.5
@@ -60,9 +60,9 @@ def test_a_bundled_model_is_nearer_to_photographs_than_bicubic_enlargement(name,
         rgb = read_picture(path).rgb
         height, width = (side // factor * factor for side in rgb.shape[:2])
         photo = rgb[:height, :width]
-        low = reduced(photo.transpose(2, 0, 1), factor)
+        low = downsample(photo.transpose(2, 0, 1), factor)
         made = to_uint8(enlarge(from_uint8(low.transpose(1, 2, 0))))
-        bicubic = enlarged(low, factor).transpose(1, 2, 0)
+        bicubic = upsample(low, factor).transpose(1, 2, 0)
         ours, theirs = (psnr(luma(x, factor), luma(photo, factor)) for x in (made, bicubic))
         gains.append(ours - theirs)
     assert statistics.mean(gains) > 0.5

@@ -16,7 +16,7 @@ from fast_nst.models.vgg import load_vgg
 NAMES = sorted(bundled_styles())
 
 
-def test_four_paintings_are_bundled_at_least():
+def test_four_styles_are_bundled_at_least():
     assert {"composition-vii", "starry-night", "the-great-wave", "the-scream"} <= set(NAMES)
 
 
@@ -29,13 +29,13 @@ def test_a_bundled_style_is_small_and_of_full_width(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bundled_style_says_how_it_was_made(name):
-    about = read_tensors(bundled_styles()[name])[1]
-    assert about["style"] == name
-    assert about["licence"] == "MIT"
-    assert about["steps"] == about["recipe"]["steps"]
-    assert about["steps"] >= 2500 or about["recipe"]["warm_start"]
-    assert len(about["style_sha256"]) == len(about["vgg_sha256"]) == 64
-    assert "/" not in about["recipe"]["style"] + about["recipe"]["dataset"]
+    metadata = read_tensors(bundled_styles()[name])[1]
+    assert metadata["style"] == name
+    assert metadata["licence"] == "MIT"
+    assert metadata["steps"] == metadata["recipe"]["steps"]
+    assert metadata["steps"] >= 2500 or metadata["recipe"]["warm_start"]
+    assert len(metadata["style_sha256"]) == len(metadata["vgg_sha256"]) == 64
+    assert "/" not in metadata["recipe"]["style"] + metadata["recipe"]["dataset"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -70,7 +70,7 @@ def style_distance(picture: str) -> float:
     return sum(distances) / len(distances)
 
 
-def test_a_trained_style_brings_pictures_nearer_to_the_painting(here, train, capsys):
+def test_a_trained_style_brings_pictures_nearer_to_the_style_image(here, train, capsys):
     steps = ["--steps", "60", "--learning-rate", "1e-2", "--warmup", "5", "--style-weight", "20"]
     assert command.main(merged(train, steps)) == 0
     assert capsys.readouterr().out == "dots.safetensors\n"
@@ -135,7 +135,7 @@ def test_the_real_loss_network_trains_on_real_photographs(here, train, shared, c
     arguments = merged(train, [*where, *network, *layers, "--steps", "2", "--max-images", "8"])
     assert command.main(arguments) == 0
     assert capsys.readouterr().out == "starry-night.safetensors\n"
-    recipe = load_checkpoint("starry-night.safetensors").about["recipe"]
+    recipe = load_checkpoint("starry-night.safetensors").metadata["recipe"]
     assert (recipe["loss_network"], recipe["dataset"]) == ("vgg19", "train2017")
 
 

@@ -86,7 +86,7 @@ class Comparison:
     Attributes:
         speed, losses: the rows so far.
         style_image: ``(3, H, W)``, RGB in [0, 1], at the size that the style was trained with.
-        about: style, style image, precision and other facts for the report.
+        setup: style, style image, precision and other facts for the report.
 
     Raises:
         InputError: no content images, no style image, or one that the style was not trained from.
@@ -98,7 +98,7 @@ class Comparison:
         self.precision = choose_precision(config.precision, self.device)
         file = find_style(config.style)
         checkpoint = load_checkpoint(file)
-        self.style, recipe = file.stem, checkpoint.about.get("recipe", {})
+        self.style, recipe = file.stem, checkpoint.metadata.get("recipe", {})
         if "loss" not in recipe:
             raise InputError(
                 f"{file} does not record its training objective, so there is nothing to compare on"
@@ -110,7 +110,7 @@ class Comparison:
         self.files = find_pictures(config.content) if config.content.is_dir() else [config.content]
         if not self.files:
             raise InputError(f"--content {config.content} contains no images")
-        style_file = _find_style_image(config, file, checkpoint.about)
+        style_file = _find_style_image(config, file, checkpoint.metadata)
         self.stylizer = Stylizer(checkpoint, device=config.device, precision=self.precision)
         self.loss = _loss_of(recipe)
         layers = (*self.loss.content_layers, *self.loss.style_layers_for(config.loss_network))
@@ -121,19 +121,19 @@ class Comparison:
         features = features.to(self.device).to(memory_format=layout)
         self.style_image = load_image(style_file, short_side=int(recipe.get("style_size", 384)))
         self.objective = PerceptualLoss(features, self.style_image.to(self.device), self.loss)
-        self.about: dict[str, Any] = {
+        self.setup: dict[str, Any] = {
             "style": self.style,
-            "steps": checkpoint.about.get("steps"),
+            "steps": checkpoint.metadata.get("steps"),
             "style_image": style_file.name,
             "bundled_style_image": style_file == bundled_style_image(file),
             "objective": to_dict(self.loss),
             "loss_network": config.loss_network,
-            "same_loss_network_as_trained": digest == checkpoint.about.get("vgg_sha256"),
+            "same_loss_network_as_trained": digest == checkpoint.metadata.get("vgg_sha256"),
             "precision": self.precision,
             "device": self.device.type,
             "threads": torch.get_num_threads(),
         }
-        settings = {**self.about, "iterations": config.iterations, "seed": config.seed, "timed": config.timed}
+        settings = {**self.setup, "iterations": config.iterations, "seed": config.seed, "timed": config.timed}
         self.store = ResultStore(config.out / "runs", settings, overwrite=config.overwrite)
         self.speed: list[SpeedRow] = []
         self.losses: list[LossRow] = []
@@ -255,10 +255,10 @@ def _loss_of(recipe: dict[str, Any]) -> LossConfig:
     return from_dict(LossConfig, values)
 
 
-def _find_style_image(config: CompareConfig, style: Path, about: dict[str, Any]) -> Path:
+def _find_style_image(config: CompareConfig, style: Path, metadata: dict[str, Any]) -> Path:
     """The style image given, else the file the checkpoint names (checked by hash), else the bundled copy."""
-    wanted = about.get("style_sha256")
-    name = str(about["recipe"].get("style", ""))
+    wanted = metadata.get("style_sha256")
+    name = str(metadata["recipe"].get("style", ""))
     bundled = bundled_style_image(style)
     given = config.style_image
     if given is not None:

@@ -29,7 +29,7 @@ def write_comparison(comparison: Comparison) -> Path:
     summary, setup = _summary(comparison), _setup(comparison)
     (folder / "table.md").write_text(markdown(title, summary, known, setup), encoding="utf-8")
     results = {
-        "about": comparison.about,
+        "about": comparison.setup,
         "speed": [row._asdict() for row in comparison.speed],
         "loss": [row._asdict() | {"mean_passes": row.mean_passes} for row in comparison.losses],
     }
@@ -145,30 +145,30 @@ def _summary(comparison: Comparison) -> list[str]:
 
 def _setup(comparison: Comparison) -> dict[str, str]:
     """What was compared, by name."""
-    about, loss = comparison.about, comparison.loss
+    setup, loss = comparison.setup, comparison.loss
     style_layers = loss.style_layers_for(comparison.config.loss_network)
-    steps = about["steps"]
-    trained = f"{about['style']}, {_count(int(steps), 'training step')}" if steps else str(about["style"])
-    copy = " (the bundled copy, short side 512 pixels)" if about["bundled_style_image"] else ""
+    steps = setup["steps"]
+    trained = f"{setup['style']}, {_count(int(steps), 'training step')}" if steps else str(setup["style"])
+    copy = " (the bundled copy, short side 512 pixels)" if setup["bundled_style_image"] else ""
     weights = (
-        "" if about["same_loss_network_as_trained"] else "; not the weights the style was trained against"
+        "" if setup["same_loss_network_as_trained"] else "; not the weights the style was trained against"
     )
-    network = str(about["loss_network"]).upper().replace("VGG", "VGG-")
+    network = str(setup["loss_network"]).upper().replace("VGG", "VGG-")
     terms = [
         f"content at {', '.join(loss.content_layers)} (weight {loss.content_weight:g})",
         f"style at {', '.join(style_layers)} (weight {loss.style_weight:g})",
         f"total variation (weight {loss.tv_weight:g})",
     ]
     terms += [f"grid (weight {loss.grid_weight:g})"] if loss.grid_weight else []
-    device = str(about["device"])
-    machine = f"{device}, {_count(about['threads'], 'thread')}" if device == "cpu" else device
+    device = str(setup["device"])
+    machine = f"{device}, {_count(setup['threads'], 'thread')}" if device == "cpu" else device
     return {
         "network": trained,
-        "style image": f"{about['style_image']}{copy}",
+        "style image": f"{setup['style_image']}{copy}",
         "objective": f"{loss.objective}: {'; '.join(terms)}",
         "loss network": f"{network}{weights}",
         "optimizer": "projected L-BFGS; one iteration is one evaluation of the objective and its gradient",
-        "machine": f"{machine}, {about['precision']}",
+        "machine": f"{machine}, {setup['precision']}",
     }
 
 

@@ -1,4 +1,4 @@
-"""Descent over one picture, by evaluations: an optimizer names a point, and is told its loss and gradient.
+"""Optimizers over one image, by evaluations: they name a point, and get its loss and gradient (ask and tell).
 
 One evaluation is one iteration, so that methods are compared at equal cost, and the loop that evaluates can
 report, stop and save between any two of them.

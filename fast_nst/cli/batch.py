@@ -47,9 +47,9 @@ def own_jobs(
     origin = "" if shard.origin == "--shard" else f" (from {shard.origin}; --shard 0/1 takes all)"
     say(f"shard {shard.index}/{shard.count}{origin}: {len(part)} of {len(jobs)} pictures")
     if config.device == "auto" and shard.local_rank is not None:
-        from fast_nst.system.device import deal_device
+        from fast_nst.system.device import device_for_rank
 
-        config = dataclasses.replace(config, device=deal_device(shard.local_rank))
+        config = dataclasses.replace(config, device=device_for_rank(shard.local_rank))
     return part, dataclasses.replace(config, shard=f"{shard.index}/{shard.count}")
 
 
@@ -57,7 +57,7 @@ class BatchReport:
     """Prints results as they come, and records them in the manifest; a context manager.
 
     Args:
-        about: the metadata of the file that jobs are run with.
+        metadata: the metadata of the file that jobs are run with.
         name: what records call it.
         debug: whether tracebacks of failed jobs are printed.
 
@@ -66,14 +66,14 @@ class BatchReport:
     """
 
     def __init__(
-        self, jobs: list[Job], config: InferenceConfig, *, about: dict[str, Any], name: str, debug: bool
+        self, jobs: list[Job], config: InferenceConfig, *, metadata: dict[str, Any], name: str, debug: bool
     ) -> None:
         from fast_nst.inference.batch.jobs import folders
         from fast_nst.io.files import remove_stale_partials
 
         _check_streams(jobs, config)
         self._config, self._total, self._debug = config, len(jobs), debug
-        self._style, self._checkpoint = name, about["sha256"]
+        self._style, self._checkpoint = name, metadata["sha256"]
         self._done = self._failed = 0
         self._kind = "videos" if jobs and all(job.video for job in jobs) else "pictures"
         remove_stale_partials(folders(jobs))

@@ -9,7 +9,7 @@ from pathlib import Path
 from fast_nst.cli.common import DONE, FAILED, put, say
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError, one_line
-from fast_nst.inference.camera.capture import Camera, CameraLost
+from fast_nst.inference.camera.capture import Camera, CameraError
 from fast_nst.inference.camera.live import Live
 from fast_nst.inference.camera.view import KEYS, Screen, Window
 from fast_nst.inference.styles import StyleChoice, bundled_names, choose_style
@@ -39,7 +39,7 @@ def show(source: str, style: StyleChoice, config: StylizeConfig) -> int:
     )
     try:
         _run(live)
-    except CameraLost as error:
+    except CameraError as error:
         say(f"error: {one_line(error)}")
         return FAILED
     finally:

@@ -54,7 +54,7 @@ def put(line: str) -> None:
     Names of files pass byte for byte, also those that are text in no encoding.
     """
     shown = printable(line, keep="\n") if sys.stdout.isatty() else line
-    with getattr(sys.stderr, "aside", nullcontext)():  # where there are progress bars
+    with getattr(sys.stderr, "bars_hidden", nullcontext)():  # where there are progress bars
         sys.stdout.flush()
         sys.stdout.buffer.write(os.fsencode(shown + "\n"))
         sys.stdout.buffer.flush()

@@ -31,9 +31,9 @@ def _export(arguments: list[str]) -> int:
         return USAGE
     from fast_nst.cli.parsing import parse_with_sources
 
-    told = "a bundled style's name or a .safetensors file"
+    style_help = "a bundled style's name or a .safetensors file"
     sources, config = parse_with_sources(
-        ExportConfig, arguments, prog="fast-nst export", description=DESCRIPTION, help=told
+        ExportConfig, arguments, prog="fast-nst export", description=DESCRIPTION, help=style_help
     )
     if len(sources) != 1:
         raise InputError(f"one style is exported at a time, got {len(sources)}; fast-nst export STYLE")

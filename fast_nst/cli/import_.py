@@ -52,14 +52,14 @@ def _import(arguments: list[str]) -> int:
     from fast_nst.models.checkpoint import save_checkpoint
     from fast_nst.models.convert import import_network
 
-    network, about = import_network(files[0])
+    network, metadata = import_network(files[0])
     # In fp32: its results are those of the original, not close to them.
     try:
-        save_checkpoint(out, network, {**about, "style": out.stem}, half=False)
+        save_checkpoint(out, network, {**metadata, "style": out.stem}, half=False)
     except OSError as error:
         raise OSError(error.errno, write_reason(error, out), str(out)) from None
     widths = "-".join(str(width) for width in network.config.widths)
-    say(f"{about['imported']['project']}, {widths}, {network.config.blocks} residual blocks")
+    say(f"{metadata['imported']['project']}, {widths}, {network.config.blocks} residual blocks")
     put(str(out))
     return DONE
 

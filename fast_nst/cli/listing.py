@@ -36,14 +36,14 @@ def list_files(
     code = DONE
     for name, path in files.items():
         try:
-            about = read(path)
+            metadata = read(path)
         except InputError as error:
             say(f"error: {one_line(error)}")
             code = FAILED
             continue
         if as_json:
-            put(json.dumps({kind: name, "file": str(path), **about}))
+            put(json.dumps({kind: name, "file": str(path), **metadata}))
         else:
             size = path.stat().st_size / 1e6
-            put(f"{name:<16} {describe(about):<10} {about['steps']:>6} steps  {size:.1f} MB")
+            put(f"{name:<16} {describe(metadata):<10} {metadata['steps']:>6} steps  {size:.1f} MB")
     return code

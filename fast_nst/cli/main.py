@@ -32,6 +32,7 @@ COMMANDS = {
         "train": "train a style from one painting, or a super-resolution model",
         "import": "import a trained network of another project",
         "export": "export a style to ONNX, PyTorch or OpenVINO",
+        "export-page": "write a page that stylizes in the browser, for any static host",
     },
     "Upscale": {
         "upscale": "upscale images with a super-resolution model",

@@ -38,5 +38,5 @@ def _models(arguments: list[str]) -> int:
     )
 
 
-def _factor(about: dict[str, Any]) -> str:
-    return f"x{about['upscaler']['factor']} {about.get('recipe', {}).get('loss', '')}"
+def _factor(metadata: dict[str, Any]) -> str:
+    return f"x{metadata['upscaler']['factor']} {metadata.get('recipe', {}).get('loss', '')}"

@@ -150,7 +150,7 @@ class _LinesAboveBars:
                 self.stream.write(self._unfinished)
 
     @contextmanager
-    def aside(self) -> Iterator[None]:
+    def bars_hidden(self) -> Iterator[None]:
         """Without the bars for as long as something else is printed on the same terminal."""
         from tqdm import tqdm
 
@@ -161,7 +161,7 @@ class _LinesAboveBars:
         """Print whole lines at once; what has no line end waits for it."""
         lines, end, self._unfinished = (self._unfinished + text).rpartition("\n")
         if end:
-            with self.aside():
+            with self.bars_hidden():
                 self.stream.write(lines + end)
                 self.stream.flush()
         return len(text)

@@ -35,5 +35,5 @@ def _styles(arguments: list[str]) -> int:
     return list_files(bundled_styles(), "style", read_metadata, _widths, as_json=config.json, nothing=nothing)
 
 
-def _widths(about: dict[str, Any]) -> str:
-    return "-".join(str(width) for width in about["network"]["widths"])
+def _widths(metadata: dict[str, Any]) -> str:
+    return "-".join(str(width) for width in metadata["network"]["widths"])

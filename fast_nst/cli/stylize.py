@@ -59,9 +59,9 @@ def _stylize(arguments: list[str]) -> int:
     for note in planned.notes:
         say(note)
     jobs, config = own_jobs(planned.jobs, config, {} if config.cluster else None)
-    about = read_metadata(style.file)
-    name, debug = str(about.get("style", "unnamed")), "--debug" in arguments
-    with BatchReport(jobs, config, about=about, name=name, debug=debug) as report:
+    metadata = read_metadata(style.file)
+    name, debug = str(metadata.get("style", "unnamed")), "--debug" in arguments
+    with BatchReport(jobs, config, metadata=metadata, name=name, debug=debug) as report:
         return report.add_all(_results(style, jobs, config, report))
 
 

@@ -54,12 +54,12 @@ def _train(arguments: list[str]) -> int:
         implied = [] if any(word.split("=")[0] == "--task" for word in arguments) else ["--task", "gallery"]
         arguments = [*implied, *arguments]
     config = parse_one_of(TASKS, "--task", arguments, prog=prog, description=description)
-    from fast_nst.training.process_group import joined
+    from fast_nst.training.process_group import joined_process_group
     from fast_nst.training.trainer import Trainer
 
-    with joined():
+    with joined_process_group():
         trainer = Trainer(config, on_download=_download_progress())
-        tell = say if trainer.group.first else _nothing
+        tell = say if trainer.group.is_main else _nothing
         if config.resume and not trainer.config.resume:
             tell(f"there is no saved state in {trainer.run} to resume from; starting over")
         tell(_announcement(trainer))
@@ -70,7 +70,7 @@ def _train(arguments: list[str]) -> int:
             _compiling_shown(trainer, progress),
         ):
             for report in trainer:
-                if trainer.group.first:
+                if trainer.group.is_main:
                     losses = {name: f"{report.losses[name]:.{report.digits}f}" for name in report.shown}
                     if config.minutes is None:
                         progress.show(report.step, str(report), losses)
@@ -82,7 +82,7 @@ def _train(arguments: list[str]) -> int:
 def _progress(trainer: Trainer) -> ProgressBar:
     """A bar of the steps, or of the time where that is limited."""
     config = trainer.config
-    if not trainer.group.first:
+    if not trainer.group.is_main:
         return ProgressBar(1, "step")
     if config.minutes is not None:
         return ProgressBar(60 * config.minutes, "second", done=trainer.elapsed)
@@ -141,7 +141,7 @@ def _end(trainer: Trainer, caught: list[int], tell: Callable[[str], None]) -> in
     if caught and not trainer.step:
         tell("stopped before the first step; resume with the same command and --resume")
         return SIGNALLED + caught[0]
-    if trainer.group.first:
+    if trainer.group.is_main:
         put(str(trainer.out))
     if caught and not trainer.finished:
         tell(f"stopped at step {trainer.step}; resume with the same command and --resume")

@@ -51,8 +51,8 @@ def _upscale(arguments: list[str]) -> int:
     from fast_nst.models.model_files import find_upscaler, read_metadata, upscaler_config
 
     file = find_upscaler(config.name)
-    about = read_metadata(file)
-    factor = upscaler_config(file, about).factor
+    metadata = read_metadata(file)
+    factor = upscaler_config(file, metadata).factor
     if config.factor not in (None, factor):
         raise InputError(
             f"{file} upscales by {factor}, got --factor {config.factor}; give another --model, or leave out "
@@ -62,7 +62,7 @@ def _upscale(arguments: list[str]) -> int:
     for note in planned.notes:
         say(note)
     jobs, config = own_jobs([_still(job) for job in planned.jobs], config)
-    with BatchReport(jobs, config, about=about, name=file.stem, debug="--debug" in arguments) as report:
+    with BatchReport(jobs, config, metadata=metadata, name=file.stem, debug="--debug" in arguments) as report:
         from fast_nst.inference.batch.run import run_jobs
         from fast_nst.inference.upscaler import Upscaler
 
@@ -82,4 +82,4 @@ def _still(job: Job) -> Job:
     """Videos cannot be upscaled; their neighbors in a folder can."""
     if not job.video:
         return job
-    return replace(job, video=False, fault=f"{job.source} is a video; {PROG} takes pictures")
+    return replace(job, video=False, error=f"{job.source} is a video; {PROG} takes pictures")

@@ -16,7 +16,14 @@ from fast_nst.config.network import (
     UpscaleNetConfig,
 )
 from fast_nst.config.run import RunConfig, TaskName
-from fast_nst.config.stylize import Backend, ExportConfig, InferenceConfig, Precision, StylizeConfig
+from fast_nst.config.stylize import (
+    Backend,
+    ExportConfig,
+    ExportPageConfig,
+    InferenceConfig,
+    Precision,
+    StylizeConfig,
+)
 from fast_nst.config.train import TrainConfig
 from fast_nst.config.upscale import (
     EvaluateConfig,
@@ -38,6 +45,7 @@ __all__ = [
     "CameraConfig",
     "EvaluateConfig",
     "ExportConfig",
+    "ExportPageConfig",
     "GalleryNetConfig",
     "GalleryTrainConfig",
     "InferenceConfig",

@@ -13,7 +13,7 @@ from fast_nst.config.video import CameraConfig, VideoConfig
 from fast_nst.errors import InputError
 from fast_nst.serialization import flag_name, parse_bytes
 
-__all__ = ["Backend", "ExportConfig", "InferenceConfig", "Precision", "StylizeConfig"]
+__all__ = ["Backend", "ExportConfig", "ExportPageConfig", "InferenceConfig", "Precision", "StylizeConfig"]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 Backend = Literal["auto", "torch", "compile", "openvino", "onnx"]
@@ -153,3 +153,14 @@ class ExportConfig:
                 f"--fixed-size {self.fixed_size!r} is not HEIGHTxWIDTH with sides of 1 to 8192, like 480x640"
             )
         return height, width
+
+
+@dataclass(frozen=True)
+class ExportPageConfig:
+    """Write the page for the browser as a folder of static files."""
+
+    ort: Path | None = None
+    """folder with the unpacked files of ONNX Runtime Web, for work without a network [default: the cache
+    folder, to which they are downloaded once]"""
+    overwrite: bool = False
+    """write into a folder that holds files already; files of the page are replaced"""

@@ -20,7 +20,7 @@ from fast_nst.evaluation.metrics import WINDOW, luma, psnr, ssim
 from fast_nst.inference.upscaler import Upscaler
 from fast_nst.io.images import Picture, find_pictures, from_uint8, over_white, read_picture
 from fast_nst.models.losses import feature_loss
-from fast_nst.models.resampling import enlarged, reduced
+from fast_nst.models.resampling import downsample, upsample
 from fast_nst.models.vgg import load_vgg
 from fast_nst.system.device import choose_device
 
@@ -150,9 +150,9 @@ class Evaluation:
 
     def _measure(self, name: str, file: Path, *, show: bool) -> Measured:
         original = self._original(file)
-        low = reduced(original.transpose(2, 0, 1), self.config.factor)
+        low = downsample(original.transpose(2, 0, 1), self.config.factor)
         small = np.ascontiguousarray(low.transpose(1, 2, 0))
-        made = {BICUBIC: enlarged(low, self.config.factor).transpose(1, 2, 0)}
+        made = {BICUBIC: upsample(low, self.config.factor).transpose(1, 2, 0)}
         for method, upscaler in self.methods.items():
             made[method] = upscaler.pictures([Picture(small)])[0].rgb
         scores = {method: self._score(picture, original) for method, picture in made.items()}

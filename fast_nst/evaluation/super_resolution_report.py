@@ -33,7 +33,7 @@ def write_evaluation(evaluation: Evaluation) -> Path:
             {"set": one.set, "picture": one.picture, **{m: s._asdict() for m, s in one.scores.items()}}
             for one in evaluation.measured
         ],
-        "models": {name: upscaler.about for name, upscaler in evaluation.methods.items()},
+        "models": {name: upscaler.metadata for name, upscaler in evaluation.methods.items()},
     }
     (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     table = folder / "table.md"

@@ -50,7 +50,7 @@ class TrainedStyle:
         digest: SHA-256 of the file; None if it comes from none.
     """
 
-    about: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     config: NetworkConfig | GalleryNetConfig
     load: Callable[[], Checkpoint | GalleryCheckpoint]
     digest: str | None = None
@@ -60,7 +60,7 @@ class TrainedStyle:
         """Of a network of many styles; empty for one style."""
         if not isinstance(self.config, GalleryNetConfig):
             return []
-        return gallery_rows(Path(str(self.about.get("style", "gallery"))), self.about)
+        return gallery_rows(Path(str(self.metadata.get("style", "gallery"))), self.metadata)
 
     def plan(self, mixture: Mixture | None) -> Plan:
         """The folded network; of many styles with its rows mixed, which need a mixture."""
@@ -74,13 +74,17 @@ class TrainedStyle:
         assert mixture is not None
         return fold_gallery(self.config, tensors, mixture.rows, mixture.content)
 
+    def source(self, mixture: Mixture | None) -> Source:
+        """What an engine needs of it."""
+        return Source(self.metadata, lambda: self.plan(mixture), self._key(mixture))
+
     def open(self, mixture: Mixture | None, engine: EngineSettings) -> Backend:
         """The network on an engine.
 
         Raises:
             InputError: as `open_backend`.
         """
-        source = Source(self.about, lambda: self.plan(mixture), self._key(mixture))
+        source = Source(self.metadata, lambda: self.plan(mixture), self._key(mixture))
         return open_backend(source, backend=engine.backend, device=engine.device, precision=engine.precision)
 
     def _key(self, mixture: Mixture | None) -> str | None:
@@ -97,12 +101,12 @@ def trained_style(file: Path) -> TrainedStyle:
     Raises:
         CheckpointError: a file that cannot be used.
     """
-    about = read_metadata(file)
-    config = gallery_config(file, about) if GALLERY in about else network_config(file, about)
+    metadata = read_metadata(file)
+    config = gallery_config(file, metadata) if GALLERY in metadata else network_config(file, metadata)
 
     def load() -> Checkpoint | GalleryCheckpoint:
         from fast_nst.models.checkpoint import load_checkpoint, load_gallery
 
-        return load_gallery(file) if GALLERY in about else load_checkpoint(file)
+        return load_gallery(file) if GALLERY in metadata else load_checkpoint(file)
 
-    return TrainedStyle(about, config, load, file_digest(file))
+    return TrainedStyle(metadata, config, load, file_digest(file))

@@ -22,7 +22,7 @@ from fast_nst.system.memory import free_memory, is_out_of_memory, resident_memor
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Predictor", "ignore"]
+__all__ = ["Predictor", "no_progress"]
 
 _log = logging.getLogger("fast_nst")
 
@@ -33,7 +33,7 @@ OVERSHOOT = 0.5
 T = TypeVar("T")
 
 
-def ignore(share: float) -> None:
+def no_progress(share: float) -> None:
     """The progress callback that does nothing."""
 
 
@@ -112,7 +112,7 @@ class Predictor(ABC):
             images: ``(B, H, W, 3)`` uint8 RGB, any H and W from 1.
 
         Returns:
-            As many new images, of the same size or enlarged by the factor; a histogram is not matched.
+            As many new images, of the same size or upscaled by the factor; a histogram is not matched.
 
         Raises:
             InputError: another shape or dtype; the result holds NaN or infinity.
@@ -131,7 +131,7 @@ class Predictor(ABC):
             images: ``(3, H, W)`` or ``(B, 3, H, W)``, RGB, [0, 1], any H and W from 1.
 
         Returns:
-            As many images, fp32 in [0, 1], on the device they came from: of the same size or enlarged by the
+            As many images, fp32 in [0, 1], on the device they came from: of the same size or upscaled by the
             factor; a histogram is not matched.
 
         Raises:
@@ -156,9 +156,9 @@ class Predictor(ABC):
         return self.backend.run_float(images)
 
     def pictures(
-        self, pictures: Sequence[Picture], *, progress: Callable[[float], None] = ignore
+        self, pictures: Sequence[Picture], *, progress: Callable[[float], None] = no_progress
     ) -> list[Picture]:
-        """Stylize or upscale pictures of equal size; alpha is copied, or enlarged with them.
+        """Stylize or upscale pictures of equal size; alpha is copied, or upsampled with them.
 
         In one batch where that fits into the memory, or else one by one; a picture that does not fit even so
         in row bands or tiles, with the same result.

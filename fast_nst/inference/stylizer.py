@@ -19,7 +19,7 @@ from fast_nst.errors import InputError
 from fast_nst.inference.controls import Controls, apply_controls
 from fast_nst.inference.engine.backends.choice import advise_faster
 from fast_nst.inference.networks import EngineSettings, TrainedStyle, trained_style
-from fast_nst.inference.predictor import Predictor, ignore
+from fast_nst.inference.predictor import Predictor, no_progress
 from fast_nst.inference.styles import StyleChoice, choose_style, mix_rows
 from fast_nst.inference.tiled.memory_budget import BandPlan, plan_bands, whole_bytes
 from fast_nst.io.images import Picture
@@ -27,6 +27,7 @@ from fast_nst.io.images import Picture
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fast_nst.inference.engine.backends.pytorch import TorchBackend
     from fast_nst.models.checkpoint import Checkpoint, GalleryCheckpoint
 
 __all__ = ["Stylizer"]
@@ -72,9 +73,9 @@ class Stylizer(Predictor):
         controls: Controls = DEFAULT,
         weights: Mapping[str, float] | None = None,
     ) -> None:
-        trained = TrainedStyle(checkpoint.about, checkpoint.network.config, lambda: checkpoint)
+        trained = TrainedStyle(checkpoint.metadata, checkpoint.network.config, lambda: checkpoint)
         engine = EngineSettings(device, precision, backend)
-        name = str(checkpoint.about.get("style", "unnamed"))
+        name = str(checkpoint.metadata.get("style", "unnamed"))
         self._open(trained, engine, memory, controls, weights, name)
 
     @classmethod
@@ -114,7 +115,7 @@ class Stylizer(Predictor):
         name: str,
     ) -> None:
         self._trained, self._engine = trained, engine
-        self.about, self._config = dict(trained.about), trained.config
+        self.metadata, self._config = dict(trained.metadata), trained.config
         rows = trained.rows
         self.styles = tuple(dict.fromkeys(row.style for row in rows if row.style is not None))
         if weights is None and self.styles:
@@ -219,7 +220,7 @@ class Stylizer(Predictor):
         return self.in_bands(picture, progress=progress)
 
     def in_bands(
-        self, picture: Picture, *, rows: int | None = None, progress: Callable[[float], None] = ignore
+        self, picture: Picture, *, rows: int | None = None, progress: Callable[[float], None] = no_progress
     ) -> Picture:
         """Stylize one picture in little memory; see `streaming`. The result is that of the whole picture.
 
@@ -230,16 +231,18 @@ class Stylizer(Predictor):
         Raises:
             InputError: as `pictures`.
         """
-        from fast_nst.inference.engine.folded_net import DTYPES, FoldedNet
-        from fast_nst.inference.tiled.row_bands import stylize_in_bands
-
         size = picture.height, picture.width
         with self._lock:
             planned = plan_bands(self._config, *size, self._free_memory(*size, 1))
-            stylized = stylize_in_bands(
-                FoldedNet(self._trained.plan(self._mixture), DTYPES[self.precision]).to(self.device),
-                picture.rgb,
-                planned if rows is None else BandPlan(rows, planned.maps),
-                progress=progress,
-            )
+            if rows is not None:
+                planned = BandPlan(rows, planned.maps)
+            stylized = self._torch_backend().run_in_bands(picture.rgb, planned, progress)
         return self._finished(picture, stylized)
+
+    def _torch_backend(self) -> TorchBackend:
+        """The engine, if it is PyTorch; the others take whole images only, so they get one for row bands."""
+        from fast_nst.inference.engine.backends.pytorch import TorchBackend
+
+        if isinstance(self.backend, TorchBackend):
+            return self.backend
+        return TorchBackend(self._trained.source(self._mixture), self.device, self.precision)

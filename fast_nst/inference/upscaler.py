@@ -17,11 +17,11 @@ from fast_nst.config import UpscaleNetConfig
 from fast_nst.inference.engine.backends.base import Source
 from fast_nst.inference.engine.backends.choice import check_choice, open_backend
 from fast_nst.inference.histograms import match_histogram
-from fast_nst.inference.predictor import Predictor, ignore
-from fast_nst.inference.tiled.tiles import FIXED, enlarge_in_tiles, reach_of, tile_side, whole_bytes
+from fast_nst.inference.predictor import Predictor, no_progress
+from fast_nst.inference.tiled.tiles import FIXED, reach_of, tile_side, upscale_in_tiles, whole_bytes
 from fast_nst.io.images import Picture
 from fast_nst.models.model_files import file_digest, find_upscaler, read_metadata, upscaler_config
-from fast_nst.models.resampling import enlarged
+from fast_nst.models.resampling import upsample
 
 if TYPE_CHECKING:
     from fast_nst.inference.engine.folding import Plan
@@ -61,14 +61,14 @@ class Upscaler(Predictor):
         match: bool | None = None,
     ) -> None:
         path = find_upscaler(model)
-        self.about = read_metadata(path)
-        self.config: UpscaleNetConfig = upscaler_config(path, self.about)
-        source = Source(self.about, partial(_plan, path), file_digest(path))
+        self.metadata = read_metadata(path)
+        self.config: UpscaleNetConfig = upscaler_config(path, self.metadata)
+        source = Source(self.metadata, partial(_plan, path), file_digest(path))
         # Other engines would add the picture in 16 bits to what the network makes.
         check_choice("backend", backend, ENGINES)
         engine = "torch" if backend == "auto" else backend
         super().__init__(open_backend(source, backend=engine, device=device, precision=precision), memory)
-        self.match = _features(self.about) if match is None else match
+        self.match = _features(self.metadata) if match is None else match
 
     @property
     def factor(self) -> int:
@@ -89,7 +89,7 @@ class Upscaler(Predictor):
         return self.in_tiles(picture, progress=progress)
 
     def in_tiles(
-        self, picture: Picture, *, side: int | None = None, progress: Callable[[float], None] = ignore
+        self, picture: Picture, *, side: int | None = None, progress: Callable[[float], None] = no_progress
     ) -> Picture:
         """Upscale one picture in little memory; see `tiles`. The result is that of the whole picture.
 
@@ -102,7 +102,7 @@ class Upscaler(Predictor):
         """
         with self._lock:
             free = self._free_memory(picture.height, picture.width, 1)
-            made = enlarge_in_tiles(
+            made = upscale_in_tiles(
                 self.backend.run_uint8,
                 picture.rgb,
                 factor=self.factor,
@@ -114,7 +114,7 @@ class Upscaler(Predictor):
 
     def _finished(self, picture: Picture, made: NDArray[np.uint8]) -> Picture:
         rgb = match_histogram(made, picture.rgb) if self.match else made
-        alpha = None if picture.alpha is None else enlarged(picture.alpha[None], self.factor)[0]
+        alpha = None if picture.alpha is None else upsample(picture.alpha[None], self.factor)[0]
         return Picture(rgb, alpha)
 
 
@@ -125,6 +125,6 @@ def _plan(path: Path) -> Plan:
     return plan_of(load_upscaler(path).network)
 
 
-def _features(about: dict[str, Any]) -> bool:
+def _features(metadata: dict[str, Any]) -> bool:
     """Whether the network was trained on features, as far as its file says."""
-    return bool(about.get("recipe", {}).get("loss") == "feature")
+    return bool(metadata.get("recipe", {}).get("loss") == "feature")

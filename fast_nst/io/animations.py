@@ -78,19 +78,19 @@ def read_animation(
                     check_size(path, extent(blocks), max_pixels)
             frames, loops = getattr(image, "n_frames", 1), image.info.get("loop", 1)
             alpha = image.has_transparency_data or image.format == "GIF"
-            about = Animation(*image.size, frames, int(loops), alpha)
+            animation = Animation(*image.size, frames, int(loops), alpha)
     except FileError:
         raise
     except Exception as error:  # fuzzed files make Pillow raise a dozen different types
         raise ImageReadError(path, read_reason(error, b"")) from error
-    return about, _frames(path, about)
+    return animation, _frames(path, animation)
 
 
-def _frames(path: str | Path, about: Animation) -> Generator[AnimationFrame]:
+def _frames(path: str | Path, animation: Animation) -> Generator[AnimationFrame]:
     time = 0
     try:
         with opened(path) as stream, Image.open(stream, formats=_FORMATS) as image:
-            for number in range(about.frames):
+            for number in range(animation.frames):
                 with pillow_settings:
                     image.seek(number)
                     image.load()

@@ -154,13 +154,13 @@ def finished(image: Image.Image, name: str | Path, tags: ColorTags | None = None
     """A loaded image as a picture: upright, sRGB, without hidden colors."""
     if color_tags.profile_is_hdr(image.info.get("icc_profile") or b""):
         raise HdrError("its color profile is for HDR (PQ or HLG); convert it to SDR (sRGB) first")
-    about = metadata.of_image(image)
+    kept = metadata.of_image(image)
     rgb, alpha = to_levels(image, name)
     if tags is not None and not image.info.get("icc_profile"):
         rgb = color_tags.convert(rgb, tags)
     animated = image.format in ("GIF", "WEBP", "AVIF") and getattr(image, "is_animated", False)
     notes = (_FIRST.format("frames"),) if animated else ()
-    return Picture(fill_hidden(rgb, alpha), alpha, about, notes)
+    return Picture(fill_hidden(rgb, alpha), alpha, kept, notes)
 
 
 def _raise_truncated(error: OSError, name: str | Path, share: float | None) -> NoReturn:

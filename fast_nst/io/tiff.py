@@ -66,7 +66,7 @@ def _header(stream: BinaryIO, head: bytes) -> bytes:
 
 
 def _directories(stream: BinaryIO, header: bytes) -> Iterator[Directory]:
-    """The chain of directories, up to where it bites its own tail."""
+    """The chain of directories, up to where it loops back."""
     offset, seen = Directory(header).next, set[int]()
     while offset and offset not in seen and len(seen) < _MOST_DIRECTORIES:
         seen.add(offset)
@@ -149,7 +149,7 @@ def describe(directory: Directory) -> str:
 
 
 def share_present(stream: BinaryIO, page: int) -> float | None:
-    """Which share of the bytes of a picture's strips or tiles the file holds; None if it cannot be told."""
+    """Which share of the bytes of a picture's strips or tiles the file holds; None if that is unknown."""
     try:
         stream.seek(0)
         directory = list(_directories(stream, _header(stream, stream.read(8))))[page]

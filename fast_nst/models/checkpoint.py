@@ -73,11 +73,11 @@ class Checkpoint:
     """A trained style: the network, ready for inference, and the metadata of its file."""
 
     network: TransformNet
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
     @property
     def style(self) -> str:
-        return str(self.about.get("style", "unnamed"))
+        return str(self.metadata.get("style", "unnamed"))
 
 
 @dataclass(frozen=True)
@@ -85,7 +85,7 @@ class UpscalerCheckpoint:
     """A trained super-resolution model, ready for inference, and the metadata of its file."""
 
     network: UpscaleNet
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -93,7 +93,7 @@ class GalleryCheckpoint:
     """A trained network of many styles, ready for inference, and the metadata of its file."""
 
     network: GalleryNet
-    about: dict[str, Any]
+    metadata: dict[str, Any]
 
 
 def fresh_network(config: NetworkConfig | UpscaleNetConfig | GalleryNetConfig) -> Network:
@@ -113,14 +113,14 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
     return sha.hexdigest()
 
 
-def write_tensors(path: Path, tensors: Mapping[str, Tensor], about: Mapping[str, Any]) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
     """Write everything or nothing: a killed run or a full disk leaves the previous file intact.
 
     Raises:
         OSError: the folder is missing or read-only, or the disk is full; nothing is left behind.
     """
     flat = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
-    header = {**about, "format": FORMAT, "sha256": digest(flat)}
+    header = {**metadata, "format": FORMAT, "sha256": digest(flat)}
     header[CHECKSUM] = metadata_digest(header)
     data = save(flat, metadata={KEY: json.dumps(header, sort_keys=True)})
     write_atomically(path, data, durable=True)
@@ -132,18 +132,18 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     Raises:
         CheckpointError: not there, not ours, of a later format, or damaged.
     """
-    about = read_metadata(path)
+    metadata = read_metadata(path)
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError) as error:
         raise CheckpointError(f"{path} cannot be read as safetensors: {first_line(error)}") from None
-    if about.get("sha256") != digest(tensors):
+    if metadata.get("sha256") != digest(tensors):
         raise CheckpointError(f"{path} is damaged: its contents do not match its checksum; get it again")
-    return tensors, about
+    return tensors, metadata
 
 
-def save_checkpoint(path: Path, network: Network, about: Mapping[str, Any], *, half: bool = True) -> None:
+def save_checkpoint(path: Path, network: Network, metadata: Mapping[str, Any], *, half: bool = True) -> None:
     """Write what inference needs: the weights, in fp16 when ``half``, and the config that rebuilds them.
 
     Raises:
@@ -159,7 +159,7 @@ def save_checkpoint(path: Path, network: Network, about: Mapping[str, Any], *, h
             tensors[name] = halved
     versions = {"torch": torch.__version__, "python": platform.python_version()}
     kind = {UpscaleNet: UPSCALER, GalleryNet: GALLERY, TransformNet: STYLE}[type(network)]
-    write_tensors(path, tensors, {**about, kind: to_dict(network.config), "versions": versions})
+    write_tensors(path, tensors, {**metadata, kind: to_dict(network.config), "versions": versions})
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -169,34 +169,34 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         CheckpointError: the file is missing, damaged, not ours, not a style, or its tensors do not fit its
             own config.
     """
-    tensors, about = read_tensors(Path(path))
-    config = network_config(Path(path), about)
+    tensors, metadata = read_tensors(Path(path))
+    config = network_config(Path(path), metadata)
     with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
         network = TransformNet(config)
     _fill(network, tensors, path)
-    return Checkpoint(network, about)
+    return Checkpoint(network, metadata)
 
 
 def load_upscaler(path: str | Path) -> UpscalerCheckpoint:
     """A super-resolution model from its file; as `load_checkpoint`."""
-    tensors, about = read_tensors(Path(path))
-    config = upscaler_config(Path(path), about)
+    tensors, metadata = read_tensors(Path(path))
+    config = upscaler_config(Path(path), metadata)
     with torch.device("meta"):
         network = UpscaleNet(config)
     _fill(network, tensors, path)
     if network.base is not None:  # its kernel is not in the file
         network.base = BicubicBase(config.factor)
-    return UpscalerCheckpoint(network, about)
+    return UpscalerCheckpoint(network, metadata)
 
 
 def load_gallery(path: str | Path) -> GalleryCheckpoint:
     """A network of many styles from its file; as `load_checkpoint`."""
-    tensors, about = read_tensors(Path(path))
-    config = gallery_config(Path(path), about)
+    tensors, metadata = read_tensors(Path(path))
+    config = gallery_config(Path(path), metadata)
     with torch.device("meta"):
         network = GalleryNet(config)
     _fill(network, tensors, path)
-    return GalleryCheckpoint(network, about)
+    return GalleryCheckpoint(network, metadata)
 
 
 def load_trained(name: str | Path, config: NetworkConfig | UpscaleNetConfig | GalleryNetConfig) -> Network:

@@ -18,14 +18,14 @@ from fast_nst.errors import InputError, shown
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.families import CONVS, FAMILIES, NORMS, Family
 from fast_nst.models.model_files import file_digest
-from fast_nst.models.torch_files import read_torch_file, tensor_fault
+from fast_nst.models.torch_files import read_torch_file, tensor_problem
 from fast_nst.models.transform_net import TransformNet
 from fast_nst.models.vgg import STATISTICS
 
-__all__ = ["FAMILIES", "ImportFault", "import_network"]
+__all__ = ["FAMILIES", "ModelImportError", "import_network"]
 
 
-class ImportFault(InputError):
+class ModelImportError(InputError):
     """A file that is not a network of a known project."""
 
 
@@ -36,7 +36,8 @@ def import_network(path: str | Path) -> tuple[TransformNet, dict[str, Any]]:
     content image, as most are when a side is no multiple of 4, ours is cropped.
 
     Raises:
-        ImportFault: unreadable, already ours, or not recognized: names the nearest project and what differs.
+        ModelImportError: unreadable, already ours, or not recognized: names the nearest
+            project and what differs.
     """
     path = Path(path)
     family, state = _recognized(_state_of(path), path)
@@ -55,21 +56,21 @@ def _recognized(state: dict[str, Tensor], path: Path) -> tuple[Family, dict[str,
     prefix = next(iter(state), "").partition(".")[0] + "."
     if all(name.startswith(prefix) for name in state):  # of a wrapper: module., net., model.
         candidates.append({name.removeprefix(prefix): tensor for name, tensor in state.items()})
-    found = [(family, names, _faults(family, names)) for names in candidates for family in FAMILIES]
-    family, names, faults = min(found, key=lambda one: len(one[2]))
-    if faults:
-        raise ImportFault(f"{path} is not a known network; {_differs(family, faults, names)}")
+    found = [(family, names, _differences(family, names)) for names in candidates for family in FAMILIES]
+    family, names, differences = min(found, key=lambda one: len(one[2]))
+    if differences:
+        raise ModelImportError(f"{path} is not a known network; {_differs(family, differences, names)}")
     return family, names
 
 
 def _state_of(path: Path) -> dict[str, Tensor]:
     """The tensors of the network, taken out of whatever dictionary they were saved in."""
-    found: Mapping[Any, Any] = read_torch_file(path, "a style network", ImportFault)
+    found: Mapping[Any, Any] = read_torch_file(path, "a style network", ModelImportError)
     inner = {name: value for name, value in found.items() if _is_state(value)}
     if not _is_state(found) and inner:
         if len(inner) > 1:
             names = shown(", ".join(map(str, inner)))
-            raise ImportFault(f"{path} holds several networks, {names}: save one of them by itself")
+            raise ModelImportError(f"{path} holds several networks, {names}: save one of them by itself")
         (found,) = inner.values()
     # torch.compile puts a prefix before the module it wraps, at any depth.
     state = {
@@ -81,17 +82,17 @@ def _state_of(path: Path) -> dict[str, Tensor]:
     while state and all(name.startswith("module.") for name in state):  # of DataParallel
         state = {name.removeprefix("module."): value for name, value in state.items()}
     if state and all(name.startswith("body.") for name in state):
-        raise ImportFault(f"{path} has fast-nst's own names already; give it to --style as it is")
+        raise ModelImportError(f"{path} has fast-nst's own names already; give it to --style as it is")
     if tracked := [name for name in state if name.endswith("num_batches_tracked")]:
-        raise ImportFault(
+        raise ModelImportError(
             f"{path} normalizes with statistics of its training ({shown(tracked[0])}), not with each image's "
             "own: batch norm, or instance norm with track_running_stats; neither is known here"
         )
     # torch before 0.4 saved running statistics of instance norms, which nothing used.
     state = {name: t for name, t in state.items() if not name.endswith((".running_mean", ".running_var"))}
     for name, tensor in state.items():
-        if fault := tensor_fault(tensor):
-            raise ImportFault(f"{path}: {shown(name)} {fault}; weights must be plain floats")
+        if difference := tensor_problem(tensor):
+            raise ModelImportError(f"{path}: {shown(name)} {difference}; weights must be plain floats")
     return {name: tensor.detach() for name, tensor in state.items()}
 
 
@@ -120,29 +121,29 @@ def _pairs(family: Family, blocks: int) -> tuple[dict[str, str], dict[str, str]]
     return named(CONVS, family.convs), named(NORMS, family.norms)
 
 
-def _faults(family: Family, state: Mapping[str, Tensor]) -> list[str]:
+def _differences(family: Family, state: Mapping[str, Tensor]) -> list[str]:
     """Differences between the names and those of the family; empty if it is of that project."""
     # Without any block the missing ones are to be reported as five.
     convs, norms = _pairs(family, _blocks(family, state) or 5)
     wanted = {f"{name}.weight" for name in (*convs.values(), *norms.values())}
     wanted |= {f"{name}.bias" for name in norms.values()} | {convs["conv4"] + ".bias"}
     optional = {f"{name}.bias" for name in convs.values()}
-    faults = [f"lacks {name}" for name in sorted(wanted - state.keys())]
-    return faults + [
+    differences = [f"lacks {name}" for name in sorted(wanted - state.keys())]
+    return differences + [
         f"has {shown(name)} {tuple(state[name].shape)}" for name in sorted(state.keys() - wanted - optional)
     ]
 
 
-def _differs(family: Family, faults: list[str], state: Mapping[str, Tensor]) -> str:
+def _differs(family: Family, differences: list[str], state: Mapping[str, Tensor]) -> str:
     known = ", ".join(f.project for f in FAMILIES)
-    lacking = sum(fault.startswith("lacks") for fault in faults)
-    if len(faults) - lacking == len(state):  # not one name in common
+    lacking = sum(difference.startswith("lacks") for difference in differences)
+    if len(differences) - lacking == len(state):  # not one name in common
         first = next(iter(state), None)
         held = f"its tensors ({shown(first)} …) have" if first else "it holds no tensor and has"
         return f"{held} nothing in common with those of {known}"
     # One of each kind says more than two of one.
-    named = [faults[0], *faults[lacking : lacking + 1]] if lacking else faults[:2]
-    rest = len(faults) - len(named)
+    named = [differences[0], *differences[lacking : lacking + 1]] if lacking else differences[:2]
+    rest = len(differences) - len(named)
     more = f" and {rest} more" if rest > 0 else ""
     return f"nearest is {family.project}, from which it differs in that it {', '.join(named)}{more}"
 
@@ -150,14 +151,16 @@ def _differs(family: Family, faults: list[str], state: Mapping[str, Tensor]) -> 
 def _config(family: Family, state: Mapping[str, Tensor], path: Path) -> NetworkConfig:
     shapes = [tuple(state[f"{name}.weight"].shape) for name in family.convs[:3]]
     if any(len(shape) != 4 for shape in shapes):
-        raise ImportFault(f"{path} is nearest to {family.project}, but its convolutions have shapes {shapes}")
+        raise ModelImportError(
+            f"{path} is nearest to {family.project}, but its convolutions have shapes {shapes}"
+        )
     first, second, third = (shape[0] for shape in shapes)
     blocks = _blocks(family, state)
     widths = first, second, third
     try:
         return NetworkConfig(widths=widths, blocks=blocks, upsample=family.upsample, alignment="crop")
     except InputError as error:
-        raise ImportFault(f"{path} is nearest to {family.project}, but its {error}") from None
+        raise ModelImportError(f"{path} is nearest to {family.project}, but its {error}") from None
 
 
 def _check(family: Family, state: Mapping[str, Tensor], network: TransformNet, path: Path) -> None:
@@ -173,9 +176,9 @@ def _check(family: Family, state: Mapping[str, Tensor], network: TransformNet, p
         found, needed = tuple(state[their].shape), tuple(wanted[our].shape)
         if found != needed:
             shapes = f"{found} where its widths {network.config.widths} call for {needed}"
-            raise ImportFault(f"{path} is nearest to {family.project}, but {their} has shape {shapes}")
+            raise ModelImportError(f"{path} is nearest to {family.project}, but {their} has shape {shapes}")
         if not torch.isfinite(state[their]).all():
-            raise ImportFault(f"{path}: {their} is not finite; the training that wrote it went wrong")
+            raise ModelImportError(f"{path}: {their} is not finite; the training that wrote it went wrong")
 
 
 def _convert(family: Family, state: Mapping[str, Tensor], config: NetworkConfig) -> dict[str, Tensor]:

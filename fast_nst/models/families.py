@@ -63,7 +63,7 @@ FAMILIES = (
         _PLAIN_NORMS,
         pixels="imagenet",
     ),
-    # Read by OpenCV, so blue comes first. Its Tanh variant has the same names and cannot be told apart.
+    # Read by OpenCV, so blue comes first. Its Tanh variant has the same names and cannot be distinguished.
     Family(
         "rrmina/fast-neural-style-pytorch",
         (

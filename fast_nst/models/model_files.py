@@ -76,9 +76,9 @@ class CheckpointError(InputError):
     """A file that is not a checkpoint of ours, is damaged, or does not fit."""
 
 
-def metadata_digest(about: Mapping[str, Any]) -> str:
+def metadata_digest(metadata: Mapping[str, Any]) -> str:
     """SHA-256 of the metadata as sorted JSON, without this hash itself."""
-    rest = {key: value for key, value in about.items() if key != CHECKSUM}
+    rest = {key: value for key, value in metadata.items() if key != CHECKSUM}
     return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
@@ -96,8 +96,8 @@ def read_metadata(path: Path) -> dict[str, Any]:
         what = describe_file(path) or f"cannot be read as safetensors: {first_line(error)}"
         raise CheckpointError(f"{path} {what}") from None
     try:
-        about: dict[str, Any] = parse_json(header.metadata[KEY])
-        found = about["format"]
+        metadata: dict[str, Any] = parse_json(header.metadata[KEY])
+        found = metadata["format"]
     except (KeyError, ValueError, TypeError):
         raise CheckpointError(
             f"{path} is not a fast-nst checkpoint: its metadata has no readable {KEY!r} entry; "
@@ -107,54 +107,54 @@ def read_metadata(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} has format {shown(found)}, this version reads {FORMAT}; update fast-nst"
         )
-    if CHECKSUM in about and about[CHECKSUM] != metadata_digest(about):
+    if CHECKSUM in metadata and metadata[CHECKSUM] != metadata_digest(metadata):
         raise CheckpointError(f"{path} is damaged: its metadata does not match its checksum; get it again")
-    if "sha256" not in about:
+    if "sha256" not in metadata:
         raise CheckpointError(f"{path} is damaged: its metadata lacks the checksum; get it again")
     for key, kind in _TYPES.items():
-        if key in about and not isinstance(about[key], kind):
-            raise CheckpointError(f"{path} is damaged: {key!r} in its metadata is {shown(about[key])}")
-    return about
+        if key in metadata and not isinstance(metadata[key], kind):
+            raise CheckpointError(f"{path} is damaged: {key!r} in its metadata is {shown(metadata[key])}")
+    return metadata
 
 
-def network_config(path: Path, about: Mapping[str, Any]) -> NetworkConfig:
+def network_config(path: Path, metadata: Mapping[str, Any]) -> NetworkConfig:
     """The network configuration of a style file.
 
     Args:
-        about: its metadata, as `read_metadata` returns it.
+        metadata: its metadata, as `read_metadata` returns it.
 
     Raises:
         CheckpointError: a training state, another kind of model, or a network of a later version.
     """
-    return _config_of(path, about, STYLE, NetworkConfig)
+    return _config_of(path, metadata, STYLE, NetworkConfig)
 
 
-def upscaler_config(path: Path, about: Mapping[str, Any]) -> UpscaleNetConfig:
+def upscaler_config(path: Path, metadata: Mapping[str, Any]) -> UpscaleNetConfig:
     """The network configuration of a super-resolution model; as `network_config`."""
-    return _config_of(path, about, UPSCALER, UpscaleNetConfig)
+    return _config_of(path, metadata, UPSCALER, UpscaleNetConfig)
 
 
-def gallery_config(path: Path, about: Mapping[str, Any]) -> GalleryNetConfig:
+def gallery_config(path: Path, metadata: Mapping[str, Any]) -> GalleryNetConfig:
     """The network configuration of a gallery, a network of many styles; as `network_config`.
 
     Raises:
         CheckpointError: also where the rows that its metadata lists are not those of the network.
     """
-    config = _config_of(path, about, GALLERY, GalleryNetConfig)
-    gallery_rows(path, about)
-    if len(about["rows"]) != config.rows:
-        raise CheckpointError(f"{path} lists {len(about['rows'])} rows, its network has {config.rows}")
+    config = _config_of(path, metadata, GALLERY, GalleryNetConfig)
+    gallery_rows(path, metadata)
+    if len(metadata["rows"]) != config.rows:
+        raise CheckpointError(f"{path} lists {len(metadata['rows'])} rows, its network has {config.rows}")
     return config
 
 
-def gallery_rows(path: Path, about: Mapping[str, Any]) -> list[GalleryRow]:
+def gallery_rows(path: Path, metadata: Mapping[str, Any]) -> list[GalleryRow]:
     """The rows of a gallery's network, in their order.
 
     Raises:
         CheckpointError: its metadata does not list them.
     """
     rows = []
-    for entry in about.get("rows") or [None]:
+    for entry in metadata.get("rows") or [None]:
         match entry:
             case {"style": str() | None as style, "scale": int() | float() as scale}:
                 rows.append(GalleryRow(style, float(scale)))
@@ -170,15 +170,15 @@ _KINDS = {
 }
 
 
-def _config_of(path: Path, about: Mapping[str, Any], kind: str, config: type[T]) -> T:
-    if kind not in about:
+def _config_of(path: Path, metadata: Mapping[str, Any], kind: str, config: type[T]) -> T:
+    if kind not in metadata:
         what = _KINDS[kind][0]
         for other, (name, taker) in _KINDS.items():
-            if other in about:
+            if other in metadata:
                 raise CheckpointError(f"{path} is {name}, not {what}: {taker}")
         raise CheckpointError(f"{path} holds a training state, not {what}; give the checkpoint beside it")
     try:
-        return from_dict(config, about[kind])
+        return from_dict(config, metadata[kind])
     except InputError as error:
         reason = shown(str(error), 300)
         raise CheckpointError(f"{path} describes a network this version does not know: {reason}") from None
@@ -231,10 +231,10 @@ def _bundled() -> dict[str, Path]:
 def _kind(path: Path) -> str:
     """Damaged files count as styles; loading one says what is wrong with it."""
     try:
-        about = read_metadata(path)
+        metadata = read_metadata(path)
     except CheckpointError:
         return STYLE
-    return next((kind for kind in (UPSCALER, GALLERY) if kind in about), STYLE)
+    return next((kind for kind in (UPSCALER, GALLERY) if kind in metadata), STYLE)
 
 
 def find_style(style: str | Path) -> Path:

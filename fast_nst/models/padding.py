@@ -1,7 +1,7 @@
-"""How a picture is extended before a network sees it. Plain numbers: nothing here imports torch.
+"""Reflection padding of an image before a network sees it. Plain numbers: nothing here imports torch.
 
-A style's network halves the picture twice and gives it back at its own size, for every size from 1 x 1: the
-picture is extended by reflection on the right and at the bottom, and the result cropped.
+A style's network halves the image twice and gives it back at its own size, for every size from 1 x 1: the
+image is padded by reflection on the right and at the bottom, and the result cropped.
 """
 
 from __future__ import annotations
@@ -13,9 +13,17 @@ from numpy.typing import NDArray
 
 from fast_nst.config import GalleryNetConfig, NetworkConfig, UpscaleNetConfig
 
-__all__ = ["MIN_SIZE", "AnyConfig", "Frame", "frame", "least_size", "mirrored", "whole"]
+__all__ = [
+    "MIN_SIZE",
+    "AnyConfig",
+    "Padding",
+    "least_size",
+    "padding_of",
+    "reflected_indices",
+    "size_multiple",
+]
 
-STRIDE = 4  # the network halves the picture twice
+STRIDE = 4  # the network halves the image twice
 MIN_SIZE = 8  # below it the residual blocks would see a single position, whose instance norm is zero
 # Each unpadded block takes 2 positions from each side at a quarter of the size; five take the 40 pixels of
 # reflection padding in table 1 of the supplementary material of Johnson et al. 2016.
@@ -25,7 +33,7 @@ MARGIN_PER_BLOCK = 8
 AnyConfig = NetworkConfig | UpscaleNetConfig | GalleryNetConfig
 
 
-class Frame(NamedTuple):
+class Padding(NamedTuple):
     """Pixels added on each side."""
 
     left: int
@@ -34,17 +42,17 @@ class Frame(NamedTuple):
     bottom: int
 
 
-def frame(config: AnyConfig, height: int, width: int) -> Frame:
+def padding_of(config: AnyConfig, height: int, width: int) -> Padding:
     """What the network of this config needs around a picture of ``height`` x ``width``, both at least 1."""
     paper = not isinstance(config, GalleryNetConfig) and config.padding == "paper"
     margin = MARGIN_PER_BLOCK * config.blocks if paper else 0
-    stride = whole(config)
+    stride = size_multiple(config)
     least = least_size(config)
     bottom, right = (max(least, -(-size // stride) * stride) - size for size in (height, width))
-    return Frame(margin, margin + right, margin, margin + bottom)
+    return Padding(margin, margin + right, margin, margin + bottom)
 
 
-def whole(config: AnyConfig) -> int:
+def size_multiple(config: AnyConfig) -> int:
     """What the sides of an extended picture are multiples of."""
     if isinstance(config, GalleryNetConfig):
         return config.stride
@@ -53,10 +61,10 @@ def whole(config: AnyConfig) -> int:
 
 def least_size(config: AnyConfig) -> int:
     """The least side of an extended picture: two positions at the lowest resolution."""
-    return max(MIN_SIZE, 2 * whole(config))
+    return max(MIN_SIZE, 2 * size_multiple(config))
 
 
-def mirrored(size: int, before: int, after: int) -> NDArray[np.int64]:
+def reflected_indices(size: int, before: int, after: int) -> NDArray[np.int64]:
     """Source positions of reflection padding along one side: ``before + size + after`` indices.
 
     By any amount, also by more than there is to reflect: the reflection is then reflected again.

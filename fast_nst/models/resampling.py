@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from fast_nst.io.images import MAX_LEVEL
 
-__all__ = ["BLUR", "bicubic_kernel", "enlarged", "enlargement", "reduced", "reduction"]
+__all__ = ["BLUR", "bicubic_kernel", "downsample", "downsampling_matrix", "upsample", "upsampling_matrix"]
 
 Array = NDArray[np.float32]
 Levels = NDArray[np.uint8]
@@ -62,14 +62,14 @@ def _interpolation(size: int, positions: NDArray[np.float64]) -> NDArray[np.floa
 
 
 @functools.lru_cache(maxsize=64)
-def reduction(size: int, factor: int) -> Array:
+def downsampling_matrix(size: int, factor: int) -> Array:
     """``(size / factor, size)``: Gaussian blur of `BLUR` pixels, then interpolation."""
     positions = (np.arange(size // factor) + 0.5) * factor - 0.5
     return _read_only(_interpolation(size, positions.astype(np.float64)) @ _blur(size, BLUR))
 
 
 @functools.lru_cache(maxsize=64)
-def enlargement(size: int, factor: int) -> Array:
+def upsampling_matrix(size: int, factor: int) -> Array:
     """``(size * factor, size)``: bicubic interpolation."""
     return _read_only(_interpolation(size, (np.arange(size * factor) + 0.5) / factor - 0.5))
 
@@ -80,19 +80,23 @@ def _read_only(matrix: NDArray[np.float64]) -> Array:
     return single
 
 
-def reduced(crop: Levels, factor: int) -> Levels:
+def downsample(crop: Levels, factor: int) -> Levels:
     """``(3, H, W)`` levels at high resolution to ``(3, H / factor, W / factor)``, rounded, as in a file.
 
     H and W are multiples of the factor.
     """
     _, height, width = crop.shape
-    return _levels(reduction(height, factor) @ crop.astype(np.float32) @ reduction(width, factor).T)
+    return _levels(
+        downsampling_matrix(height, factor) @ crop.astype(np.float32) @ downsampling_matrix(width, factor).T
+    )
 
 
-def enlarged(crop: Levels, factor: int) -> Levels:
+def upsample(crop: Levels, factor: int) -> Levels:
     """``(3, H, W)`` levels, ``factor`` times higher and wider by bicubic interpolation, rounded."""
     _, height, width = crop.shape
-    return _levels(enlargement(height, factor) @ crop.astype(np.float32) @ enlargement(width, factor).T)
+    return _levels(
+        upsampling_matrix(height, factor) @ crop.astype(np.float32) @ upsampling_matrix(width, factor).T
+    )
 
 
 def _levels(values: Array) -> Levels:

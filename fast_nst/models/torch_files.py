@@ -21,7 +21,7 @@ from fast_nst.errors import InputError, first_line, shown
 from fast_nst.models.file_kinds import describe_file, is_pytorch_file
 from fast_nst.models.tensor_header import read_header
 
-__all__ = ["read_torch_file", "tensor_fault", "unreadable_reason"]
+__all__ = ["read_torch_file", "tensor_problem", "unreadable_reason"]
 
 MAX_PICKLE = 1 << 24  # bytes that name the tensors; a thousand tensors take 2^17
 _FLOATS = (torch.float64, torch.float32, torch.float16, torch.bfloat16)
@@ -92,7 +92,7 @@ def unreadable_reason(error: Exception) -> str:
     return shown(first_line(error), 200)
 
 
-def tensor_fault(tensor: Tensor) -> str | None:
+def tensor_problem(tensor: Tensor) -> str | None:
     """What keeps a tensor from being used as weights; None if it holds a float for every element.
 
     Checked without touching its elements: a tensor of stride 0 may claim any number of them.

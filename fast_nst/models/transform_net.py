@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from fast_nst.config import NetworkConfig
 from fast_nst.config.network import NORM_EPSILON
-from fast_nst.models.padding import frame, mirrored
+from fast_nst.models.padding import padding_of, reflected_indices
 
 __all__ = [
     "InstanceNorm",
@@ -35,8 +35,8 @@ def reflection_pad(images: Tensor, left: int, right: int, top: int, bottom: int)
         return images
     if max(left, right) < w and max(top, bottom) < h:
         return F.pad(images, (left, right, top, bottom), mode="reflect")
-    rows = torch.from_numpy(mirrored(h, top, bottom)).to(images.device)
-    columns = torch.from_numpy(mirrored(w, left, right)).to(images.device)
+    rows = torch.from_numpy(reflected_indices(h, top, bottom)).to(images.device)
+    columns = torch.from_numpy(reflected_indices(w, left, right)).to(images.device)
     return images.index_select(-2, rows).index_select(-1, columns)
 
 
@@ -208,7 +208,7 @@ class TransformNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)``, nominally in [0, 1], to the same shape, unclamped."""
         h, w = images.shape[-2:]
-        out: Tensor = self.body(reflection_pad(images, *frame(self.config, h, w)))
+        out: Tensor = self.body(reflection_pad(images, *padding_of(self.config, h, w)))
         if self.config.output == "tanh":
             # [0, 1] with the paper's headroom: their 150 tanh around the mean spans more than 0 to 255.
             out = 0.5 + self.config.tanh_scale * torch.tanh(out)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from fast_nst.config import UpscaleNetConfig
 from fast_nst.config.network import NORM_EPSILON
-from fast_nst.models.padding import frame
+from fast_nst.models.padding import padding_of
 from fast_nst.models.resampling import bicubic_kernel
 from fast_nst.models.transform_net import PaddedConv, Upsample, reflection_pad
 
@@ -120,10 +120,10 @@ class UpscaleNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)``, nominally in [0, 1], to ``(B, 3, factor H, factor W)``, unclamped."""
         h, w = (side * self.config.factor for side in images.shape[-2:])
-        framed = reflection_pad(images, *frame(self.config, *images.shape[-2:]))
-        out: Tensor = F.pixel_shuffle(self.body(framed), self.shuffle)
+        padded = reflection_pad(images, *padding_of(self.config, *images.shape[-2:]))
+        out: Tensor = F.pixel_shuffle(self.body(padded), self.shuffle)
         if self.config.output == "tanh":
             out = 0.5 + self.config.tanh_scale * torch.tanh(out)
         if self.base is not None:
-            out = self.base(framed) + out
+            out = self.base(padded) + out
         return out[..., :h, :w]

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.model_files import file_digest
-from fast_nst.models.torch_files import read_torch_file, tensor_fault, unreadable_reason
+from fast_nst.models.torch_files import read_torch_file, tensor_problem, unreadable_reason
 
 __all__ = ["ARCHITECTURES", "STATISTICS", "VGGFeatures", "WeightsError", "layer_names", "load_vgg"]
 
@@ -198,8 +198,8 @@ def _load_strictly(network: VGGFeatures, tensors: Mapping[str, Tensor], source: 
                     f"{source}: {name} ({key}) has shape {found}, {network.arch} needs "
                     f"{tuple(parameter.shape)}; is it another network's file?"
                 )
-            if fault := tensor_fault(tensor):
-                raise WeightsError(f"{source}: {name} ({key}) {fault}; weights must be plain floats")
+            if problem := tensor_problem(tensor):
+                raise WeightsError(f"{source}: {name} ({key}) {problem}; weights must be plain floats")
             if not torch.isfinite(tensor).all():
                 raise WeightsError(f"{source}: {name} ({key}) is not finite; the file is damaged")
             parameter.data.copy_(tensor)

@@ -16,7 +16,7 @@ __all__ = [
     "choose_device",
     "choose_precision",
     "cpu_has_bf16",
-    "deal_device",
+    "device_for_rank",
     "has_compiler",
 ]
 
@@ -45,7 +45,7 @@ def choose_device(name: str = "auto") -> torch.device:
     return device
 
 
-def deal_device(local_rank: int) -> str:
+def device_for_rank(local_rank: int) -> str:
     """The device of ``auto`` for one of several processes on a machine: devices are assigned in turn."""
     found = torch.accelerator.current_accelerator(check_available=True)
     if found is None or (count := torch.accelerator.device_count()) < 2:

@@ -169,7 +169,7 @@ class BackwardPass:
         found = torch.stack(
             [_difference(terms, eager), _difference(gradients, [p.grad for p in self._parameters])]
         )
-        by_term, by_gradient = self._group.most(*map(_number, found.tolist()))
+        by_term, by_gradient = self._group.maximum(*map(_number, found.tolist()))
         limits = TERM_TOLERANCE[self._precision], GRADIENT_TOLERANCE[self._precision]
         if by_term > limits[0] or by_gradient > limits[1]:
             self._drop(

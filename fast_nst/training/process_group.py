@@ -13,24 +13,24 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-__all__ = ["ProcessGroup", "joined", "launched"]
+__all__ = ["ProcessGroup", "is_distributed", "joined_process_group"]
 
-# Longer than the first process takes to save or to judge the held-out photographs, shorter than patience.
+# Longer than the first process takes to save or to validate, shorter than a person waits.
 TIMEOUT = timedelta(minutes=5)
 
 
-def launched() -> bool:
+def is_distributed() -> bool:
     """Whether torchrun, or something that sets its variables, started this process as one of several."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and "RANK" in os.environ
 
 
 @contextmanager
-def joined() -> Iterator[None]:
+def joined_process_group() -> Iterator[None]:
     """Join the other processes for the time of a run, if there are any: nccl on GPUs, gloo on CPUs."""
-    if not launched() or dist.is_initialized():
+    if not is_distributed() or dist.is_initialized():
         yield
         return
-    # Both: tensors of a GPU go by nccl, what processes have to say to each other by gloo.
+    # Both: tensors of a GPU go by nccl, messages between processes by gloo.
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo", timeout=TIMEOUT)
     try:
         yield
@@ -52,7 +52,7 @@ class ProcessGroup:
         self.size = dist.get_world_size() if together else 1
 
     @property
-    def first(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this is the process that writes."""
         return self.rank == 0
 
@@ -67,7 +67,7 @@ class ProcessGroup:
         if self.size == 1:
             return network
         parallel: Any = nn.parallel.DistributedDataParallel
-        names = inspect.signature(parallel).parameters  # torch 2.15 says it in another way
+        names = inspect.signature(parallel).parameters  # renamed in torch 2.15
         option = "forward_sync_buffers" if "forward_sync_buffers" in names else "broadcast_buffers"
         wrapped: nn.Module = parallel(network, **{option: False})
         return wrapped
@@ -81,7 +81,7 @@ class ProcessGroup:
         dist.all_reduce(total)
         return total / self.size
 
-    def most(self, *values: float) -> list[float]:
+    def maximum(self, *values: float) -> list[float]:
         """The largest of each value over all processes: what one of them says, all do."""
         if self.size == 1:
             return list(values)
@@ -89,9 +89,9 @@ class ProcessGroup:
         dist.all_reduce(agreed, dist.ReduceOp.MAX)
         return list(map(float, agreed))
 
-    def meet(self) -> None:
+    def barrier(self) -> None:
         """Wait for all processes to come here."""
-        self.most(0.0)
+        self.maximum(0.0)
 
     def gather(self, text: str) -> list[str]:
         """What every process has to say, in the order of their ranks."""
@@ -102,7 +102,7 @@ class ProcessGroup:
             if text
             else torch.empty(0, dtype=torch.uint8)
         )
-        longest = int(self.most(len(data))[0])
+        longest = int(self.maximum(len(data))[0])
         padded = torch.zeros(longest + 8, dtype=torch.uint8)  # the length, then the bytes
         padded[:8] = torch.tensor([len(data)]).view(torch.uint8)
         padded[8 : 8 + len(data)] = data

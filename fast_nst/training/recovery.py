@@ -31,7 +31,7 @@ class Recovery:
         self._step, self._saver, self._progress, self._group = training_step, saver, progress, group
         self._names: deque[list[str]] = deque(maxlen=self.LOST)
 
-    def note(self, names: list[str]) -> None:
+    def remember(self, names: list[str]) -> None:
         """Remember the photographs of a step, for messages."""
         self._names.append(names)
 
@@ -41,7 +41,7 @@ class Recovery:
         return int(self._step.loss_monitor.in_a_row)
 
     def recover(self) -> None:
-        """Continue from the present weights without torch.compile if that was at fault, else go back.
+        """Continue from the present weights without torch.compile if compiling was the cause, else go back.
 
         Raises:
             TrainingError: the run was lost too often.
@@ -64,8 +64,8 @@ class Recovery:
                 "--precision fp32"
             )
         self._step.loss_monitor.reset()
-        self._group.meet()  # before the first one replaces what the others read
-        if self._group.first:
+        self._group.barrier()  # before the first one replaces what the others read
+        if self._group.is_main:
             _log.warning("%s: returning to step %d, at half the learning rate", reason, p.step)
             self._saver.try_to_save()
 

@@ -20,7 +20,7 @@ from fast_nst.evaluation.metrics import luma, psnr, ssim
 from fast_nst.io.images import from_uint8, to_uint8
 from fast_nst.models.losses import LossTerms
 from fast_nst.models.reconstruction import ReconstructionTerms
-from fast_nst.models.resampling import enlarged, reduced
+from fast_nst.models.resampling import downsample, upsample
 from fast_nst.report import ObjectiveReport, StepReport, TaskReport, UpscaleReport
 from fast_nst.training.data.sampling import rows_of
 from fast_nst.training.data.styles import GalleryStyle
@@ -93,7 +93,7 @@ class StyleTask:
         self._config = config
 
     def photo_size(self, size: int) -> int:
-        """Small crops come from photographs reduced as much: scenes, and not flat details of them."""
+        """Small crops come from photographs downsampled as much: scenes, and not flat details of them."""
         c = self._config
         return round((c.photo_size or c.image_size * 9 / 8) * size / c.image_size)
 
@@ -183,10 +183,10 @@ class UpscaleTask:
 
     def network_input(self, crop: Levels) -> Levels:
         """The crop at low resolution."""
-        return reduced(crop, self.factor)
+        return downsample(crop, self.factor)
 
     def photo_size(self, size: int) -> int:
-        """Photographs keep their size: reduced, they would be sharper than any other."""
+        """Photographs keep their size: downsampled, they would be sharper than any other."""
         return max(size, self._photo_size or self.PHOTO_SIZE)
 
     def report(self, terms: Mapping[str, float], measured: Mapping[str, float], **details: Any) -> TaskReport:
@@ -208,10 +208,10 @@ class UpscaleTask:
         """A row for each photograph: low resolution, bicubic, ours, original; see `PreviewSheet`."""
         rows, values = [], []
         for crop in crops.numpy():
-            low = reduced(crop, self.factor)
+            low = downsample(crop, self.factor)
             result = network(from_uint8(low.transpose(1, 2, 0))[None])[0]
             cells = low.repeat(self.factor, axis=1).repeat(self.factor, axis=2)
-            row = [cells, enlarged(low, self.factor), to_uint8(result).transpose(2, 0, 1), crop]
+            row = [cells, upsample(low, self.factor), to_uint8(result).transpose(2, 0, 1), crop]
             rows.append(np.concatenate(row, axis=2))
             values.append(result.flatten()[::7])
         return np.concatenate(rows, axis=1).transpose(1, 2, 0), torch.cat(values)

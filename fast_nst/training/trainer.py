@@ -56,7 +56,7 @@ class Trainer:
     ) -> None:
         self.group, self.folder = ProcessGroup(), RunFolder(config)
         self.out, self.run = self.folder.out, self.folder.path
-        resuming = self.group.most(float(self.folder.check(config))) == [1.0]
+        resuming = self.group.maximum(float(self.folder.check(config))) == [1.0]
         self.config = config = replace(config, resume=resuming)
         parts = build_run(config, self.group, objective=objective, on_download=on_download)
         self.device, self.precision, self.task = parts.device, parts.precision, parts.task
@@ -120,8 +120,8 @@ class Trainer:
         self.saver.save()
 
     def __iter__(self) -> Iterator[TaskReport]:
-        first = self.group.first
-        with explained(self.config, self.folder.state), self.folder.held() if first else nullcontext():
+        first = self.group.is_main
+        with explained(self.config, self.folder.state), self.folder.lock() if first else nullcontext():
             if first:
                 self.folder.begin(self.config)
                 if not self.config.resume:
@@ -169,7 +169,7 @@ class Trainer:
         return self.finished or self._stopping
 
     def _recorder(self) -> AbstractContextManager[RunRecorder | None]:
-        if not self.group.first:
+        if not self.group.is_main:
             return nullcontext()
         shown = self.validation_photos or self.photos
         return closing(RunRecorder(self.config, self.folder, shown, self.step, self.task.sheet))
@@ -185,13 +185,13 @@ class Trainer:
         terms = step(images, rate, progress.step + 1, inputs)
         self.compiling = False
         progress.step += 1
-        self.recovery.note(batch.names)
+        self.recovery.remember(batch.names)
         return terms
 
     def _synchronize(self, elapsed: float) -> None:
         """What one process was asked to do, all do; the time is the slowest one's."""
         asked = (self._stop_requested, self.saver.requested, self.folder.behind)
-        stop, save, behind, self.progress.elapsed = self.group.most(*map(float, asked), elapsed)
+        stop, save, behind, self.progress.elapsed = self.group.maximum(*map(float, asked), elapsed)
         self._stopping, self.saver.requested, self.folder.behind = stop > 0, save > 0, behind > 0
         self.progress.advance_stage()
 
@@ -201,7 +201,7 @@ class Trainer:
 
     def _validate(self) -> dict[str, float]:
         """Measure the averaged weights on the validation set."""
-        if self.group.first and self.validation:
+        if self.group.is_main and self.validation:
             found = self.validation(self.training_step.average.network)
             self.progress.measured = {**found, "step": self.step}
             if not self.config.validation:  # else they are no part of the dataset

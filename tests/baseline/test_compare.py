@@ -34,13 +34,13 @@ def material(tmp_path, picture) -> Path:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         save_image(tmp_path / f"{name}.png", picture(seed, 40, 48))
     torch.manual_seed(0)
-    about = {
+    metadata = {
         "style": "dots",
         "steps": 3,
         "style_sha256": sha256((tmp_path / "styles/dots.png").read_bytes()).hexdigest(),
         "recipe": {"style": "dots.png", "style_size": 32, "loss": to_dict(LOSS)},
     }
-    save_checkpoint(tmp_path / "dots.safetensors", TransformNet(NetworkConfig((4, 4, 8), 1)), about)
+    save_checkpoint(tmp_path / "dots.safetensors", TransformNet(NetworkConfig((4, 4, 8), 1)), metadata)
     return tmp_path
 
 
@@ -167,7 +167,7 @@ def test_what_cannot_be_compared_is_refused(config, material, what, told):
         Comparison(change(config, material, what))
 
 
-def test_a_painting_that_was_renamed_and_is_another_is_not_taken(config, material):
+def test_a_style_image_that_was_renamed_and_is_another_is_not_taken(config, material):
     (material / "styles/other.png").replace(material / "styles/dots.png")
     with pytest.raises(InputError, match="give it with --style-image FILE"):
         Comparison(config)

@@ -50,7 +50,7 @@ def test_noise_is_the_same_for_a_seed_and_fills_the_range():
     assert a.max() > 0.99
 
 
-def test_the_painting_covers_the_photograph_without_being_stretched():
+def test_the_style_image_covers_the_content_image_without_being_stretched():
     painting = torch.zeros(3, 40, 40)
     painting[:, 10:30, 10:30] = 1  # a square in the middle
     found = starting_image("style", torch.rand(3, 20, 40), painting, seed=0)

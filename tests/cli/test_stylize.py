@@ -304,7 +304,7 @@ def test_size_is_that_of_the_longer_side(stylize, picture, size, shape):
     assert pixels("a_dots.png").shape == shape
 
 
-def test_batches_paint_what_single_pictures_give(stylize, picture, here):
+def test_batches_give_what_single_pictures_give(stylize, picture, here):
     for i, shape in enumerate([(9, 9), (9, 9), (9, 9), (8, 12), (8, 12), (9, 9)]):
         picture(f"in/{'x' * (i + 1)}.png", *shape)
     one, three = stylize("in", "--out", "one"), stylize("in", "--out", "three", "--batch-size", "3")
@@ -583,7 +583,7 @@ def small_machine(monkeypatch):
     monkeypatch.setattr(TorchBackend, "run_uint8", out_of_memory)
 
 
-def test_a_picture_too_large_for_the_memory_costs_a_line_and_is_stylized_in_strips(
+def test_a_picture_too_large_for_the_memory_costs_a_line_and_is_stylized_in_bands(
     stylize, picture, request, caplog
 ):
     picture("b.png", 20, 21)
@@ -596,7 +596,7 @@ def test_a_picture_too_large_for_the_memory_costs_a_line_and_is_stylized_in_stri
     assert np.abs(pixels("b_dots.png").astype(int) - pixels("whole.png")).max() <= 1
 
 
-def test_a_picture_too_large_for_strips_too_does_not_stop_the_others(
+def test_a_picture_too_large_for_bands_too_does_not_stop_the_others(
     stylize, picture, small_machine, monkeypatch
 ):
     def nothing_left(*_: object, **__: object) -> None:
@@ -612,7 +612,7 @@ def test_a_picture_too_large_for_strips_too_does_not_stop_the_others(
     assert "--size" in answer.errors[0]
 
 
-def test_a_limit_of_memory_is_held_by_painting_in_strips(stylize, picture, monkeypatch):
+def test_a_limit_of_memory_is_held_by_stylizing_in_row_bands(stylize, picture, monkeypatch):
     picture("a.png", 40, 33)
     stylize("a.png", "--out", "whole.png")
     room = 200_000  # for strips and maps; the whole picture counts as more
@@ -638,7 +638,7 @@ def test_a_limit_that_is_no_size_or_too_small_is_reported(stylize, picture, size
     assert answer.errors[0].startswith(told)
 
 
-def test_strips_are_reported_as_they_go_where_there_is_no_bar(stylize, picture, small_machine, monkeypatch):
+def test_bands_are_reported_as_they_go_where_there_is_no_bar(stylize, picture, small_machine, monkeypatch):
     monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0)
     picture("a.png", 40, 40)
     said = [line for line in stylize("a.png", "--backend", "torch").err if "in parts" in line]
@@ -748,7 +748,7 @@ def test_a_terminal_gets_a_progress_bar_and_stdout_stays_clean(picture, here, st
 
 
 @pytest.mark.parametrize("batch", ["1", "3"])
-def test_shards_paint_every_picture_once_and_share_a_manifest(stylize, style, picture, here, batch):
+def test_shards_stylize_every_picture_once_and_share_a_manifest(stylize, style, picture, here, batch):
     for i in range(20):
         picture(f"in/{'x' * (i + 1)}.png", 8, 8)
     (here / "in/bad.jpg").write_text("Dear diary")
@@ -767,7 +767,7 @@ def test_shards_paint_every_picture_once_and_share_a_manifest(stylize, style, pi
         assert np.abs(difference).max() <= (batch != "1")
     records = [json.loads(line) for line in (here / "m.jsonl").read_text().splitlines()]
     assert sorted(line["input"] for line in records) == [f"in/{name}" for name in tree(here / "in")]
-    assert {line["checkpoint"] for line in records} == {load_checkpoint(style).about["sha256"]}
+    assert {line["checkpoint"] for line in records} == {load_checkpoint(style).metadata["sha256"]}
     assert [stylize("in", *rest, "--shard", f"{i}/3").out for i in range(3)] == [[], [], []]
     assert len((here / "m.jsonl").read_text().splitlines()) == 21
 

@@ -109,10 +109,10 @@ def test_a_checkpoint_is_used_by_stylize_at_once(trained, said, monkeypatch):
 
 
 def test_a_checkpoint_knows_its_recipe_but_no_folders(trained):
-    about = load_checkpoint(trained.folder / "the-waves.safetensors").about
-    assert (about["style"], about["steps"], about["photographs"]) == ("the-waves", 6, 5)
-    assert about["recipe"]["loss"]["style_layers"] == ["relu1_1", "relu1_2"]
-    assert str(trained.folder) not in json.dumps(about)
+    metadata = load_checkpoint(trained.folder / "the-waves.safetensors").metadata
+    assert (metadata["style"], metadata["steps"], metadata["photographs"]) == ("the-waves", 6, 5)
+    assert metadata["recipe"]["loss"]["style_layers"] == ["relu1_1", "relu1_2"]
+    assert str(trained.folder) not in json.dumps(metadata)
 
 
 def test_a_finished_run_is_not_replaced_by_accident(trained, said, monkeypatch, quick):
@@ -125,7 +125,7 @@ def test_a_finished_run_is_not_replaced_by_accident(trained, said, monkeypatch, 
     assert (trained.folder / "the-waves.safetensors").read_bytes() == before
 
 
-def test_overwrite_starts_anew_and_gives_the_same_again(trained, said, here, quick):
+def test_overwrite_starts_over_and_gives_the_same_again(trained, said, here, quick):
     shutil.copytree(trained.run, here / "runs/the-waves")
     shutil.copy(trained.folder / "the-waves.safetensors", here)
     assert said(train.main, [*quick, "--steps", "6", "--report-every", "2", "--overwrite"]).code == 0
@@ -175,7 +175,7 @@ def test_a_signal_leaves_a_usable_checkpoint(said, here, number, code, quick):
     assert re.search(r"^stopped at step \d+; resume .* --resume$", err, flags=re.M)
     assert "Traceback" not in err
     assert not [name for name in files(here) if "partial" in name or "fresh" in name]
-    assert load_checkpoint("the-waves.safetensors").about["steps"] >= 1
+    assert load_checkpoint("the-waves.safetensors").metadata["steps"] >= 1
 
 
 def test_a_second_signal_ends_a_run_at_once():
@@ -220,14 +220,14 @@ def test_sigusr1_saves_state_and_checkpoint_and_the_run_goes_on(said, here, monk
         if report.step == 3:
             os.kill(os.getpid(), signal.SIGUSR1)
         if report.step == 4:
-            steps.append(load_checkpoint("the-waves.safetensors").about["steps"])
+            steps.append(load_checkpoint("the-waves.safetensors").metadata["steps"])
 
     monkeypatch.setattr(RunLog, "write", told)
     answer = said(train.main, [*quick, "--steps", "5", "--report-every", "1"])
     assert (answer.code, answer.out) == (0, ["the-waves.safetensors"])
     assert steps == [3]
     assert "saving the-waves.safetensors after this step" in answer.err
-    assert load_checkpoint("the-waves.safetensors").about["steps"] == 5
+    assert load_checkpoint("the-waves.safetensors").metadata["steps"] == 5
 
 
 def test_a_run_in_a_folder_where_another_one_trains_is_refused(said, here, quick):

@@ -19,7 +19,7 @@ from fast_nst.evaluation.metrics import luma, psnr, ssim
 from fast_nst.evaluation.super_resolution import BICUBIC, PAPER, Evaluation
 from fast_nst.evaluation.super_resolution_report import write_evaluation
 from fast_nst.models.checkpoint import save_checkpoint
-from fast_nst.models.resampling import enlarged, reduced
+from fast_nst.models.resampling import downsample, upsample
 from fast_nst.models.upscale_net import UpscaleNet
 
 
@@ -44,7 +44,7 @@ def config(tmp_path, material) -> EvaluateConfig:
 def test_scores_are_those_of_the_reduced_and_enlarged_picture(config, material):
     first = next(iter(Evaluation(config)))
     original = np.asarray(Image.open(material / "photos/0.png"))
-    again = enlarged(reduced(original.transpose(2, 0, 1), 4), 4).transpose(1, 2, 0)
+    again = upsample(downsample(original.transpose(2, 0, 1), 4), 4).transpose(1, 2, 0)
     pair = luma(again, 4), luma(original, 4)
     assert first.scores[BICUBIC][:2] == (psnr(*pair), ssim(*pair))
     assert first.scores[BICUBIC].feature > 0

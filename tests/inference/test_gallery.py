@@ -131,17 +131,11 @@ def test_the_command_takes_a_mixture_of_a_file(
     from fast_nst.cli.stylize import main
 
     file, source = tmp_path / "my.safetensors", tmp_path / "photo.png"
-    save_checkpoint(file, network, checkpoint.about, half=False)
+    save_checkpoint(file, network, checkpoint.metadata, half=False)
     Image.fromarray(photo).save(source)
-    arguments = [
-        str(source),
-        "--style",
-        f"{file}#one:0.6,two:0.4",
-        "--strength",
-        "0.8",
-        "--out",
-        str(tmp_path),
-    ]
-    assert main([*arguments, "--precision", "fp32"]) == 0
-    made = np.asarray(Image.open(tmp_path / "photo_one-two.png"))
+    out = tmp_path / "out.png"
+    asked = ["--style", f"{file}#one:0.6,two:0.4", "--strength", "0.8", "--precision", "fp32"]
+    assert main([str(source), *asked, "--out", str(out)]) == 0
+    with Image.open(out) as image:
+        made = np.asarray(image)
     assert np.abs(made - expected(network, photo, {"one": 0.6, "two": 0.4}, strength=0.8)).max() < 0.51

@@ -134,7 +134,7 @@ def test_an_overflow_is_reported_and_not_stylized():
 
 
 @pytest.mark.parametrize("rows", [None, 3])
-def test_a_picture_in_strips_is_the_picture(stylize, rows):
+def test_a_picture_in_bands_is_the_picture(stylize, rows):
     one = Picture(picture(30, 27), picture(30, 27)[..., 1])
     (whole,) = stylize.pictures([one])
     strips = stylize.in_bands(one, rows=rows)
@@ -208,7 +208,7 @@ def test_an_unknown_device_is_refused():
 
 
 @pytest.mark.gpu
-def test_a_gpu_stylizes_in_strips_what_it_stylizes_whole():
+def test_a_gpu_stylizes_in_bands_what_it_stylizes_whole():
     stylize = Stylizer(Checkpoint(network(), {}), device="cuda", precision="fp32")
     one = Picture(picture(65, 48))
     (whole,) = stylize.pictures([one])

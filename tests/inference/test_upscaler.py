@@ -15,7 +15,7 @@ from fast_nst.errors import InputError
 from fast_nst.inference import predictor
 from fast_nst.inference.engine.folded_net import fold
 from fast_nst.inference.histograms import match_histogram
-from fast_nst.inference.tiled.tiles import FIXED, enlarge_in_tiles, reach_of, tile_side, whole_bytes
+from fast_nst.inference.tiled.tiles import FIXED, reach_of, tile_side, upscale_in_tiles, whole_bytes
 from fast_nst.inference.upscaler import Upscaler
 from fast_nst.io.images import Picture, to_uint8
 from fast_nst.models.checkpoint import CheckpointError, save_checkpoint
@@ -92,7 +92,7 @@ def test_tiles_leave_no_pixel_out_and_take_none_twice():
     def enlarge(part: np.ndarray) -> np.ndarray:
         return part.repeat(2, axis=1).repeat(2, axis=2)
 
-    made = enlarge_in_tiles(enlarge, rgb, factor=2, reach=3, side=10, progress=lambda share: None)
+    made = upscale_in_tiles(enlarge, rgb, factor=2, reach=3, side=10, progress=lambda share: None)
     np.testing.assert_array_equal(made, rgb.repeat(2, axis=0).repeat(2, axis=1))
 
 

@@ -74,9 +74,9 @@ def header_length(data: bytes) -> int:
 
 def rewritten(path: Path, change: Callable[[dict, dict], None]) -> None:
     """The file with other tensors or metadata and a checksum that agrees with them."""
-    tensors, about = read_tensors(path)
-    change(tensors, about)
-    write_tensors(path, tensors, {k: v for k, v in about.items() if k not in ("sha256", "format")})
+    tensors, metadata = read_tensors(path)
+    change(tensors, metadata)
+    write_tensors(path, tensors, {k: v for k, v in metadata.items() if k not in ("sha256", "format")})
 
 
 @pytest.mark.parametrize("config", [NARROW, *(replace(PRESETS[p], widths=(2, 3, 4)) for p in PRESETS)])
@@ -86,8 +86,8 @@ def test_a_network_comes_back_as_it_went(config, tmp_path):
     found = load_checkpoint(path)
     assert found.network.config == config
     assert found.style == "dots"
-    assert found.about["steps"] == 3
-    assert found.about["versions"]["torch"] == torch.__version__
+    assert found.metadata["steps"] == 3
+    assert found.metadata["versions"]["torch"] == torch.__version__
     torch.testing.assert_close(found.network.state_dict(), net.state_dict(), rtol=0, atol=0)
     images = torch.rand(1, 3, 13, 10)
     torch.testing.assert_close(found.network(images), net(images), rtol=0, atol=0)
@@ -129,15 +129,15 @@ def test_the_memory_layout_of_the_weights_does_not_reach_the_file(tmp_path):
 
 def test_the_metadata_is_one_key_of_sorted_json(saved):
     with safe_open(saved, framework="pt") as file:
-        metadata = file.metadata()
-    assert set(metadata) == {"fast_nst"}
-    about = json.loads(metadata["fast_nst"])
-    assert list(about) == sorted(about)
-    assert about["format"] == 1
-    assert about["network"]["widths"] == [2, 3, 4]
+        entries = file.metadata()
+    assert set(entries) == {"fast_nst"}
+    metadata = json.loads(entries["fast_nst"])
+    assert list(metadata) == sorted(metadata)
+    assert metadata["format"] == 1
+    assert metadata["network"]["widths"] == [2, 3, 4]
 
 
-def test_weights_are_stored_in_fp16_and_paint_within_one_level_of_fp32(tmp_path):
+def test_weights_are_stored_in_fp16_and_stylize_within_one_level_of_fp32(tmp_path):
     net = network(PRESETS["tiny"]).eval()
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -238,10 +238,10 @@ def test_no_flipped_bit_of_the_header_changes_a_network(saved, part):
 
 
 def test_a_file_of_before_the_metadata_had_a_checksum_is_read_and_its_tensors_verified(saved):
-    tensors, about = read_tensors(saved)
-    del about["metadata_sha256"]
+    tensors, metadata = read_tensors(saved)
+    del metadata["metadata_sha256"]
     expected = load_checkpoint(saved).network.state_dict()
-    save_file(tensors, saved, metadata={"fast_nst": json.dumps(about)})
+    save_file(tensors, saved, metadata={"fast_nst": json.dumps(metadata)})
     torch.testing.assert_close(load_checkpoint(saved).network.state_dict(), expected, rtol=0, atol=0)
     data = bytearray(saved.read_bytes())
     data[-1] ^= 1
@@ -250,9 +250,9 @@ def test_a_file_of_before_the_metadata_had_a_checksum_is_read_and_its_tensors_ve
 
 
 def test_changed_metadata_is_noticed_although_the_tensors_are_as_they_were(saved):
-    tensors, about = read_tensors(saved)
-    about["network"]["output"] = "tanh"
-    save_file(tensors, saved, metadata={"fast_nst": json.dumps(about)})
+    tensors, metadata = read_tensors(saved)
+    metadata["network"]["output"] = "tanh"
+    save_file(tensors, saved, metadata={"fast_nst": json.dumps(metadata)})
     assert "is damaged: its metadata does not match its checksum; get it again" in refusal(saved)
 
 
@@ -277,52 +277,52 @@ def test_a_file_of_a_later_version_says_update(saved, monkeypatch):
     assert "has format 2, this version reads 1; update fast-nst" in refusal(saved)
 
 
-def drop(tensors: dict, about: dict) -> None:
+def drop(tensors: dict, metadata: dict) -> None:
     del tensors["body.conv2_norm.bias"]
 
 
-def add(tensors: dict, about: dict) -> None:
+def add(tensors: dict, metadata: dict) -> None:
     tensors["body.conv9.weight"] = torch.zeros(1)
 
 
-def reshape(tensors: dict, about: dict) -> None:
+def reshape(tensors: dict, metadata: dict) -> None:
     tensors["body.conv2_norm.bias"] = torch.zeros(7)
 
 
-def spoil(tensors: dict, about: dict) -> None:
+def spoil(tensors: dict, metadata: dict) -> None:
     tensors["body.conv2_norm.bias"][1] = torch.nan
 
 
-def widen(tensors: dict, about: dict) -> None:
-    about["network"]["widths"] = [2, 3, 10**9]  # more than any memory holds
+def widen(tensors: dict, metadata: dict) -> None:
+    metadata["network"]["widths"] = [2, 3, 10**9]  # more than any memory holds
 
 
-def broaden(tensors: dict, about: dict) -> None:
-    about["network"]["widths"] = [2, 3, 4096]  # half a gigabyte for each convolution, if they were made
+def broaden(tensors: dict, metadata: dict) -> None:
+    metadata["network"]["widths"] = [2, 3, 4096]  # half a gigabyte for each convolution, if they were made
 
 
-def misname(tensors: dict, about: dict) -> None:
-    about["network"]["upsampel"] = "tied"
+def misname(tensors: dict, metadata: dict) -> None:
+    metadata["network"]["upsampel"] = "tied"
 
 
-def flatten(tensors: dict, about: dict) -> None:
-    about["network"] = [2, 3, 4]
+def flatten(tensors: dict, metadata: dict) -> None:
+    metadata["network"] = [2, 3, 4]
 
 
-def forget(tensors: dict, about: dict) -> None:
-    del about["network"]
+def forget(tensors: dict, metadata: dict) -> None:
+    del metadata["network"]
 
 
-def overflow(tensors: dict, about: dict) -> None:
-    about["network"]["tanh_scale"] = 10**400
+def overflow(tensors: dict, metadata: dict) -> None:
+    metadata["network"]["tanh_scale"] = 10**400
 
 
-def integers(tensors: dict, about: dict) -> None:
+def integers(tensors: dict, metadata: dict) -> None:
     tensors["body.conv2_norm.bias"] = torch.zeros(3, dtype=torch.int64)
 
 
-def mistype(tensors: dict, about: dict) -> None:
-    about["recipe"] = [1, 2]
+def mistype(tensors: dict, metadata: dict) -> None:
+    metadata["recipe"] = [1, 2]
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fast_nst.models.checkpoint import load_checkpoint, save_checkpoint
-from fast_nst.models.convert import FAMILIES, ImportFault, import_network
+from fast_nst.models.convert import FAMILIES, ModelImportError, import_network
 
 WIDTHS = (4, 6, 8)
 MEAN = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)
@@ -131,7 +131,7 @@ def saved(tmp_path: Path):
 
 
 def refusal(path: Path) -> str:
-    with pytest.raises(ImportFault) as caught:
+    with pytest.raises(ModelImportError) as caught:
         import_network(path)
     message = str(caught.value)
     assert str(path) in message
@@ -147,23 +147,23 @@ def test_the_projects_tested_are_those_that_are_known():
 @pytest.mark.parametrize(("height", "width"), [(32, 40), (33, 30), (31, 35)])
 def test_an_imported_network_stylizes_what_the_original_stylizes(project, height, width, saved):
     state = trained(project)
-    network, about = import_network(saved(state))
+    network, metadata = import_network(saved(state))
     image = torch.rand(2, 3, height, width)
     wanted = painted(project, state, image)[..., :height, :width]
     assert wanted.std() > 20
-    assert about["imported"]["project"] == project
+    assert metadata["imported"]["project"] == project
     assert (network(image) * 255 - wanted).abs().max() < 0.02
 
 
 @every_project
 def test_a_saved_import_stylizes_the_same(project, saved, tmp_path):
-    network, about = import_network(saved(trained(project)))
-    save_checkpoint(tmp_path / "ours.safetensors", network, about, half=False)
+    network, metadata = import_network(saved(trained(project)))
+    save_checkpoint(tmp_path / "ours.safetensors", network, metadata, half=False)
     found = load_checkpoint(tmp_path / "ours.safetensors")
     image = torch.rand(1, 3, 21, 26)
     assert torch.equal(found.network(image), network(image))
-    assert found.about["imported"]["file"] == "theirs.pth"
-    assert len(found.about["imported"]["sha256"]) == 64
+    assert found.metadata["imported"]["file"] == "theirs.pth"
+    assert len(found.metadata["imported"]["sha256"]) == 64
 
 
 @pytest.mark.parametrize(

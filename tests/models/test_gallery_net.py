@@ -81,7 +81,7 @@ def test_a_checkpoint_gives_the_network_and_its_rows_back(network: GalleryNet, t
     loaded = load_gallery(path)
     images, mixture = torch.rand(1, 3, 16, 16), torch.tensor([[0.2, 0.5, 0.3]])
     assert torch.equal(loaded.network(images, mixture), network(images, mixture))
-    assert [row.style for row in gallery_rows(path, loaded.about)] == [None, "one", "two"]
+    assert [row.style for row in gallery_rows(path, loaded.metadata)] == [None, "one", "two"]
 
 
 @pytest.mark.parametrize(

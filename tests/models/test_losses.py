@@ -257,7 +257,7 @@ def test_the_objective_is_the_weighted_sum_of_the_equations(config, content_laye
     assert terms.total.item() == pytest.approx(sum(expected), rel=1e-6)
 
 
-def test_the_painting_itself_has_no_style_error_and_the_photograph_no_content_error():
+def test_the_style_image_has_no_style_error_and_the_content_image_no_content_error():
     painting = picture(3, 12, 10, seed=9)
     loss = objective(painting=painting)
     terms = loss(painting[None].double(), loss.content_target(painting[None].double()))
@@ -315,19 +315,19 @@ def test_no_gradient_reaches_the_loss_network_or_the_photograph():
     assert all(p.grad is None and not p.requires_grad for p in loss.parameters())
 
 
-def test_moving_the_objective_takes_the_painting_along_and_saving_it_leaves_it_out():
+def test_moving_the_objective_takes_the_style_image_along_and_saving_it_leaves_it_out():
     loss = objective()
     assert loss.float().style_gram("relu1_2").dtype == torch.float32
     assert not any("gram" in name for name in loss.state_dict())
 
 
-def test_a_painting_of_one_flat_color_gives_finite_losses():
+def test_a_style_image_of_one_flat_color_gives_finite_losses():
     loss = objective(painting=torch.full((3, 12, 10), 0.5))
     photo = picture(1, 3, 8, 8).double()
     assert torch.isfinite(torch.stack([*loss(photo, loss.content_target(photo))])).all()
 
 
-def test_a_painting_without_features_is_refused_with_the_layer():
+def test_a_style_image_without_features_is_refused_with_the_layer():
     network = loss_network()
     for parameter in network.parameters():
         parameter.zero_()
@@ -335,7 +335,7 @@ def test_a_painting_without_features_is_refused_with_the_layer():
         PerceptualLoss(network, picture(3, 8, 8).double(), CONFIG)
 
 
-def test_a_painting_may_come_as_one_picture_or_as_a_batch_of_one():
+def test_a_style_image_may_come_as_one_picture_or_as_a_batch_of_one():
     painting = picture(3, 12, 10, seed=9)
     one, batch = objective(painting=painting), objective(painting=painting[None])
     torch.testing.assert_close(one.style_gram("relu2_2"), batch.style_gram("relu2_2"))

@@ -10,7 +10,7 @@ from torch import nn
 
 from fast_nst.config import UPSCALE_PRESETS, UpscaleNetConfig
 from fast_nst.errors import InputError
-from fast_nst.models.resampling import enlargement
+from fast_nst.models.resampling import upsampling_matrix
 from fast_nst.models.upscale_net import BicubicBase, UpscaleNet
 
 NARROW = UpscaleNetConfig(width=4, blocks=1)
@@ -57,7 +57,7 @@ def test_the_papers_result_stays_within_its_scaled_tanh():
 @pytest.mark.parametrize("factor", [2, 4, 8])
 def test_an_untrained_modern_network_is_the_bicubic_enlargement(factor):
     picture = torch.rand(1, 3, 12, 9, dtype=torch.float64)
-    down, across = (torch.tensor(enlargement(side, factor), dtype=torch.float64) for side in (12, 9))
+    down, across = (torch.tensor(upsampling_matrix(side, factor), dtype=torch.float64) for side in (12, 9))
     edge = 2 * factor
     made = UpscaleNet(replace(MODERN, factor=factor)).double()(picture)
     inside = (..., slice(edge, -edge), slice(edge, -edge))

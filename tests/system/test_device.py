@@ -94,9 +94,9 @@ def test_processes_of_one_machine_are_dealt_its_devices_in_turn(monkeypatch):
         torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda")
     )
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 2)
-    assert [device.deal_device(i) for i in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
+    assert [device.device_for_rank(i) for i in range(3)] == ["cuda:0", "cuda:1", "cuda:0"]
     monkeypatch.setattr(torch.accelerator, "device_count", lambda: 1)
-    assert device.deal_device(1) == "auto"
+    assert device.device_for_rank(1) == "auto"
 
 
 @pytest.mark.parametrize(

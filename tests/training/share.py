@@ -18,7 +18,7 @@ from fast_nst.serialization import from_dict
 from fast_nst.training import step as step_module
 from fast_nst.training.builders import build_network, build_objective
 from fast_nst.training.motion import Motion
-from fast_nst.training.process_group import ProcessGroup, joined
+from fast_nst.training.process_group import ProcessGroup, joined_process_group
 from fast_nst.training.step import TrainingStep
 
 CPU = torch.device("cpu")
@@ -42,8 +42,8 @@ def step(config: TrainConfig) -> dict[str, torch.Tensor]:
     )
     training_step.gradient_limit.mean = training_step.gradient_limit.mean.double()
     motion_of = step_module.motion_of
-    step_module.motion_of = lambda *about, **share: Motion(
-        *(part.double() for part in motion_of(*about, **share))
+    step_module.motion_of = lambda *values, **share: Motion(
+        *(part.double() for part in motion_of(*values, **share))
     )
     terms = training_step(share, 1e-3, 1)
     gradients = {name: parameter.grad for name, parameter in training_step.network.named_parameters()}
@@ -52,7 +52,7 @@ def step(config: TrainConfig) -> dict[str, torch.Tensor]:
 
 if __name__ == "__main__":
     settings = Path(sys.argv[1])
-    with joined():
+    with joined_process_group():
         found = step(from_dict(TrainConfig, json.loads(settings.read_text())))
         torch.save(
             found,

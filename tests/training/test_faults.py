@@ -160,7 +160,7 @@ def terminated_at_random(lives: Lives, times: int) -> list[tuple[int, float]]:
         os.kill(child, signal.SIGTERM)
         assert lives.ended() == 128 + signal.SIGTERM, lives.words
         saved = read_tensors(lives.run / "last.safetensors")[1]["training"]["step"]
-        assert load_checkpoint(lives.folder / "the-waves.safetensors").about["steps"] == saved
+        assert load_checkpoint(lives.folder / "the-waves.safetensors").metadata["steps"] == saved
         late.append((saved - seen, time.monotonic() - asked))
     return late
 
@@ -217,10 +217,10 @@ def test_a_number_that_is_none_is_never_saved_and_the_run_recovers_or_ends_with_
 ):
     write, written = resume.write_tensors, []
 
-    def checked(path: Path, state: dict[str, torch.Tensor], about: object) -> None:
+    def checked(path: Path, state: dict[str, torch.Tensor], metadata: object) -> None:
         assert all(torch.isfinite(tensor).all() for tensor in state.values())
         written.append(path)
-        write(path, state, about)
+        write(path, state, metadata)
 
     monkeypatch.setattr(resume, "write_tensors", checked)
     trainer = Trainer(replace(config, steps=10, save_every=2, preview_every=1))
@@ -268,7 +268,7 @@ def test_a_disk_that_is_full_ten_times_costs_no_step_no_line_and_no_state(config
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [line["step"] for line in read_metrics(config.run / "metrics.jsonl")] == list(range(1, 45))
-    assert load_checkpoint(config.out).about["steps"] == 44
+    assert load_checkpoint(config.out).metadata["steps"] == 44
     said = [record.getMessage() for record in caplog.records]
     assert sum("state cannot be saved" in words for words in said) >= 5
     assert sum("metrics.jsonl cannot be written" in words for words in said) == 10
@@ -284,7 +284,7 @@ def test_a_run_that_goes_back_while_the_disk_is_full_goes_on(config):
             resource.setrlimit(resource.RLIMIT_FSIZE, (600 if report.step == 4 else limits[0], limits[1]))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert load_checkpoint(config.out).about["steps"] == 9
+    assert load_checkpoint(config.out).metadata["steps"] == 9
 
 
 def test_a_run_that_is_lost_again_and_again_ends_also_while_the_disk_is_full(config, monkeypatch):
@@ -312,7 +312,7 @@ def test_a_run_whose_folder_is_removed_makes_it_again(config):
     for report in trainer:
         if report.step == 3:
             shutil.rmtree(config.run)
-    assert load_checkpoint(config.out).about["steps"] == 8
+    assert load_checkpoint(config.out).metadata["steps"] == 8
     assert read_tensors(config.run / "last.safetensors")[1]["training"]["step"] == 8
 
 
@@ -334,7 +334,7 @@ def test_a_file_system_that_is_really_full_ten_times_costs_nothing(config, tmp_p
             if full:
                 fill(place / "ballast")
         assert [line["step"] for line in read_metrics(place / "run/metrics.jsonl")] == list(range(1, 45))
-        assert load_checkpoint(place / "a.safetensors").about["steps"] == 44
+        assert load_checkpoint(place / "a.safetensors").metadata["steps"] == 44
     finally:
         subprocess.run(["umount", str(place)], check=True)
 

@@ -67,7 +67,7 @@ def test_it_trains_validates_shows_and_writes_a_gallery(gallery_config: GalleryT
     assert [report.step for report in reports] == [1, 2, 3, 4, 5, 6]
     assert set(reports[0].losses) == {"content", "style", "identity", "tv", "grid", "temporal"}
     loaded = load_gallery(gallery_config.out or Path())
-    rows = gallery_rows(Path(), loaded.about)
+    rows = gallery_rows(Path(), loaded.metadata)
     assert [(row.style, row.scale) for row in rows] == [
         (None, 0.0),
         ("other-one", 1.0),
@@ -75,11 +75,12 @@ def test_it_trains_validates_shows_and_writes_a_gallery(gallery_config: GalleryT
         ("the-waves", 1.0),
         ("the-waves", 2.0),
     ]
-    assert [style["id"] for style in loaded.about["styles"]] == ["other-one", "the-waves"]
-    assert loaded.about["validation"]["objective"] > 0
-    assert loaded.about["validation"]["distance the-waves"] > 0
+    assert [style["id"] for style in loaded.metadata["styles"]] == ["other-one", "the-waves"]
+    assert loaded.metadata["validation"]["objective"] > 0
+    assert loaded.metadata["validation"]["distance the-waves"] > 0
     (preview,) = (config.run or Path()).glob("previews/step_000006.jpg")
-    assert Image.open(preview).width >= 256
+    with Image.open(preview) as image:
+        assert image.width >= 256
     stylizer = Stylizer.load(config.out or Path(), backend="torch").mix({"the-waves": 1})
     assert stylizer.run_float(torch.rand(3, 20, 20)).shape == (3, 20, 20)
 

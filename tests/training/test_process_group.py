@@ -19,7 +19,7 @@ import torch
 from fast_nst.models.checkpoint import load_checkpoint, read_tensors
 from fast_nst.serialization import to_dict
 from fast_nst.training.logging.run_log import read_metrics
-from fast_nst.training.process_group import ProcessGroup, joined, launched
+from fast_nst.training.process_group import ProcessGroup, is_distributed, joined_process_group
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
 
@@ -29,12 +29,12 @@ def start(*words: str, group: int, cwd: Path) -> list[subprocess.Popen[str]]:
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     pipe = subprocess.PIPE
-    about = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": str(ROOT)}
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "PYTHONPATH": str(ROOT)}
     return [
         subprocess.Popen(
             [sys.executable, *words],
             cwd=cwd,
-            env=os.environ | about | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(group)},
+            env=os.environ | shared | {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(group)},
             stdout=pipe,
             stderr=pipe,
             text=True,
@@ -58,14 +58,14 @@ def here(material: Path, tmp_path: Path) -> Path:
 
 def test_a_process_alone_is_the_first_of_one_and_shares_nothing():
     group = ProcessGroup()
-    assert (group.rank, group.size, group.first) == (0, 1, True)
+    assert (group.rank, group.size, group.is_main) == (0, 1, True)
     network, tensor = torch.nn.Linear(1, 1), torch.rand(3)
     assert group.wrap(network) is network
     assert group.mean(tensor) is tensor
-    assert group.most(1.0, -2.0) == [1.0, -2.0]
+    assert group.maximum(1.0, -2.0) == [1.0, -2.0]
     assert group.gather("Zoë") == ["Zoë"]
     assert group.device("auto") == "auto"
-    group.meet()
+    group.barrier()
 
 
 @pytest.mark.parametrize(
@@ -77,9 +77,9 @@ def test_only_a_launcher_of_several_processes_makes_them_join(monkeypatch, varia
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert launched() == several
+    assert is_distributed() == several
     if not several:
-        with joined():
+        with joined_process_group():
             assert not torch.distributed.is_initialized()
 
 
@@ -133,7 +133,7 @@ def test_a_run_of_two_processes_is_written_by_the_first_and_goes_on_with_one(her
     resumed = subprocess.run(alone, cwd=here, capture_output=True, text=True, timeout=300)
     assert resumed.returncode == 0, resumed.stderr
     assert reported(here) == list(range(1, 10))
-    assert load_checkpoint(here / "the-waves.safetensors").about["steps"] == 9
+    assert load_checkpoint(here / "the-waves.safetensors").metadata["steps"] == 9
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import fast_nst.training
 from fast_nst.config import ReconstructionConfig, TrainConfig, UpscaleTrainConfig
 from fast_nst.errors import InputError
 from fast_nst.models.checkpoint import CheckpointError, load_checkpoint, load_upscaler, read_tensors
-from fast_nst.models.resampling import enlarged, reduced
+from fast_nst.models.resampling import downsample, upsample
 from fast_nst.training.data.loader import PhotoBatches
 from fast_nst.training.data.photos import open_photos
 from fast_nst.training.logging.run_log import read_metrics
@@ -92,13 +92,13 @@ def test_the_network_gets_the_reduced_crop_and_the_crop_is_what_it_was(material)
     settings = {"batch_size": 3, "image_size": 32, "photo_size": 40, "seed": 1, "workers": 2}
     source = open_photos(material / "photos")
     with (
-        PhotoBatches(source, network_input=lambda crop: reduced(crop, 4), **settings) as given,
+        PhotoBatches(source, network_input=lambda crop: downsample(crop, 4), **settings) as given,
         PhotoBatches(source, **settings) as plain,
     ):
         batch, same = next(given), next(plain)
     assert torch.equal(batch.images, same.images)
     assert same.inputs is None
-    expected = np.stack([reduced(crop, 4) for crop in batch.images.numpy()])
+    expected = np.stack([downsample(crop, 4) for crop in batch.images.numpy()])
     np.testing.assert_array_equal(batch.inputs.numpy(), expected)
 
 
@@ -116,8 +116,8 @@ def test_previews_show_low_resolution_bicubic_ours_and_the_original(upscale):
     assert shown.shape == (4 * 256, 4 * 256, 3)
     low, bicubic, ours, original = np.split(shown[:256], 4, axis=1)
     assert np.abs(bicubic - ours).mean() < 3  # untrained, and both through JPEG
-    small = reduced(original.astype(np.uint8).transpose(2, 0, 1), 4)
-    assert np.abs(enlarged(small, 4).transpose(1, 2, 0) - bicubic).mean() < 3
+    small = downsample(original.astype(np.uint8).transpose(2, 0, 1), 4)
+    assert np.abs(upsample(small, 4).transpose(1, 2, 0) - bicubic).mean() < 3
     assert np.abs(low[1::4, 1::4].transpose(2, 0, 1) - small).mean() < 3
 
 
@@ -128,7 +128,7 @@ def test_psnr_and_ssim_are_measured_on_photographs_of_the_validation_set(many):
     assert all(10 < psnr < 60 and 0 < ssim <= 1 for psnr, ssim in found.values())
     lines = read_metrics(many.run / "metrics.jsonl")
     assert {line["step"]: (line["psnr"], line["ssim"]) for line in lines if line["psnr"]} == found
-    measured = load_upscaler(many.out).about["validation"]
+    measured = load_upscaler(many.out).metadata["validation"]
     assert (measured["psnr"], measured["ssim"]) == found[8]
     assert "psnr" in str(reports[-1])
 
@@ -137,10 +137,10 @@ def test_the_checkpoint_is_of_the_other_kind_and_says_how_it_was_made(upscale, m
     list(Trainer(upscale))
     found = load_upscaler(upscale.out)
     assert found.network.config == upscale.network
-    assert found.about["recipe"]["loss"] == "pixel"
-    assert found.about["recipe"]["task"] == "super-resolution"
-    assert "vgg_sha256" not in found.about
-    assert str(material) not in str(found.about)
+    assert found.metadata["recipe"]["loss"] == "pixel"
+    assert found.metadata["recipe"]["task"] == "super-resolution"
+    assert "vgg_sha256" not in found.metadata
+    assert str(material) not in str(found.metadata)
     with pytest.raises(
         CheckpointError, match="is a super-resolution model, not a style: fast-nst upscale takes it"
     ):

@@ -89,17 +89,17 @@ def test_stopping_leaves_a_usable_checkpoint(config):
     trainer = Trainer(config)
     next(iter(trainer))
     trainer.save()
-    assert load_checkpoint(config.out).about["steps"] == 1
+    assert load_checkpoint(config.out).metadata["steps"] == 1
 
 
 def test_the_checkpoint_says_how_it_was_made_and_names_nobodys_folders(config, material):
     list(Trainer(config))
-    about = load_checkpoint(config.out).about
-    assert about["steps"] == 8
-    assert about["recipe"]["style"] == "the_waves.png"
-    assert about["recipe"]["loss"]["style_weight"] == config.loss.style_weight
-    assert about["photographs"] == 5
-    assert str(material) not in str(about)
+    metadata = load_checkpoint(config.out).metadata
+    assert metadata["steps"] == 8
+    assert metadata["recipe"]["style"] == "the_waves.png"
+    assert metadata["recipe"]["loss"]["style_weight"] == config.loss.style_weight
+    assert metadata["photographs"] == 5
+    assert str(material) not in str(metadata)
 
 
 def test_a_run_is_not_overwritten_unasked(config):

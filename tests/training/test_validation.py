@@ -52,7 +52,7 @@ def test_the_objective_is_measured_when_due_and_at_the_end_and_kept_in_log_state
     assert sorted(found) == [4, 6]
     lines = read_metrics(many.run / "metrics.jsonl")
     assert {line["step"]: line["validation"] for line in lines if line["validation"]} == found
-    measured = load_checkpoint(many.out).about["validation"]
+    measured = load_checkpoint(many.out).metadata["validation"]
     assert (measured["objective"], measured["step"], measured["photographs"]) == (found[6], 6, 2)
     terms = sum(measured[name] for name in ("content", "style", "tv", "grid", "temporal"))
     assert measured["objective"] == pytest.approx(terms)

@@ -76,7 +76,7 @@ def stylize_on_cluster(
         context.enable_progress_bars = False
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # what it has to say is for its developers
         rows = [
-            {"index": i, "source": _place(job.source), "target": _place(job.target), "fault": job.fault or ""}
+            {"index": i, "source": _place(job.source), "target": _place(job.target), "error": job.error or ""}
             for i, job in enumerate(jobs)
         ]
         results = ray.data.from_items(rows, override_num_blocks=-(-len(rows) // _JOBS_AT_ONCE)).map_batches(
@@ -124,8 +124,8 @@ class _Actor:
         )
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[Any]]:
-        columns = (batch[name] for name in ("source", "target", "fault"))
-        jobs = [Job(str(s), str(t), fault=str(f) or None) for s, t, f in zip(*columns, strict=True)]
+        columns = (batch[name] for name in ("source", "target", "error"))
+        jobs = [Job(str(s), str(t), error=str(e) or None) for s, t, e in zip(*columns, strict=True)]
         results = (r for r in run_jobs(jobs, self.stylizer, self.config) if isinstance(r, Result))
         return {"index": list(batch["index"]), "result": [_plain(result) for result in results]}
 

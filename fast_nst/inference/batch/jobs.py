@@ -11,7 +11,7 @@ from pathlib import Path
 from fast_nst.config import InferenceConfig
 from fast_nst.errors import InputError, one_line
 from fast_nst.inference.batch.naming import check_out, is_video, resolve_collisions, target_of
-from fast_nst.inference.batch.sources import STANDARD, NothingFound, Source, expand
+from fast_nst.inference.batch.sources import STANDARD, NoInputError, Source, expand
 from fast_nst.inference.video.partial import partial_path
 from fast_nst.io.remote import is_remote, local
 
@@ -28,7 +28,7 @@ class Job:
     """a file, an address, or ``-`` for stdout"""
     video: bool = False
     """whether it is a video, or an animation that stays one"""
-    fault: str | None = None
+    error: str | None = None
     """why it cannot be done: a pattern that matches nothing, a folder that cannot be read"""
 
 
@@ -46,7 +46,7 @@ def plan(sources: Sequence[str], style: str, config: InferenceConfig) -> Plan:
 
     Args:
         sources: files, folders, addresses, glob patterns, or ``-``. One that yields no picture stops no
-            other: it becomes a job with a fault.
+            other: it becomes a job with an error.
         style: the style's name, for the names of outputs.
 
     Raises:
@@ -54,7 +54,7 @@ def plan(sources: Sequence[str], style: str, config: InferenceConfig) -> Plan:
     """
     if config.out is not None:
         config = dataclasses.replace(config, out=local(config.out))
-    found, faults = _find(sources, style, config.out)
+    found, failed = _find(sources, style, config.out)
     one = len(found) == 1 and found[0].root is None
     videos = {source.name for source in found if is_video(source.name, config, one=one)}
     check_out(config, one=one, count=len(found), videos=len(videos))
@@ -67,7 +67,7 @@ def plan(sources: Sequence[str], style: str, config: InferenceConfig) -> Plan:
     targets, note = resolve_collisions(found, [job.target for job in jobs])
     jobs = [dataclasses.replace(job, target=target) for job, target in zip(jobs, targets, strict=True)]
     _, jobs = _without_earlier_results(found, jobs, config)
-    return Plan(faults + _checked(jobs, config), [note] if note else [])
+    return Plan(failed + _checked(jobs, config), [note] if note else [])
 
 
 def folders(jobs: Sequence[Job]) -> list[Path]:
@@ -77,22 +77,22 @@ def folders(jobs: Sequence[Job]) -> list[Path]:
 
 
 def _find(sources: Sequence[str], style: str, out: str | None) -> tuple[list[Source], list[Job]]:
-    """The pictures and videos, each once, and a job with a fault for each source without any."""
+    """The pictures and videos, each once, and a job with an error for each source without any."""
     found: dict[str, Source] = {}
-    faults: list[Job] = []
+    failed: list[Job] = []
     for source in map(local, sources):
         unreadable: list[OSError] = []
         try:
             for one in expand(source, style, out, unreadable):
                 found.setdefault(_key(one.name), one)
-        except NothingFound as fault:
-            faults.append(Job(source, "", fault=str(fault)))
-        for error in unreadable:
-            fault_text = f"{one_line(error)}; the pictures in this folder are missed"
-            faults.append(Job(str(error.filename or source), "", fault=fault_text))
-    if faults and not found:
-        raise InputError("; ".join(str(job.fault) for job in faults))
-    return list(found.values()), faults
+        except NoInputError as error:
+            failed.append(Job(source, "", error=str(error)))
+        for missed in unreadable:
+            reason = f"{one_line(missed)}; the pictures in this folder are missed"
+            failed.append(Job(str(missed.filename or source), "", error=reason))
+    if failed and not found:
+        raise InputError("; ".join(str(job.error) for job in failed))
+    return list(found.values()), failed
 
 
 def _key(name: str) -> str:
@@ -123,7 +123,7 @@ def _without_earlier_results(
 def _checked(jobs: Sequence[Job], config: InferenceConfig) -> list[Job]:
     """The jobs, none of whose results replaces a picture that is read, also through links.
 
-    Of two results for one file, the second one is a fault.
+    Of two results for one file, the second one is an error.
     """
     inputs = {key: job.source for job in jobs if (key := _identity(job.source)) is not None}
     taken: dict[str, str] = {}
@@ -132,10 +132,10 @@ def _checked(jobs: Sequence[Job], config: InferenceConfig) -> list[Job]:
         if job.target != STANDARD:
             place = job.target if is_remote(job.target) else os.path.realpath(job.target)
             if (first := taken.setdefault(place, job.source)) != job.source:
-                fault = (
+                reason = (
                     f"{job.source}: {job.target} is the result of {first}; run it alone, with another --out"
                 )
-                job = dataclasses.replace(job, fault=fault)
+                job = dataclasses.replace(job, error=reason)
             _check_inputs(job, inputs, config)
         checked.append(job)
     return checked

@@ -1,4 +1,4 @@
-"""What became of a job, and the fence around its work: no exception of one job ends a run."""
+"""What became of a job, and the error boundary around its work: no exception of one job ends a run."""
 
 from __future__ import annotations
 

@@ -100,8 +100,8 @@ def _read(job: Job, config: InferenceConfig) -> Result:
     """The job's picture at the size asked for, if its result can be written."""
     result = Result(job)
     with result.step("read"):
-        if job.fault is not None:
-            raise InputError(job.fault)
+        if job.error is not None:
+            raise InputError(job.error)
         _check_target(result, config)
         if result.skipped:
             return result

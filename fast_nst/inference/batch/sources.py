@@ -14,7 +14,7 @@ from fast_nst.inference.video.codecs import VIDEO_ENDINGS
 from fast_nst.io.images import EXTENSIONS, find_pictures
 from fast_nst.io.remote import is_remote, list_pictures
 
-__all__ = ["STANDARD", "NothingFound", "Source", "camera_of", "expand"]
+__all__ = ["STANDARD", "NoInputError", "Source", "camera_of", "expand"]
 
 # What cameras are reached by; other addresses are files, or cameras by --live.
 _STREAMS = ("rtsp://", "rtsps://", "rtmp://", "udp://", "srt://")
@@ -37,7 +37,7 @@ class Source(NamedTuple):
     """whether a pattern matched it"""
 
 
-class NothingFound(InputError):
+class NoInputError(InputError):
     """A source that yields no picture."""
 
 
@@ -63,7 +63,7 @@ def expand(source: str, style: str, out: str | None, unreadable: list[OSError]) 
         unreadable: gets the error of each folder that cannot be read, whose pictures are missed.
 
     Raises:
-        NothingFound: there are none.
+        NoInputError: there are none.
         InputError: an empty name.
     """
     path = Path(source)
@@ -83,7 +83,7 @@ def expand(source: str, style: str, out: str | None, unreadable: list[OSError]) 
         matches = sorted(name for name in glob.glob(source, recursive=True) if Path(name).is_file())
         unreadable += _unreadable_folders(source)
         if not matches and not unreadable:
-            raise NothingFound(f"no file matches {source}")
+            raise NoInputError(f"no file matches {source}")
         for name in matches:
             yield Source(name, from_pattern=True)
 
@@ -106,7 +106,7 @@ def _expand_folder(path: Path, style: str, out: str | None, unreadable: list[OSE
     if not is_remote(root):
         found = [file for file in found if not _is_result(file, path, Path(root))]
     if not found and not unreadable:
-        raise NothingFound(
+        raise NoInputError(
             f"no pictures or videos in the folder {path}; names end in .jpg, .png, .mp4 and so on"
         )
     for file in found:
@@ -122,7 +122,7 @@ def _expand_address(source: str, style: str, out: str | None) -> Iterator[Source
     # As in folders: results below their own inputs are no inputs.
     found = [(name, below) for name, below in found if not name.startswith(f"{root.rstrip('/')}/")]
     if not found:
-        raise NothingFound(f"no pictures below {source}; names end in .jpg, .png and so on")
+        raise NoInputError(f"no pictures below {source}; names end in .jpg, .png and so on")
     for name, below in found:
         yield Source(name, root, Path(below), Path(source).name)
 

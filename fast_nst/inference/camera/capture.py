@@ -21,12 +21,12 @@ from fast_nst.config import CameraConfig
 from fast_nst.errors import InputError
 from fast_nst.system.opencv import opencv
 
-__all__ = ["Camera", "CameraFrame", "CameraLost", "CameraStalled", "Capture", "open_capture"]
+__all__ = ["Camera", "CameraError", "CameraFrame", "CameraStalled", "Capture", "open_capture"]
 
 _PAUSE = 1.0  # seconds between two attempts to open a camera again
 
 
-class CameraLost(InputError):
+class CameraError(InputError):
     """A camera that cannot be opened, or that was disconnected and did not come back."""
 
 
@@ -97,7 +97,7 @@ class Camera:
         """The newest frame, each once; in between, `CameraStalled` while there is none.
 
         Raises:
-            CameraLost: it cannot be opened, or did not come back after all attempts.
+            CameraError: it cannot be opened, or did not come back after all attempts.
         """
         number, tries = 0, self._config.tries
         while True:
@@ -110,9 +110,9 @@ class Camera:
             else:
                 reason = self._reader.reason(self._config.patience)
                 if number == 0 and self._reader.refused:
-                    raise CameraLost(f"{_name(self._source)} cannot be opened; {_cure(self._source)}")
+                    raise CameraError(f"{_name(self._source)} cannot be opened; {_cure(self._source)}")
                 if tries == 0:
-                    raise CameraLost(
+                    raise CameraError(
                         f"{_name(self._source)} is disconnected: {reason}; {_cure(self._source)}"
                     )
                 tries -= 1

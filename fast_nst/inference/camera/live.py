@@ -128,7 +128,7 @@ class Live:
         """Run until the camera ends, the duration is over, or the user quits; a report for every frame.
 
         Raises:
-            CameraLost: the camera cannot be opened, or is disconnected.
+            CameraError: the camera cannot be opened, or is disconnected.
             InputError: the recording or the virtual camera fails.
         """
         started, frames, first = time.monotonic(), 0, 0

@@ -27,7 +27,7 @@ from fast_nst.inference.engine.folded_net import FoldedNet, plan_of
 from fast_nst.io.files import AtomicFile, write_reason
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.checkpoint import load_checkpoint
-from fast_nst.models.padding import MIN_SIZE, least_size, mirrored, whole
+from fast_nst.models.padding import MIN_SIZE, least_size, reflected_indices, size_multiple
 from fast_nst.system.extras import how_to_install
 from fast_nst.system.onnxruntime import onnxruntime
 from fast_nst.system.openvino import openvino
@@ -87,7 +87,7 @@ def export_style(
     checkpoint = load_checkpoint(style)
     net = FoldedNet(plan_of(checkpoint.network))
     try:
-        files, run = _WRITERS[format](net, checkpoint.about, pixels, fixed_size)
+        files, run = _WRITERS[format](net, checkpoint.metadata, pixels, fixed_size)
     except ModuleNotFoundError as error:
         raise InputError(
             f"--format {format} needs the package {error.name}: {how_to_install(format)}"
@@ -150,10 +150,10 @@ class _ExportNet(nn.Module):
         super().__init__()
         self.net, self.pixels, self.size = net, pixels, size
         if size is not None:
-            left, right, top, bottom = net.plan.frame(*size)
-            self.framed = any((left, right, top, bottom))
-            self.register_buffer("rows", torch.from_numpy(mirrored(size[0], top, bottom)))
-            self.register_buffer("columns", torch.from_numpy(mirrored(size[1], left, right)))
+            left, right, top, bottom = net.plan.padding(*size)
+            self.is_padded = any((left, right, top, bottom))
+            self.register_buffer("rows", torch.from_numpy(reflected_indices(size[0], top, bottom)))
+            self.register_buffer("columns", torch.from_numpy(reflected_indices(size[1], left, right)))
 
     def forward(self, images: Tensor) -> Tensor:
         """See `export_style`."""
@@ -166,18 +166,18 @@ class _ExportNet(nn.Module):
         return (out * MAX_LEVEL).round().to(torch.uint8).permute(0, 2, 3, 1)
 
     def _fixed(self, images: Tensor, height: int, width: int) -> Tensor:
-        if not self.framed:
+        if not self.is_padded:
             return self.net.run_padded(images)
-        framed = images.index_select(2, self.rows).index_select(3, self.columns)
-        return self.net.run_padded(framed)[:, :, :height, :width]
+        padded = images.index_select(2, self.rows).index_select(3, self.columns)
+        return self.net.run_padded(padded)[:, :, :height, :width]
 
     def _dynamic(self, images: Tensor) -> Tensor:
         h, w = images.shape[-2:]
         config = self.net.plan.config
-        margin, stride = self.net.plan.frame(MIN_SIZE, MIN_SIZE).left, whole(config)
+        margin, stride = self.net.plan.padding(MIN_SIZE, MIN_SIZE).left, size_multiple(config)
         least = least_size(config)
         for axis, size in ((2, h), (3, w)):
-            images = images.index_select(axis, _framed_positions(size, margin, stride, least, images.device))
+            images = images.index_select(axis, _padded_indices(size, margin, stride, least, images.device))
         out = self.net.run_padded(images)
         # By index and not by slice, which torch.export takes for a promise about sizes.
         for axis, size in ((2, h), (3, w)):
@@ -185,15 +185,15 @@ class _ExportNet(nn.Module):
         return out
 
 
-def _framed_positions(size: int, margin: int, stride: int, least: int, device: torch.device) -> Tensor:
-    """`fast_nst.models.padding.mirrored` for a size that is known only when the file is run."""
+def _padded_indices(size: int, margin: int, stride: int, least: int, device: torch.device) -> Tensor:
+    """`fast_nst.models.padding.reflected_indices` for a size that is known only when the file is run."""
     end = torch.sym_max((size + stride - 1) // stride * stride, least) + margin
     period = torch.sym_max(2 * size - 2, 1)
     index = torch.remainder(torch.arange(-margin, end, device=device), period)
     return torch.minimum(index, torch.rsub(index, period))
 
 
-def _make_pt2(net: FoldedNet, about: Mapping[str, Any], pixels: Pixels, size: Size | None) -> _Export:
+def _make_pt2(net: FoldedNet, metadata: Mapping[str, Any], pixels: Pixels, size: Size | None) -> _Export:
     from torch.export import Dim, export, load, save
 
     axes = (1, 2) if pixels == "uint8" else (2, 3)
@@ -206,27 +206,27 @@ def _make_pt2(net: FoldedNet, about: Mapping[str, Any], pixels: Pixels, size: Si
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = export(_ExportNet(net, pixels, size), (example,), dynamic_shapes=dynamic)
-        save(program, file, extra_files={"fast_nst.json": json.dumps(dict(about), sort_keys=True)})
+        save(program, file, extra_files={"fast_nst.json": json.dumps(dict(metadata), sort_keys=True)})
         module = load(io.BytesIO(file.getvalue())).module()
     return {".pt2": file.getvalue()}, lambda array: np.asarray(module(torch.from_numpy(array)))
 
 
-def _make_onnx(net: FoldedNet, about: Mapping[str, Any], pixels: Pixels, size: Size | None) -> _Export:
+def _make_onnx(net: FoldedNet, metadata: Mapping[str, Any], pixels: Pixels, size: Size | None) -> _Export:
     from fast_nst.inference.engine.graph import build_graph
 
-    data: bytes = build_graph(net.plan, about, pixels=pixels, size=size).SerializeToString()
+    data: bytes = build_graph(net.plan, metadata, pixels=pixels, size=size).SerializeToString()
     session = onnxruntime().InferenceSession(data, providers=["CPUExecutionProvider"])
     name = session.get_inputs()[0].name
     return {".onnx": data}, lambda array: np.asarray(session.run(None, {name: array})[0])
 
 
-def _make_openvino(net: FoldedNet, about: Mapping[str, Any], pixels: Pixels, size: Size | None) -> _Export:
+def _make_openvino(net: FoldedNet, metadata: Mapping[str, Any], pixels: Pixels, size: Size | None) -> _Export:
     from fast_nst.inference.engine.graph import build_graph
 
     core = openvino().Core()
-    graph = build_graph(net.plan, about, pixels=pixels, norms="apart", size=size)
+    graph = build_graph(net.plan, metadata, pixels=pixels, norms="apart", size=size)
     model = core.read_model(graph.SerializeToString())
-    entries = {"fast_nst": json.dumps(dict(about), sort_keys=True), "pixels": pixels, "colors": "RGB"}
+    entries = {"fast_nst": json.dumps(dict(metadata), sort_keys=True), "pixels": pixels, "colors": "RGB"}
     for name, text in entries.items():
         model.set_rt_info(text, ["fast_nst", name])
     with tempfile.TemporaryDirectory(prefix="fast-nst-") as folder:  # it writes to paths alone

@@ -25,7 +25,7 @@ __all__ = [
     "DTYPES",
     "FoldedLayer",
     "FoldedNet",
-    "Room",
+    "PaddedBuffer",
     "arrays_of",
     "bounded",
     "fold",
@@ -63,35 +63,35 @@ def fold(network: TransformNet | UpscaleNet) -> FoldedNet:
     return FoldedNet(plan_of(network)).to(next(network.parameters()).device)
 
 
-class Room(NamedTuple):
-    """A map with its border."""
+class PaddedBuffer(NamedTuple):
+    """A feature map with its padding, allocated before it is computed."""
 
     border: str
     """its kind, see `Layer`"""
-    whole: Tensor
+    data: Tensor
     new: slice
-    """rows that are still to be made"""
+    """rows that are still to be written"""
     columns: int
     """of the border, left and right"""
     rows: tuple[int, int]
     """of the border, above and below"""
 
     @property
-    def inner(self) -> Tensor:
-        """What is to be made, without the border."""
-        return self.whole[:, :, self.new, self.columns : self.whole.shape[3] - self.columns]
+    def interior(self) -> Tensor:
+        """What is to be written, without the border."""
+        return self.data[:, :, self.new, self.columns : self.data.shape[3] - self.columns]
 
-    def fill(self) -> None:
-        """Make the border, when the rest is there."""
-        made = self.whole[:, :, self.new]
+    def fill_border(self) -> None:
+        """Write the border, once the rest is there."""
+        made = self.data[:, :, self.new]
         for i in range(self.columns):
             self._copy(made, 3, i, self.columns)
             self._copy(made, 3, -1 - i, -1 - self.columns)
         above, below = self.rows
         for i in range(above):  # with their columns
-            self._copy(self.whole, 2, i, above)
+            self._copy(self.data, 2, i, above)
         for i in range(below):
-            self._copy(self.whole, 2, -1 - i, -1 - below)
+            self._copy(self.data, 2, -1 - i, -1 - below)
 
     def _copy(self, x: Tensor, axis: int, place: int, edge: int) -> None:
         """One row or column from inside the edge."""
@@ -133,17 +133,19 @@ class FoldedLayer(nn.Module):
         if not (rows or columns):
             return x
         if x.device.type == "cpu" and not torch.compiler.is_compiling():
-            room = self.room(x.shape, (rows, rows))
-            room.inner.copy_(x)
-            room.fill()
-            return room.whole
+            buffer = self.padded_buffer(x.shape, (rows, rows))
+            buffer.interior.copy_(x)
+            buffer.fill_border()
+            return buffer.data
         sides = (columns, columns, rows, rows)
         if self.layer.border == "reflect":
             return reflection_pad(x, *sides)
         return F.pad(x, sides, mode=_PAD_MODES[self.layer.border])
 
-    def room(self, shape: Sequence[int], rows: tuple[int, int], before: Tensor | None = None) -> Room:
-        """An input with its border, channels last, that is still to be made.
+    def padded_buffer(
+        self, shape: Sequence[int], rows: tuple[int, int], before: Tensor | None = None
+    ) -> PaddedBuffer:
+        """Memory for an input with its border, channels last.
 
         By hand: ``F.pad`` would go through channels first and back.
 
@@ -155,13 +157,13 @@ class FoldedLayer(nn.Module):
         (b, c, h, w), (above, below), columns = shape, rows, self.layer.margin[1]
         held = 0 if before is None else before.shape[2]
         sizes = (b, c, above + held + h + below, w + 2 * columns)
-        whole = torch.empty(
+        data = torch.empty(
             sizes, dtype=self.weight.dtype, device=self.weight.device, memory_format=torch.channels_last
         )
         if before is not None:
-            whole[:, :, above : above + held] = before
+            data[:, :, above : above + held] = before
         new = slice(above + held, above + held + h)
-        return Room(self.layer.border, whole, new, columns, (above, below))
+        return PaddedBuffer(self.layer.border, data, new, columns, (above, below))
 
     def convolve(self, x: Tensor) -> Tensor:
         """The convolution alone, of an input that has its border."""
@@ -178,20 +180,20 @@ class FoldedLayer(nn.Module):
     def finish(
         self,
         x: Tensor,
-        moments: tuple[Tensor, Tensor] | None = None,
+        mean_var: tuple[Tensor, Tensor] | None = None,
         skip: Tensor | None = None,
         out: Tensor | None = None,
     ) -> Tensor:
         """Norm, ReLU and residual of a convolution's result.
 
         Args:
-            moments: mean and biased variance for the norm, ``(B, C, 1, 1)`` in fp32; default: those of x.
+            mean_var: mean and biased variance for the norm, ``(B, C, 1, 1)`` in fp32; default: those of x.
             skip: the residual, uncropped.
             out: where the result is put, of x's shape; default: x.
         """
         scale = shift = None
         if self.norm_weight is not None and self.norm_bias is not None:
-            mean, var = moments or statistics(x)
+            mean, var = mean_var or statistics(x)
             scale = self.norm_weight.view(-1, 1, 1) * torch.rsqrt(var + EPSILON)
             shift = self.norm_bias.view(-1, 1, 1) - mean * scale
         if self.layer.skip is not None and skip is not None:
@@ -266,12 +268,12 @@ class FoldedNet(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """``(B, 3, H, W)``, nominally in [0, 1], any size, to `Plan.factor` times that in fp32, unclamped."""
         h, w = images.shape[-2:]
-        stylized = self.run_padded(reflection_pad(images, *self.plan.frame(h, w)))
+        stylized = self.run_padded(reflection_pad(images, *self.plan.padding(h, w)))
         return stylized[..., : self.plan.factor * h, : self.plan.factor * w]
 
-    def run_padded(self, framed: Tensor) -> Tensor:
-        """A picture that has its frame, to one that is to be cropped from its top left corner."""
-        x = framed * MAX_LEVEL if self.in_levels else framed
+    def run_padded(self, padded: Tensor) -> Tensor:
+        """A padded image, to one that is to be cropped from its top left corner."""
+        x = padded * MAX_LEVEL if self.in_levels else padded
         x = x.to(self.dtype).contiguous(memory_format=torch.channels_last)
         residual: Tensor | None = None
         for i, layer in enumerate(self.layers):
@@ -281,4 +283,4 @@ class FoldedNet(nn.Module):
         out = x.float()
         if self.plan.tanh_scale is not None:
             out = bounded(out, self.plan.tanh_scale)
-        return out if self.base is None else out + self.base(framed.float())
+        return out if self.base is None else out + self.base(padded.float())

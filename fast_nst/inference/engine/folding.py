@@ -26,7 +26,7 @@ from fast_nst.config import GalleryNetConfig, NetworkConfig, UpscaleNetConfig
 from fast_nst.config.network import NORM_EPSILON
 from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL
-from fast_nst.models.padding import AnyConfig, Frame, frame
+from fast_nst.models.padding import AnyConfig, Padding, padding_of
 from fast_nst.models.resampling import bicubic_kernel
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "check_finite",
     "fold_weights",
     "merge_output",
+    "shuffled",
     "taking_levels",
 ]
 
@@ -83,7 +84,7 @@ class Layer:
 class Plan:
     """A folded network.
 
-    It takes ``(B, 3, H, W)`` images, RGB in [0, 1], extended by reflection as `frame` says, and returns them
+    It takes ``(B, 3, H, W)`` images, RGB in [0, 1], padded by reflection as `padding` says, and returns them
     unclamped; the result is cropped to `factor` times H x W from its top left corner.
 
     Attributes:
@@ -114,9 +115,9 @@ class Plan:
         """Whether the input of this layer is the residual that the next one adds."""
         return index + 1 < len(self.layers) and self.layers[index + 1].skip is not None
 
-    def frame(self, height: int, width: int) -> Frame:
-        """The reflection a picture of this size needs."""
-        return frame(self.config, height, width)
+    def padding(self, height: int, width: int) -> Padding:
+        """The reflection padding that an image of this size needs."""
+        return padding_of(self.config, height, width)
 
 
 def fold_weights(
@@ -132,7 +133,7 @@ def fold_weights(
     """
     check_finite(tensors)
     if isinstance(config, UpscaleNetConfig):
-        return Plan(tuple(_enlarging(config, tensors)), config, _base(config))
+        return Plan(tuple(_upscaler_layers(config, tensors)), config, _base(config))
     return Plan(tuple(_layers(config, tensors)), config)
 
 
@@ -152,6 +153,38 @@ def taking_levels(layers: tuple[Layer, ...]) -> tuple[Layer, ...]:
     """
     first, *others = layers
     return replace(first, weight=first.weight / np.float32(MAX_LEVEL)), *others
+
+
+def shuffled(layer: Layer) -> Layer:
+    """A stride-½ convolution, 3x3 or 4x4, as one of 2x2 to four times the channels and a pixel shuffle.
+
+    Output 2m + p is ``x[m] k[p] + x[m - 1] k[p + 2]`` in each direction: all four phases of a cell see the
+    same 2x2 positions, so the result is the same with as many multiplications.
+    """
+    c_in, c_out, kernel, _ = layer.weight.shape
+    missing = 4 - kernel  # what a 3x3 lacks is zero, and so is the last position of its result
+    full = np.pad(layer.weight, ((0, 0), (0, 0), (0, missing), (0, missing)))
+    # Axes in, out, tap, phase, tap, phase; taps are turned around: from the earlier position to the later.
+    taps = full.reshape(c_in, c_out, 2, 2, 2, 2)[:, :, ::-1, :, ::-1]
+    weight = np.ascontiguousarray(taps.transpose(1, 3, 5, 0, 2, 4).reshape(4 * c_out, c_in, 2, 2))
+    bias = None if layer.bias is None else layer.bias.repeat(4)
+    before, after = layer.crop[0], layer.crop[1] + missing
+    border, margin = layer.border, layer.margin
+    if min(before, after) >= 2:  # the 2x2 stays within the map, which costs the outermost two positions
+        before, after = before - 2, after - 2
+    else:
+        border, margin = "zero", (1, 1)
+    return replace(
+        layer,
+        weight=weight,
+        bias=bias,
+        border=border,
+        margin=margin,
+        stride=1,
+        fractional=False,
+        crop=(before, after),
+        shuffle=2,
+    )
 
 
 def _layers(config: NetworkConfig, tensors: Mapping[str, NDArray[np.generic]]) -> Iterator[Layer]:
@@ -177,7 +210,7 @@ def _layers(config: NetworkConfig, tensors: Mapping[str, NDArray[np.generic]]) -
     yield from _split(border, weight_of(tensors, "body.conv4"), _bias(tensors, "body.conv4"))
 
 
-def _enlarging(config: UpscaleNetConfig, tensors: Mapping[str, NDArray[np.generic]]) -> Iterator[Layer]:
+def _upscaler_layers(config: UpscaleNetConfig, tensors: Mapping[str, NDArray[np.generic]]) -> Iterator[Layer]:
     border: Border = "reflect" if config.padding == "reflect" else "zero"
     half = config.kernel // 2
     weight, bias, _ = _normed(tensors, "body.conv1", "body.conv1_norm")
@@ -200,7 +233,7 @@ def _enlarging(config: UpscaleNetConfig, tensors: Mapping[str, NDArray[np.generi
 
 
 def _base(config: UpscaleNetConfig) -> Layer | None:
-    """Bicubic enlargement: of each color a cell of factor x factor values, from 5 x 5 around its place."""
+    """Bicubic upsampling: of each color a cell of factor x factor values, from 5 x 5 around its place."""
     if config.base == "none":
         return None
     cell = bicubic_kernel(config.factor)

@@ -20,13 +20,14 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from fast_nst.inference.engine.folding import EPSILON, Layer, Plan, merge_output, taking_levels
+from fast_nst.inference.engine.folding import EPSILON, Layer, Plan, merge_output, shuffled, taking_levels
 from fast_nst.io.images import MAX_LEVEL
-from fast_nst.models.padding import MIN_SIZE, least_size, mirrored, whole
+from fast_nst.models.padding import MIN_SIZE, least_size, reflected_indices, size_multiple
 
-__all__ = ["INPUT", "OUTPUT", "TOTAL", "Norms", "Pixels", "build_graph"]
+__all__ = ["INPUT", "OUTPUT", "TOTAL", "Norms", "Pixels", "Upsampling", "build_graph"]
 
 Pixels = Literal["uint8", "float"]
+Upsampling = Literal["transposed", "shuffled"]
 Norms = Literal["fused", "apart"]
 INPUT, OUTPUT = "picture", "painted"  # programs that run exported files use these names
 TOTAL = "total"
@@ -36,22 +37,25 @@ _BORDERS = {"reflect": "reflect", "repeat": "edge", "zero": "constant"}
 
 def build_graph(
     plan: Plan,
-    about: Mapping[str, Any],
+    metadata: Mapping[str, Any],
     *,
     pixels: Pixels,
     norms: Norms = "fused",
     size: tuple[int, int] | None = None,
     total: bool = False,
+    upsampling: Upsampling = "transposed",
 ) -> onnx.ModelProto:
     """The graph of a style's plan.
 
     Args:
-        about: metadata, stored in the model.
+        metadata: metadata, stored in the model.
         size: height and width of the only image it takes; None: batches of any size.
         total: add a second output, ``(B,)`` fp32: the sum of the last layer's values for each image, which
             is finite where all of them are. Clipping and the cast to uint8 would hide NaN and infinity.
+        upsampling: of stride-½ convolutions: ONNX's operator, or a 2 x 2 convolution and a pixel shuffle, for
+            engines in which that operator is slow.
     """
-    graph = _Graph(norms, size)
+    graph = _Graph(norms, size, upsampling)
     layers = taking_levels(plan.layers) if pixels == "uint8" else plan.layers
     residual = x = graph.input(plan, pixels)
     # OpenCV 5.0 miscomputes k x 1 convolutions; as one k x k it takes no more multiplications.
@@ -62,14 +66,14 @@ def build_graph(
         base = taking_levels((plan.base,))[0] if pixels == "uint8" else plan.base
         x = graph.add("Add", x, graph.layer(base, picture, picture))
     graph.output(plan, x, pixels, total)
-    return graph.model(about, pixels)
+    return graph.model(metadata, pixels)
 
 
 class _Graph:
     """Nodes and constants as they are added; values are known by their names."""
 
-    def __init__(self, norms: Norms, size: tuple[int, int] | None) -> None:
-        self.norms, self.fixed = norms, size
+    def __init__(self, norms: Norms, size: tuple[int, int] | None, upsampling: Upsampling) -> None:
+        self.norms, self.fixed, self.upsampling = norms, size, upsampling
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.ends: list[onnx.ValueInfoProto] = []
@@ -100,35 +104,35 @@ class _Graph:
         self.ends.append(helper.make_tensor_value_info(name, kind, shape))
 
     def input(self, plan: Plan, pixels: Pixels) -> str:
-        """The input with its frame, as ``(B, 3, H, W)`` floats."""
+        """The padded input, as ``(B, 3, H, W)`` floats."""
         self._end(INPUT, pixels)
         x = INPUT
         if self.fixed is None:
-            margin = plan.frame(MIN_SIZE, MIN_SIZE).left
+            margin = plan.padding(MIN_SIZE, MIN_SIZE).left
             for axis in (1, 2) if pixels == "uint8" else (2, 3):
-                sides = whole(plan.config), least_size(plan.config)
-                positions = self._framed_positions(self._size(axis), margin, *sides)
+                sides = size_multiple(plan.config), least_size(plan.config)
+                positions = self._padded_indices(self._size(axis), margin, *sides)
                 x = self.add("Gather", x, positions, axis=axis)
         if pixels == "uint8":
             x = self.add("Transpose", self.add("Cast", x, to=TensorProto.FLOAT), perm=[0, 3, 1, 2])
-        return x if self.fixed is None else self._framed(x, plan, *self.fixed)
+        return x if self.fixed is None else self._padded(x, plan, *self.fixed)
 
-    def _framed(self, x: str, plan: Plan, height: int, width: int) -> str:
-        """An image of the fixed size with its frame."""
-        left, right, top, bottom = plan.frame(height, width)
+    def _padded(self, x: str, plan: Plan, height: int, width: int) -> str:
+        """An image of the fixed size, padded."""
+        left, right, top, bottom = plan.padding(height, width)
         if not any((left, right, top, bottom)):
             return x
         if max(top, bottom) < height and max(left, right) < width:
             return self.add("Pad", x, self.constant([0, 0, top, left, 0, 0, bottom, right]), mode="reflect")
-        x = self.add("Gather", x, self.constant(mirrored(height, top, bottom), "rows"), axis=2)
-        return self.add("Gather", x, self.constant(mirrored(width, left, right), "columns"), axis=3)
+        x = self.add("Gather", x, self.constant(reflected_indices(height, top, bottom), "rows"), axis=2)
+        return self.add("Gather", x, self.constant(reflected_indices(width, left, right), "columns"), axis=3)
 
     def _size(self, axis: int) -> str:
         """Of the input, as ``(1,)``."""
         return self.add("Gather", self.add("Shape", INPUT), self.constant([axis]), axis=0)
 
-    def _framed_positions(self, size: str, margin: int, stride: int, least: int) -> str:
-        """`padding.mirrored` from ``margin`` before the first position to the end of the frame."""
+    def _padded_indices(self, size: str, margin: int, stride: int, least: int) -> str:
+        """`padding.reflected_indices` from ``margin`` before the first position to the end of the frame."""
         one, two, side = self.constant([1]), self.constant([2]), self.constant([stride])
         up = self.add("Div", self.add("Add", size, self.constant([stride - 1])), side)
         end = self.add("Max", self.add("Mul", up, side), self.constant([least]))
@@ -140,6 +144,8 @@ class _Graph:
 
     def layer(self, layer: Layer, x: str, residual: str) -> str:
         """A `Layer`."""
+        if layer.fractional and self.upsampling == "shuffled":
+            layer = shuffled(layer)
         rows, columns = layer.margin
         if rows or columns:
             pads = self.constant([0, 0, rows, columns] * 2)
@@ -155,12 +161,14 @@ class _Graph:
             x = self.add("ConvTranspose", x, *values, pads=[before, before, after, after], **settings)
         else:
             x = self.add("Conv", x, *values, **settings)
+        if layer.shuffle > 1:
+            x = self._cropped(self.add("DepthToSpace", x, blocksize=layer.shuffle, mode="CRD"), layer.crop)
         if layer.norm is not None:
             x = self._normed(x, layer.name, *layer.norm)
         if layer.relu:
             x = self.add("Relu", x)
         if layer.skip is not None:
-            x = self.add("Add", x, self._cropped(residual, layer.skip))
+            x = self.add("Add", x, self._cropped(residual, (layer.skip, layer.skip)))
         return x
 
     def _normed(self, x: str, name: str, weight: NDArray[Any], bias: NDArray[Any]) -> str:
@@ -186,11 +194,11 @@ class _Graph:
         twice = self.add("ReduceMean", self.add("Mul", rows, self.number(2)), axes=[2], keepdims=1)
         return self.add("Mul", twice, self.number(0.5))
 
-    def _cropped(self, x: str, crop: int) -> str:
-        """Without so many positions on each side."""
-        if not crop:
+    def _cropped(self, x: str, crop: tuple[int, int]) -> str:
+        """Without so many positions before and after the rest, in both directions."""
+        if not any(crop):
             return x
-        starts, ends, axes = ([crop] * 2, [-crop] * 2, [2, 3])
+        starts, ends, axes = ([crop[0]] * 2, [-crop[1] or np.iinfo(np.int64).max] * 2, [2, 3])
         return self.add("Slice", x, *(self.constant(values) for values in (starts, ends, axes)))
 
     def output(self, plan: Plan, x: str, pixels: Pixels, total: bool) -> None:
@@ -211,7 +219,7 @@ class _Graph:
         ends = None
         if self.fixed is None:
             ends = self.add("Concat", self._size(axes[0]), self._size(axes[1]), axis=0)
-        elif any(plan.frame(*self.fixed)):
+        elif any(plan.padding(*self.fixed)):
             ends = self.constant(list(self.fixed))
         if ends is not None:
             x = self.add("Slice", x, self.constant([0, 0]), ends, self.constant(list(axes)))
@@ -221,14 +229,14 @@ class _Graph:
             self.nodes.append(helper.make_node("Identity", [added], [TOTAL]))
             self.ends.append(helper.make_tensor_value_info(TOTAL, TensorProto.FLOAT, ["batch"]))
 
-    def model(self, about: Mapping[str, Any], pixels: Pixels) -> onnx.ModelProto:
+    def model(self, metadata: Mapping[str, Any], pixels: Pixels) -> onnx.ModelProto:
         """The finished, checked model."""
         graph = helper.make_graph(
             self.nodes, "fast_nst", self.ends[:1], self.ends[1:], list(self.constants.values())
         )
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="fast-nst")
-        entries = {"fast_nst": json.dumps(dict(about), sort_keys=True), "pixels": pixels, "colors": "RGB"}
+        entries = {"fast_nst": json.dumps(dict(metadata), sort_keys=True), "pixels": pixels, "colors": "RGB"}
         helper.set_model_props(model, entries)
         onnx.checker.check_model(model)
         return model

@@ -1,4 +1,4 @@
-"""Mean and variance of maps, from strips and in pieces that stay in the processor's caches.
+"""Mean and variance of maps, from bands and in pieces that stay in the processor's caches.
 
 ``torch.var_mean`` of a map whose channels are last takes ten times as long on a processor.
 """
@@ -25,7 +25,7 @@ def in_pieces(x: Tensor) -> Iterator[Tensor]:
 
 
 class RunningStatistics:
-    """Mean and biased variance of each channel of each picture, from strips.
+    """Mean and biased variance of each channel of each picture, from bands.
 
     Added up as in Chan, Golub and LeVeque 1979, in fp64, so that nothing cancels however many there are.
     """
@@ -37,11 +37,11 @@ class RunningStatistics:
         """``(B, C)``"""
         self._squares = torch.zeros(1, dtype=torch.float64)
 
-    def add(self, strip: Tensor) -> None:
+    def add(self, band: Tensor) -> None:
         """Take in ``(B, C, rows, W)``."""
         found: list[Tensor] = []
         counts: list[int] = []
-        for piece in in_pieces(strip):
+        for piece in in_pieces(band):
             wide = piece if piece.dtype == torch.float64 else piece.float()
             mean = wide.mean((2, 3), keepdim=True)
             squares = (wide - mean).square_().sum((2, 3))
@@ -60,11 +60,11 @@ class RunningStatistics:
 
     @property
     def var(self) -> Tensor:
-        """Biased, as norms want it; ``(B, C)``."""
+        """Biased, as norms use it; ``(B, C)``."""
         return self._squares / max(1, self.count)
 
     def on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Mean and variance as norms want them: ``(B, C, 1, 1)`` in fp32."""
+        """Mean and variance as norms use them: ``(B, C, 1, 1)`` in fp32."""
         mean, var = (x.float().to(device)[..., None, None] for x in (self.mean, self.var))
         return mean, var
 

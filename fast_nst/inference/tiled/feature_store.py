@@ -38,22 +38,22 @@ class FeatureMap:
         self.held = held
         """the memory it is in; None if it is in a file"""
         self._dtype, self._file = dtype, file
-        # Rows first and channels last, in memory as in a file, so that a strip is one piece.
+        # Rows first and channels last, in memory as in a file, so that a band is one piece.
         sizes = (self.height, self.width, self.channels)
         self._rows = torch.empty(0) if held is None else held.view(dtype).view(sizes)
 
     def read(self, top: int, bottom: int) -> Tensor:
         """Rows top to bottom, the last not included, as ``(1, C, rows, W)``; they must not be changed."""
         if self._file:
-            strip = torch.empty(bottom - top, self.width, self.channels, dtype=self._dtype)
-            self._file.read(strip, top * self._bytes_a_row)
+            band = torch.empty(bottom - top, self.width, self.channels, dtype=self._dtype)
+            self._file.read(band, top * self._bytes_a_row)
         else:
-            strip = self._rows[top:bottom]
-        return strip.permute(2, 0, 1).unsqueeze(0)
+            band = self._rows[top:bottom]
+        return band.permute(2, 0, 1).unsqueeze(0)
 
-    def write(self, top: int, strip: Tensor) -> None:
-        """Put a ``(1, C, rows, W)`` strip at row ``top``; one that is the whole map is taken as it is."""
-        rows = strip[0].permute(1, 2, 0)
+    def write(self, top: int, band: Tensor) -> None:
+        """Put a ``(1, C, rows, W)`` band at row ``top``; one that is the whole map is taken as it is."""
+        rows = band[0].permute(1, 2, 0)
         if self._file:
             self._file.write(rows.cpu().contiguous(), top * self._bytes_a_row)
         elif rows.shape[0] == self.height:

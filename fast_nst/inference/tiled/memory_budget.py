@@ -13,13 +13,13 @@ StyleConfig = NetworkConfig | GalleryNetConfig
 __all__ = ["BandPlan", "StyleConfig", "plan_bands", "whole_bytes"]
 
 BYTES = 4  # of a value
-# What walking in strips holds besides its maps, as `benchmarks/peak.py` measures it: in rows of strips and of
-# what is held above them, and what the convolutions' library and the allocator add to strips of any size. A
-# network without instance norms is walked in a single pass, with a strip at every layer.
-STRIP = {"instance": 14.0, "batch": 26.0}
+# What streaming in bands holds besides its maps, as `benchmarks/peak.py` measures it: in rows of bands and of
+# what is held above them, and what the convolutions' library and the allocator add to bands of any size. A
+# network without instance norms runs in a single pass, with a band at every layer.
+BAND = {"instance": 14.0, "batch": 26.0}
 FIXED = 60_000_000
 # BandProgress of this many pixels are the quickest: smaller ones are many, larger ones leave the caches.
-STRIP_PIXELS = 1 << 16
+BAND_PIXELS = 1 << 16
 LEAST_ROWS = 8  # so that the rows above them, held for the kernels, are not most of the work
 
 
@@ -28,7 +28,7 @@ class BandPlan:
     """How a picture is streamed within a limit."""
 
     rows: int
-    """of a strip"""
+    """of a band"""
     maps: int | None
     """bytes of maps that may stay in memory; None: all"""
 
@@ -50,22 +50,22 @@ def whole_bytes(config: StyleConfig, height: int, width: int, maps: float) -> in
 
 
 def plan_bands(config: StyleConfig, height: int, width: int, memory: int | None) -> BandPlan:
-    """The strips and the maps that fit into `memory` bytes, the picture and the result not counted.
+    """The bands and the maps that fit into `memory` bytes, the picture and the result not counted.
 
     Raises:
-        InputError: not even the smallest strips do.
+        InputError: not even the smallest bands do.
     """
-    rows = max(LEAST_ROWS, STRIP_PIXELS // width)
+    rows = max(LEAST_ROWS, BAND_PIXELS // width)
     if memory is None:
         return BandPlan(rows, None)
     norm = "instance" if isinstance(config, GalleryNetConfig) else config.norm
-    a_row = STRIP[norm] * BYTES * width * _channels(config)
-    reach = 8  # rows that the last convolution holds besides those of its strip
+    a_row = BAND[norm] * BYTES * width * _channels(config)
+    reach = 8  # rows that the last convolution holds besides those of its band
     rows = min(rows, int((memory - FIXED) / a_row) - reach)
     if rows < 1:
         needed = show_bytes(FIXED + (reach + 1) * a_row - memory)
         raise InputError(
-            f"{width} x {height} pixels do not fit into the memory allowed: the smallest strips need "
+            f"{width} x {height} pixels do not fit into the memory allowed: the smallest bands need "
             f"{needed} more; give more --memory or a smaller --size"
         )
     return BandPlan(rows, max(0, int(memory - FIXED - (rows + reach) * a_row)))

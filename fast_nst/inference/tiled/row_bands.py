@@ -27,10 +27,10 @@ def stylize_in_bands(
     progress: Callable[[float], None] = lambda share: None,
     spare: dict[int, list[Tensor]] | None = None,
 ) -> NDArray[np.uint8]:
-    """Paint ``(H, W, 3)`` RGB levels a strip at a time: the same shape, clipped and rounded.
+    """Stylize ``(H, W, 3)`` RGB uint8 a band at a time: the same shape, clipped and rounded.
 
     Args:
-        progress: told the share that is done, from 0 to 1.
+        progress: called with the share that is done, from 0 to 1.
         spare: see `FeatureStore`.
 
     Raises:
@@ -41,7 +41,7 @@ def stylize_in_bands(
     stylized = np.empty_like(rgb)
     top = 0
     with FeatureStore(planned.maps, spare) as store:
-        for strip in stream(
+        for band in stream(
             network,
             lambda first, last: from_uint8(rgb[first:last]),
             (rgb.shape[0], rgb.shape[1]),
@@ -49,9 +49,9 @@ def stylize_in_bands(
             store=store,
             progress=progress,
         ):
-            if not is_finite(strip):
+            if not is_finite(band):
                 raise not_finite(network.precision)
-            levels = to_uint8(strip[0])
+            levels = to_uint8(band[0])
             stylized[top : top + len(levels)] = levels
             top += len(levels)
     return stylized

@@ -61,7 +61,7 @@ def output_size(layer: Layer, height: int, width: int) -> tuple[int, int]:
     return (height + 2 * rows - kh) // layer.stride + 1, (width + 2 * columns - kw) // layer.stride + 1
 
 
-def slide_convolution(strips: Iterator[PendingBand], height: int, layer: FoldedLayer) -> RowBands:
+def slide_convolution(bands: Iterator[PendingBand], height: int, layer: FoldedLayer) -> RowBands:
     """The layer's convolution over a feature map of `height` rows, in bands.
 
     Returns:
@@ -71,14 +71,14 @@ def slide_convolution(strips: Iterator[PendingBand], height: int, layer: FoldedL
     results = output_size(layer.layer, height, 1 << 20)[0] // each
     done = there = 0  # results given out, rows that have come
     held: Tensor | None = None  # the last rows of those, with their borders
-    for strip in _started(strips, above + 1, layer):
-        last = there + strip.shape[2] == height
+    for band in _started(bands, above + 1, layer):
+        last = there + band.shape[2] == height
         border = (above if there == 0 else 0, max(0, stride * (results - 1) - above + reach - height) * last)
-        room = layer.room(strip.shape, border, held)
-        strip.put(room.inner)
-        room.fill()
-        window, first = room.whole, there - (above if held is None else held.shape[2])
-        there += strip.shape[2]
+        buffer = layer.padded_buffer(band.shape, border, held)
+        band.put(buffer.interior)
+        buffer.fill_border()
+        window, first = buffer.data, there - (above if held is None else held.shape[2])
+        there += band.shape[2]
         ready = results if last else (there + above - reach) // stride + 1
         step = -(-(ready - done) // each)
         for begin in range(done, ready, max(1, step)):
@@ -89,15 +89,15 @@ def slide_convolution(strips: Iterator[PendingBand], height: int, layer: FoldedL
         held = window[:, :, max(0, stride * done - above - first) :]
 
 
-def _started(strips: Iterator[PendingBand], rows: int, layer: FoldedLayer) -> Iterator[PendingBand]:
+def _started(bands: Iterator[PendingBand], rows: int, layer: FoldedLayer) -> Iterator[PendingBand]:
     """The same bands, the first ones joined until they have the rows that the border above reflects."""
-    first, early = next(strips), list[Tensor]()
+    first, early = next(bands), list[Tensor]()
     while sum(part.shape[2] for part in early) + first.shape[2] < rows:
         early.append(layer.weight.new_empty(first.shape).contiguous(memory_format=torch.channels_last))
         first.put(early[-1])
-        first = next(strips)
+        first = next(bands)
     yield _joined(early, first) if early else first
-    yield from strips
+    yield from bands
 
 
 def _joined(early: list[Tensor], last: PendingBand) -> PendingBand:

@@ -31,7 +31,7 @@ from fast_nst.inference.engine.running_statistics import RunningStatistics
 from fast_nst.inference.tiled.feature_store import FeatureMap, FeatureStore
 from fast_nst.inference.tiled.sliding_convolution import PendingBand, RowBands, output_size, slide_convolution
 from fast_nst.io.images import MAX_LEVEL
-from fast_nst.models.padding import mirrored
+from fast_nst.models.padding import reflected_indices
 
 __all__ = ["Source", "stream"]
 
@@ -55,9 +55,9 @@ class _Stream:
         self._network, self._source, self._size = network, source, size
         self._rows, self._store, self._progress = rows, store, progress
         self._device = network.device
-        self._frame = frame = network.plan.frame(*size)
-        framed = size[0] + frame.top + frame.bottom, size[1] + frame.left + frame.right
-        self._sizes = [framed]  # of each layer's input, and of the last one's result
+        self._padding = padding = network.plan.padding(*size)
+        padded = size[0] + padding.top + padding.bottom, size[1] + padding.left + padding.right
+        self._sizes = [padded]  # of each layer's input, and of the last one's result
         for layer in network.plan.layers:
             self._sizes.append(output_size(layer, *self._sizes[-1]))
         self._recomputed = [self._is_recomputed(i) for i in range(len(network.plan.layers))]
@@ -83,17 +83,17 @@ class _Stream:
             if i == len(plan.layers) - 1:
                 break
             residual = trunk if layer.skip is not None else None
-            moments = None
+            measured = None
             if layer.norm is None:
                 source = None
             elif self._recomputed[i]:
-                moments, source = _moments(raw()), None
+                measured, source = _statistics_of(raw()), None
             else:
                 kept = self._place(i, None if source is trunk else source)
-                moments = _moments(_stored(kept, raw()))
+                measured = _statistics_of(_stored(kept, raw()))
                 source, raw = kept, partial(self._read, kept)
                 self._store.keep_only(kept, trunk if plan.is_skipped(i) else residual)
-            made = partial(self._finished, folded, raw, moments, residual)
+            made = partial(self._finished, folded, raw, measured, residual)
         yield from self._cropped(raw())
 
     def _place(self, index: int, used: FeatureMap | None) -> FeatureMap:
@@ -104,13 +104,13 @@ class _Stream:
         return self._store.map(channels, *size, self._network.dtype)
 
     def _picture(self) -> Iterator[PendingBand]:
-        """The picture in strips, extended as the network wants it, as levels if it takes those."""
-        (height, width), frame = self._size, self._frame
-        across = torch.from_numpy(mirrored(width, frame.left, frame.right))
-        down = mirrored(height, frame.top, frame.bottom)
-        spans = [(row, row + 1) for row in down[: frame.top].tolist()]
+        """The picture in bands, padded as the network needs it, as levels if it takes those."""
+        (height, width), padding = self._size, self._padding
+        across = torch.from_numpy(reflected_indices(width, padding.left, padding.right))
+        down = reflected_indices(height, padding.top, padding.bottom)
+        spans = [(row, row + 1) for row in down[: padding.top].tolist()]
         spans += [(top, min(top + self._rows, height)) for top in range(0, height, self._rows)]
-        spans += [(row, row + 1) for row in down[frame.top + height :].tolist()]
+        spans += [(row, row + 1) for row in down[padding.top + height :].tolist()]
         for top, bottom in spans:
             rows = self._source(top, bottom)
             if len(across) > width:
@@ -137,11 +137,11 @@ class _Stream:
         self,
         layer: FoldedLayer,
         raw: Callable[[], RowBands],
-        moments: RunningStatistics | None,
+        measured: RunningStatistics | None,
         residual: FeatureMap | None,
     ) -> Iterator[PendingBand]:
         """What becomes of raw results: norm, ReLU and residual are still to come."""
-        known = None if moments is None else moments.on(self._device)
+        known = None if measured is None else measured.on(self._device)
         crop, top = layer.layer.skip or 0, 0
         for rows in raw():
             b, c, h, w = rows.shape
@@ -149,15 +149,15 @@ class _Stream:
             yield PendingBand((b, c, h, w), partial(layer.finish, rows, known, skip))
             top += h
 
-    def _cropped(self, strips: RowBands) -> RowBands:
+    def _cropped(self, bands: RowBands) -> RowBands:
         (height, width), scale, top = self._size, self._network.plan.tanh_scale, 0
-        for strip in strips:
-            strip = strip.float()
+        for band in bands:
+            band = band.float()
             if scale is not None:
-                strip = bounded(strip, scale)
+                band = bounded(band, scale)
             if top < height:
-                yield self._with_base(strip[:, :, : height - top, :width], top)
-            top += strip.shape[2]
+                yield self._with_base(band[:, :, : height - top, :width], top)
+            top += band.shape[2]
 
     def _with_base(self, strip: Tensor, top: int) -> Tensor:
         """Rows of the result, and what is added to them of the picture."""
@@ -196,30 +196,30 @@ def _copy(rows: Tensor, out: Tensor) -> None:
 def _into(target: FeatureMap, made: Callable[[], Iterator[PendingBand]]) -> Iterator[PendingBand]:
     """The same bands, each stored once it is made."""
     top = 0
-    for strip in made():
+    for band in made():
 
-        def put(out: Tensor, strip: PendingBand = strip, top: int = top) -> None:
-            strip.put(out)
+        def put(out: Tensor, band: PendingBand = band, top: int = top) -> None:
+            band.put(out)
             target.write(top, out)
 
-        yield PendingBand(strip.shape, put)
-        top += strip.shape[2]
+        yield PendingBand(band.shape, put)
+        top += band.shape[2]
 
 
 def _stored(target: FeatureMap, rows: RowBands) -> RowBands:
     """The same bands, each stored as it passes."""
     top = 0
-    for strip in rows:
-        target.write(top, strip)
-        top += strip.shape[2]
-        yield strip
+    for band in rows:
+        target.write(top, band)
+        top += band.shape[2]
+        yield band
 
 
-def _moments(strips: RowBands) -> RunningStatistics:
-    moments = RunningStatistics()
-    for strip in strips:
-        moments.add(strip)
-    return moments
+def _statistics_of(bands: RowBands) -> RunningStatistics:
+    measured = RunningStatistics()
+    for band in bands:
+        measured.add(band)
+    return measured
 
 
 def stream(
@@ -237,12 +237,12 @@ def stream(
         network: of a style; where it is, the work is done.
         source: the picture.
         size: its height and width.
-        rows: of a strip; any number from 1 gives the same result.
+        rows: of a band; any number from 1 gives the same result.
         store: of the feature maps.
         progress: called now and then with the share of the work that is done.
 
     Returns:
-        ``(1, 3, rows, W)`` strips in fp32, unclamped, on the network's device: to rounding,
+        ``(1, 3, rows, W)`` bands in fp32, unclamped, on the network's device: to rounding,
         `FoldedNet.forward`'s.
 
     Raises:

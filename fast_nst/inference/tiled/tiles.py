@@ -1,4 +1,4 @@
-"""Pictures of any size enlarged in little memory: tile by tile, equal to what the whole picture gives.
+"""Upscale images of any size in little memory: tile by tile, with the result of the whole image.
 
 Without instance norm a pixel of the result depends on its surroundings only as far as convolutions reach. So
 each tile goes through the network with so much of the picture around it, and that part of the result is cut
@@ -18,12 +18,12 @@ from fast_nst.errors import InputError
 from fast_nst.models.padding import MIN_SIZE
 from fast_nst.serialization import show_bytes
 
-__all__ = ["enlarge_in_tiles", "reach_of", "tile_side", "whole_bytes"]
+__all__ = ["reach_of", "tile_side", "upscale_in_tiles", "whole_bytes"]
 
 Levels = NDArray[np.uint8]
 
 BYTES = 4  # of a value
-# What enlarging takes, as `benchmarks/peak.py` measures it for x4 and x8, and some more.
+# What upscaling takes, as `benchmarks/peak.py` measures it for x4 and x8, and some more.
 FIXED = 150_000_000  # what the convolutions' library and the allocator take besides
 MAPS = 5  # of the network's width that are held at once, at the small size
 LARGE = 2.5  # maps of the network's width, or pictures, at the large size
@@ -38,7 +38,7 @@ def reach_of(config: UpscaleNetConfig) -> int:
     reach = config.kernel // 2 + 2 * config.blocks
     if config.upsample == "shuffle":
         reach += 1
-    else:  # each enlargement reaches one position, of maps that become finer and finer
+    else:  # each upsampling reaches one position, of maps that become finer and finer
         reach += 2 + math.ceil((config.kernel // 2) / config.factor)
     return max(reach, MIN_SIZE)
 
@@ -70,7 +70,7 @@ def tile_side(config: UpscaleNetConfig, memory: int | None) -> int:
     return min(side, LARGEST)
 
 
-def enlarge_in_tiles(
+def upscale_in_tiles(
     enlarge: Callable[[Levels], Levels],
     rgb: Levels,
     *,
@@ -85,7 +85,7 @@ def enlarge_in_tiles(
         enlarge: does it with ``(1, h, w, 3)``.
         reach: of the network, see `reach_of`.
         side: of a tile, pixels.
-        progress: told the share that is done, from 0 to 1.
+        progress: called with the share that is done, from 0 to 1.
     """
     height, width = rgb.shape[:2]
     result = np.empty((height * factor, width * factor, 3), np.uint8)

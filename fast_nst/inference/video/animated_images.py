@@ -26,20 +26,20 @@ class AnimatedFile:
         self, path: str, *, start: float = 0.0, duration: float = 0.0, max_pixels: int = MAX_PIXELS
     ) -> None:
         self.path, self.notes = path, list[str]()
-        about, self._frames = read_animation(path, max_pixels=max_pixels)
-        self._start, self._size = round(start / _MS), (about.width, about.height)
+        animation, self._frames = read_animation(path, max_pixels=max_pixels)
+        self._start, self._size = round(start / _MS), (animation.width, animation.height)
         self._end = self._start + round(duration / _MS) if duration else None
         self._first = next(self._part(), None)
         if self._first is None:
             raise ImageReadError(path, f"there is no frame after --start {start:g} seconds")
         self.info = VideoInfo(
-            about.width,
-            about.height,
+            animation.width,
+            animation.height,
             time_base=_MS,
             rate=Fraction(1000, max(1, self._first.duration)),
-            frames=0 if start or duration else about.frames,
-            alpha=about.alpha,
-            loops=about.loops,
+            frames=0 if start or duration else animation.frames,
+            alpha=animation.alpha,
+            loops=animation.loops,
         )
 
     def resize(self, width: int, height: int) -> None:

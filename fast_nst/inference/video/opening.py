@@ -18,14 +18,14 @@ from fast_nst.errors import FileError, first_line
 from fast_nst.io.images import check_size
 
 __all__ = [
-    "FAULTS",
+    "PYAV_ERRORS",
     "VideoReadError",
     "best_video",
-    "fault_reason",
+    "ffmpeg_reason",
     "make_decoder",
     "open_container",
     "open_file",
-    "read_fault",
+    "read_error_reason",
     "refuse_hdr",
 ]
 
@@ -38,7 +38,7 @@ _FORMATS = (
 _PLAYLISTS = (b"#extm3u", b"ffconcat", b"<?xml", b"<mpd", b"[playlist]", b"<smil", b"<asx")
 _HDR = {16: "PQ", 18: "HLG"}  # transfer functions of ITU-T H.273
 # What PyAV lets through besides its own errors on damaged files.
-FAULTS = (av.FFmpegError, OSError, ValueError, IndexError, MemoryError, EOFError, OverflowError)
+PYAV_ERRORS = (av.FFmpegError, OSError, ValueError, IndexError, MemoryError, EOFError, OverflowError)
 
 
 class VideoReadError(FileError):
@@ -60,7 +60,7 @@ def open_file(path: str) -> BinaryIO:
         why = (
             "no such file"
             if isinstance(error, FileNotFoundError)
-            else f"cannot be read ({fault_reason(error)})"
+            else f"cannot be read ({ffmpeg_reason(error)})"
         )
         raise VideoReadError(path, why) from error
 
@@ -114,7 +114,7 @@ def make_decoder(video: VideoStream, max_pixels: int) -> Any:
 
 
 def refuse_hdr(path: str, transfer: int) -> None:
-    """Refuse the transfer functions of HDR: read as if they were those of SDR, they give gray mud."""
+    """Refuse the transfer functions of HDR: read as SDR, they give a flat gray image."""
     if transfer in _HDR:
         raise VideoReadError(
             path,
@@ -122,13 +122,13 @@ def refuse_hdr(path: str, transfer: int) -> None:
         )
 
 
-def read_fault(error: BaseException) -> str:
+def read_error_reason(error: BaseException) -> str:
     """What a person can act on, from whatever PyAV raised."""
     if isinstance(error, MemoryError):
         return "not enough memory to read it"
-    return f"not a video, or one that is damaged or cut off ({fault_reason(error)})"
+    return f"not a video, or one that is damaged or cut off ({ffmpeg_reason(error)})"
 
 
-def fault_reason(error: BaseException) -> str:
+def ffmpeg_reason(error: BaseException) -> str:
     """The reason that FFmpeg or the system gives, without numbers and file names."""
     return (getattr(error, "strerror", None) or first_line(error)).removesuffix(".")

@@ -16,14 +16,14 @@ from numpy.typing import NDArray
 
 from fast_nst.errors import FileError
 from fast_nst.inference.video.opening import (
-    FAULTS,
+    PYAV_ERRORS,
     VideoReadError,
     best_video,
-    fault_reason,
+    ffmpeg_reason,
     make_decoder,
     open_container,
     open_file,
-    read_fault,
+    read_error_reason,
     refuse_hdr,
 )
 from fast_nst.inference.video.stream import SWSCALE, Color, Frame, FrameBatch, VideoInfo
@@ -68,9 +68,9 @@ class VideoFile:
             self.info = self._make_info(first)
         except BaseException as error:
             self.close()
-            if isinstance(error, FileError) or not isinstance(error, FAULTS):
+            if isinstance(error, FileError) or not isinstance(error, PYAV_ERRORS):
                 raise
-            raise VideoReadError(path, read_fault(error)) from error
+            raise VideoReadError(path, read_error_reason(error)) from error
 
     def close(self) -> None:
         """Close the file."""
@@ -111,7 +111,7 @@ class VideoFile:
             origin += Fraction(start)
             try:
                 container.seek(int(origin * av.time_base), backward=True)
-            except FAULTS:
+            except PYAV_ERRORS:
                 container.seek(0, any_frame=True)  # no index: everything before is read and left out
         return origin
 
@@ -211,9 +211,9 @@ class VideoFile:
                 packet = next(packets)
             except StopIteration:
                 return
-            except FAULTS as error:
+            except PYAV_ERRORS as error:
                 self.notes.append(
-                    f"the file ends early ({fault_reason(error)}); the frames before that were used"
+                    f"the file ends early ({ffmpeg_reason(error)}); the frames before that were used"
                 )
                 return
             yield packet
@@ -223,7 +223,7 @@ class VideoFile:
             frames: list[VideoFrame] = self._decoder.decode(packet if packet.size else None)
         except EOFError:
             return []
-        except FAULTS:
+        except PYAV_ERRORS:
             self._damaged += 1
             return []
         return frames
@@ -256,7 +256,7 @@ class VideoFile:
             time = raw.pts - round(self._origin / base)
         try:
             picture = self._picture(raw)
-        except FAULTS:
+        except PYAV_ERRORS:
             self._damaged += 1
             return None
         return Frame(picture, max(time, last + 1, 0), duration)

@@ -22,7 +22,7 @@ from av.video.stream import VideoStream
 
 from fast_nst.errors import FileError
 from fast_nst.inference.video.codecs import Codec, Container
-from fast_nst.inference.video.opening import fault_reason
+from fast_nst.inference.video.opening import ffmpeg_reason
 from fast_nst.inference.video.palette import Palette
 from fast_nst.inference.video.partial import partial_path
 from fast_nst.inference.video.stream import Frame, VideoInfo
@@ -32,7 +32,7 @@ from fast_nst.io.images import MAX_LEVEL, Picture, over_white
 __all__ = ["VideoWriteError", "VideoWriter"]
 
 _FRAME_DURATION = 1 << 8  # AV_CODEC_FLAG_FRAME_DURATION: the last frame lasts as long as it did
-_FAULTS = (av.FFmpegError, OSError, ValueError, MemoryError, OverflowError)
+_ERRORS = (av.FFmpegError, OSError, ValueError, MemoryError, OverflowError)
 
 
 class VideoWriteError(FileError):
@@ -84,9 +84,9 @@ class VideoWriter:
             self._container.start_encoding()
         except BaseException as error:
             self._file.discard()
-            if not isinstance(error, _FAULTS):
+            if not isinstance(error, _ERRORS):
                 raise
-            raise self._fault(error) from error
+            raise self._as_write_error(error) from error
 
     @property
     def keeps_alpha(self) -> bool:
@@ -108,8 +108,8 @@ class VideoWriter:
             said = round(frame.duration * self.info.time_base / self._base)
             raw.duration = said or (step if self.frames else round(1 / (self.info.rate * self._base)))
             self._encode_held(time)
-        except _FAULTS as error:
-            raise self._fault(error) from error
+        except _ERRORS as error:
+            raise self._as_write_error(error) from error
         self._held = raw
         self.frames += 1
 
@@ -129,8 +129,8 @@ class VideoWriter:
             self._container.mux(packet)
         except av.FFmpegError:  # damaged; a full disk is an error of the system
             self.damaged += 1
-        except _FAULTS as error:
-            raise self._fault(error) from error
+        except _ERRORS as error:
+            raise self._as_write_error(error) from error
 
     def finish(self, *, partial: bool = False) -> None:
         """Write what is queued and name the file; without a frame there is no file.
@@ -150,8 +150,8 @@ class VideoWriter:
             if why := why_not_writable(place, overwrite=self._overwrite or partial):  # it appeared meanwhile
                 raise VideoWriteError(place, why)
             self._file.commit(place)
-        except _FAULTS as error:
-            raise self._fault(error) from error
+        except _ERRORS as error:
+            raise self._as_write_error(error) from error
         self.written = place
         if not partial:
             with suppress(OSError):
@@ -159,7 +159,7 @@ class VideoWriter:
 
     def abandon(self) -> None:
         """Remove what was written."""
-        with suppress(*_FAULTS):
+        with suppress(*_ERRORS):
             self._container.close()
         self._file.discard()
 
@@ -232,7 +232,7 @@ class VideoWriter:
             interpolation=Interpolation.BICUBIC | Interpolation.ACCURATE_RND,
         )
 
-    def _fault(self, error: BaseException) -> VideoWriteError:
+    def _as_write_error(self, error: BaseException) -> VideoWriteError:
         if isinstance(error, VideoWriteError):
             return error
         size = f"{self.info.width} x {self.info.height}"
@@ -241,7 +241,7 @@ class VideoWriter:
         elif not self.frames and isinstance(error, av.FFmpegError):
             why = f"{self.codec.encoder} cannot write {size} pixels; give another --codec or --size"
         else:
-            why = f"cannot be written ({fault_reason(error)})"
+            why = f"cannot be written ({ffmpeg_reason(error)})"
         return VideoWriteError(self.path, why)
 
 

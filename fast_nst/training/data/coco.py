@@ -47,7 +47,7 @@ ARCHIVES = {
 }
 
 
-def places() -> list[Path]:
+def search_paths() -> list[Path]:
     """The folders in which COCO is looked for, in this order. The first is also where it is downloaded to."""
     own = os.environ.get("FAST_NST_DATA")
     cache = user_cache_folder()
@@ -60,7 +60,7 @@ def places() -> list[Path]:
 def find_coco() -> Path | None:
     """A folder or zip of COCO's photographs, the largest set there is; ``None`` if there is none."""
     for name in ARCHIVES:
-        for place in places():
+        for place in search_paths():
             folder, archive = place / name, place / f"{name}.zip"
             if folder.is_dir() and any(folder.iterdir()):
                 return folder
@@ -71,8 +71,8 @@ def find_coco() -> Path | None:
 
 def how_to_get_it(name: str = "train2017") -> str:
     """One line for a person who has no COCO, with commands that work as they stand."""
-    archive, target = ARCHIVES[name], places()[0] / f"{name}.zip"
-    looked = ", ".join(str(place) for place in places())
+    archive, target = ARCHIVES[name], search_paths()[0] / f"{name}.zip"
+    looked = ", ".join(str(place) for place in search_paths())
     hint = "" if "FAST_NST_DATA" in os.environ else " (FAST_NST_DATA may name another place)"
     return (
         f"COCO is not in {looked}{hint}; add --download, or run: curl --create-dirs -C - -o "
@@ -86,8 +86,8 @@ def download_coco(
     progress: ProgressCallback | None = None,
     on_check: ProgressCallback | None = None,
 ) -> Path:
-    """Fetch one of `ARCHIVES` to the first of `places`, and return the path of the zip."""
+    """Fetch one of `ARCHIVES` to the first of `search_paths`, and return the path of the zip."""
     archive = ARCHIVES[name]
-    target = places()[0] / f"{name}.zip"
+    target = search_paths()[0] / f"{name}.zip"
     download(archive.url, target, expected_size=archive.bytes, progress=progress, on_check=on_check)
     return target

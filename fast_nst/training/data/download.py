@@ -6,6 +6,7 @@ A file arrives as ``NAME.part``, with a note beside it that identifies the versi
 from __future__ import annotations
 
 import errno
+import hashlib
 import http.client
 import json
 import os
@@ -48,7 +49,15 @@ class _Identity:
     modified: str | None
 
 
-class _StartAgain(Exception):
+@dataclass(frozen=True)
+class _Wanted:
+    """What a file is checked against; without a hash it must be a zip."""
+
+    size: int | None
+    sha256: str | None
+
+
+class _RestartDownload(Exception):
     """The partial file does not match what the server sends."""
 
 
@@ -57,19 +66,21 @@ def download(
     target: Path,
     *,
     expected_size: int | None = None,
+    sha256: str | None = None,
     progress: ProgressCallback | None = None,
     on_check: ProgressCallback | None = None,
     timeout: float = 15,
     retries: int = 5,
     pause: float = 1,
 ) -> None:
-    """Fetch a zip to `target`, which is whole or absent; a file that is there already is left alone.
+    """Fetch a file to `target`, which is whole or absent; a file that is there already is left alone.
 
     What arrives goes to ``target.part``; after a broken connection the download is resumed, at once or by the
     next call, if the server still has the same file (size, ETag, Last-Modified) and supports ranges. Before
-    it gets its name, its size is compared and the CRC of every member is computed.
+    it gets its name, its size is compared, and its hash or, of a zip, the CRC of every member.
 
     Args:
+        sha256: of the file, in hex; None: the file is a zip, which holds checksums of its own.
         progress: called as bytes are received.
         on_check: called as bytes are checked.
         timeout: seconds without an answer.
@@ -86,8 +97,11 @@ def download(
     part = target.with_name(f"{target.name}.part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _receive(url, part, expected_size, progress, timeout, retries, pause)
-        _check_zip(part, url, on_check)
+        _receive(url, part, _Wanted(expected_size, sha256), progress, timeout, retries, pause)
+        if sha256 is None:
+            _check_zip(part, url, on_check)
+        else:
+            _check_hash(part, url, sha256)
         _publish(part, target)
     except OSError as error:
         reason = "the disk is full" if error.errno in _NO_SPACE else error.strerror or str(error)
@@ -97,7 +111,7 @@ def download(
 def _receive(
     url: str,
     part: Path,
-    size: int | None,
+    wanted: _Wanted,
     progress: ProgressCallback | None,
     timeout: float,
     retries: int,
@@ -107,8 +121,8 @@ def _receive(
     failures, before = 0, -1
     while True:
         try:
-            return _transfer(url, part, size, progress, timeout)
-        except _StartAgain:
+            return _transfer(url, part, wanted, progress, timeout)
+        except _RestartDownload:
             _discard(part)
             continue
         except urllib.error.HTTPError as error:
@@ -131,7 +145,7 @@ def _receive(
 
 
 def _transfer(
-    url: str, part: Path, size: int | None, progress: ProgressCallback | None, timeout: float
+    url: str, part: Path, wanted: _Wanted, progress: ProgressCallback | None, timeout: float
 ) -> None:
     """One connection's worth of `part`, to its end or to an exception."""
     known = _read_note(part)
@@ -143,14 +157,14 @@ def _transfer(
             have = 0  # no ranges, or another file by now: this answer is the whole of it
         identity = _identity(url, response, have)
         if have and identity != known:
-            raise _StartAgain
-        _refuse_unwanted(response, identity, part, have, size)
+            raise _RestartDownload
+        _refuse_unwanted(response, identity, part, have, wanted)
         if not have:
             _discard(part)
             _write_note(part, identity)
         with open(part, "ab") as file:
             for chunk in _chunks(response):
-                if not have and not chunk.startswith(b"PK"):
+                if not have and wanted.sha256 is None and not chunk.startswith(b"PK"):
                     file.close()
                     _discard(part)
                     raise DownloadError(f"{url} is not a zip (it starts with {chunk[:16]!r})")
@@ -160,9 +174,9 @@ def _transfer(
                     progress(have, identity.total)
     if identity.total is not None and have < identity.total:
         raise ConnectionError(f"the connection broke after {have:,} of {identity.total:,} bytes")
-    if size is not None and have != size:
+    if wanted.size is not None and have != wanted.size:
         _discard(part)
-        raise DownloadError(f"{url} has {have:,} bytes, expected were {size:,}")
+        raise DownloadError(f"{url} has {have:,} bytes, expected were {wanted.size:,}")
 
 
 def _open(url: str, have: int, known: _Identity | None, timeout: float) -> http.client.HTTPResponse:
@@ -181,7 +195,7 @@ def _open(url: str, have: int, known: _Identity | None, timeout: float) -> http.
     except urllib.error.HTTPError as error:
         if have and error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE:
             error.close()
-            raise _StartAgain from error
+            raise _RestartDownload from error
         raise
     return response
 
@@ -192,7 +206,7 @@ def _identity(url: str, response: http.client.HTTPResponse, have: int) -> _Ident
     if have:
         match = re.fullmatch(rf"bytes {have}-\d+/(\d+)", response.headers.get("Content-Range", ""))
         if match is None:
-            raise _StartAgain
+            raise _RestartDownload
         total = int(match[1])
     else:
         length = response.headers.get("Content-Length", "")
@@ -201,12 +215,13 @@ def _identity(url: str, response: http.client.HTTPResponse, have: int) -> _Ident
 
 
 def _refuse_unwanted(
-    response: http.client.HTTPResponse, identity: _Identity, part: Path, have: int, size: int | None
+    response: http.client.HTTPResponse, identity: _Identity, part: Path, have: int, wanted: _Wanted
 ) -> None:
     """Before anything is written: an error page, another file, a disk that is too small."""
-    url, total = identity.url, identity.total
+    url, total, size = identity.url, identity.total, wanted.size
     if response.headers.get_content_type() in ("text/html", "application/xhtml+xml"):
-        raise DownloadError(f"{url} gives a web page instead of a zip (is there a proxy, or a login?)")
+        what = "the file" if wanted.sha256 else "a zip"
+        raise DownloadError(f"{url} gives a web page instead of {what} (is there a proxy, or a login?)")
     if size is not None and total is not None and total != size:
         raise DownloadError(f"{url} has {total:,} bytes, expected were {size:,}")
     needed = (total or size or 0) - have + _RESERVE
@@ -240,6 +255,16 @@ def _check_zip(part: Path, url: str, on_check: ProgressCallback | None) -> None:
     except Exception as error:  # BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, …
         _discard(part)
         raise DownloadError(f"{url} arrived damaged ({error}) and was removed; run it again") from error
+
+
+def _check_hash(part: Path, url: str, sha256: str) -> None:
+    with part.open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != sha256:
+        _discard(part)
+        raise DownloadError(
+            f"{url} is not the expected file: its SHA-256 is {found}, expected was {sha256}; it was removed"
+        )
 
 
 def _publish(part: Path, target: Path) -> None:

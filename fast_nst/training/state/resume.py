@@ -24,7 +24,7 @@ from fast_nst.models.checkpoint import CheckpointError, read_tensors, write_tens
 from fast_nst.serialization import from_dict
 from fast_nst.training.weight_average import WeightAverage
 
-__all__ = ["TrainingState", "forget_state", "load_state", "places", "refuse_changes", "save_state"]
+__all__ = ["TrainingState", "check_unchanged", "load_state", "remove_states", "save_state", "state_paths"]
 
 
 @dataclass(frozen=True)
@@ -102,11 +102,11 @@ def load_state(path: Path, network: nn.Module, optimizer: Optimizer, average: We
         CheckpointError: there is none, it is damaged, of another version, or of another network; nothing
             is changed then.
     """
-    tensors, about = _newest(path)
-    if "training" not in about:
+    tensors, metadata = _newest(path)
+    if "training" not in metadata:
         raise CheckpointError(f"{path} holds a style, not a training state")
     try:
-        state = TrainingState(**about["training"])
+        state = TrainingState(**metadata["training"])
         _check_types(state)
     except TypeError:
         raise CheckpointError(f"{path} was saved by another version of fast-nst; start a new --run") from None
@@ -155,7 +155,7 @@ def _placed(key: str, tensor: Tensor, parameter: Tensor) -> Tensor:
     return torch.empty_like(parameter).copy_(tensor)
 
 
-def refuse_changes(state: TrainingState, config: TaskConfig, origin: dict[str, str], data: str) -> None:
+def check_unchanged(state: TrainingState, config: TaskConfig, origin: dict[str, str], data: str) -> None:
     """Refuse to resume with anything that would make it another run.
 
     Args:
@@ -180,20 +180,20 @@ def refuse_changes(state: TrainingState, config: TaskConfig, origin: dict[str, s
         raise InputError(f"the photographs of {config.dataset} changed since the run was saved")
 
 
-def forget_state(path: Path) -> None:
+def remove_states(path: Path) -> None:
     """Remove a state and its copies, so that a run that starts over cannot be resumed from an old one."""
-    for candidate in places(path):
+    for candidate in state_paths(path):
         candidate.unlink(missing_ok=True)
 
 
-def places(path: Path) -> list[Path]:
+def state_paths(path: Path) -> list[Path]:
     """Where a state may be, best first; a kill between two renames leaves only a ``fresh-`` one."""
     return [path, path.with_name(f"fresh-{path.name}"), path.with_name(f"previous-{path.name}")]
 
 
 def _newest(path: Path) -> tuple[dict[str, Tensor], Mapping[str, Any]]:
-    """The last state; if a fault hit it, the one before."""
-    there = [candidate for candidate in places(path) if candidate.is_file()]
+    """The last state; if it is damaged, the one before."""
+    there = [candidate for candidate in state_paths(path) if candidate.is_file()]
     if not there:
         raise CheckpointError(f"nothing to resume: there is no {path}; start without it")
     for i, candidate in enumerate(there, start=1):

@@ -16,7 +16,7 @@ from fast_nst.errors import InputError
 from fast_nst.io.files import remove_stale_partials, write_atomically
 from fast_nst.serialization import to_toml
 from fast_nst.training.state.lock import locked
-from fast_nst.training.state.resume import forget_state, places
+from fast_nst.training.state.resume import remove_states, state_paths
 
 __all__ = ["RunFolder"]
 
@@ -51,11 +51,11 @@ class RunFolder:
         Raises:
             InputError: a result is there already, or a folder cannot be written to.
         """
-        resuming = bool(config.resume) and any(path.exists() for path in places(self.state))
+        resuming = bool(config.resume) and any(path.exists() for path in state_paths(self.state))
         if self.out.suffix != ".safetensors":
             raise InputError(f"--out must end in .safetensors, got {self.out}")
         if not (config.overwrite or resuming):
-            for path in (self.out, *places(self.state)):
+            for path in (self.out, *state_paths(self.state)):
                 if path.exists():
                     raise InputError(f"{path} exists; {self._cure(config)}")
         for folder in (self.path, self.out.absolute().parent):
@@ -71,7 +71,7 @@ class RunFolder:
             return f"there is no state in {self.path} to resume from: give --overwrite to start over"
         return "give --overwrite to start over, or --resume to resume"
 
-    def held(self) -> AbstractContextManager[None]:
+    def lock(self) -> AbstractContextManager[None]:
         """Make the folders, and lock out other runs during a ``with`` block."""
         self.path.mkdir(parents=True, exist_ok=True)
         self.out.parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ class RunFolder:
     def begin(self, config: RunConfig) -> None:
         """Write config.toml, which reproduces the run; for a new run remove the states of an earlier one.
 
-        Partial files of a killed run are removed. The folder must be `held`.
+        Partial files of a killed run are removed. The folder must be locked.
         """
         remove_stale_partials([self.path, self.out.parent])
         settings = to_toml(replace(config, resume=False, overwrite=False))
@@ -91,7 +91,7 @@ class RunFolder:
                 raise
             _log.warning("config.toml cannot be written: %s", _why(error))
         if not config.resume:
-            forget_state(self.state)
+            remove_states(self.state)
 
     def try_to_save(self, save: Callable[[], None]) -> None:
         """Save the state during a run; a failure costs a warning, and is tried again later."""
@@ -107,7 +107,7 @@ class RunFolder:
         else:
             self.behind, self._warned = False, ""
 
-    def insist(self, save: Callable[[], None]) -> None:
+    def save_with_retries(self, save: Callable[[], None]) -> None:
         """Save at the end of a run, waiting a little for a full disk to have room again.
 
         Raises:

@@ -13,7 +13,7 @@ from fast_nst.serialization import to_dict
 from fast_nst.training.builders import Run
 from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.progress import RunProgress
-from fast_nst.training.state.resume import TrainingState, load_state, refuse_changes, save_state
+from fast_nst.training.state.resume import TrainingState, check_unchanged, load_state, save_state
 from fast_nst.training.state.run_folder import RunFolder
 
 __all__ = ["StateSaver"]
@@ -45,7 +45,7 @@ class StateSaver:
             InputError: there is none that can be used, or the run has other settings.
         """
         state = self.load()
-        refuse_changes(state, self.config, self._run.task.origin, self._run.photos.fingerprint)
+        check_unchanged(state, self.config, self._run.task.origin, self._run.photos.fingerprint)
         self._progress.elapsed = state.elapsed
         backward = self._run.training_step.backward
         if self.config.compile == "auto" and state.compiled != backward.compiled:
@@ -67,13 +67,13 @@ class StateSaver:
         p = self._progress
         self.share_bad()
         finite, p.setbacks = True, p.setbacks if p.step <= p.lost_at else 0
-        if self._group.first:
+        if self._group.is_main:
             try:
                 self.folder.try_to_save(self.save if self.requested else self.save_state)
             except CheckpointError:
                 finite = False
         self.requested = False
-        return self._group.most(float(not finite)) == [0.0]
+        return self._group.maximum(float(not finite)) == [0.0]
 
     def _due(self) -> bool:
         c, step = self.config, self._progress.step
@@ -96,8 +96,8 @@ class StateSaver:
             OSError: the disk refuses for too long.
         """
         self.share_bad()
-        if self._group.first and self._progress.step:
-            self.folder.insist(self.save)
+        if self._group.is_main and self._progress.step:
+            self.folder.save_with_retries(self.save)
 
     def share_bad(self) -> None:
         """Give every process the bad photographs that all have found."""
@@ -131,10 +131,10 @@ class StateSaver:
         """Write the state, and the checkpoint for use, of the averaged weights."""
         self.save_state()
         run, p, out = self._run, self._progress, self.folder.out
-        about: dict[str, Any] = {"recipe": recipe(self.config), **run.task.origin}
-        about |= run.task.details
-        about |= {} if self.config.license is None else {"licence": self.config.license}
-        about |= {"style": out.stem, "steps": p.step, "seconds": round(p.elapsed)}
-        about |= {"precision": run.precision, "validation": p.measured}
-        about |= {"photographs": len(run.photos.names), "photographs_sha256": run.photos.fingerprint}
-        save_checkpoint(out, run.training_step.average.network, about)
+        metadata: dict[str, Any] = {"recipe": recipe(self.config), **run.task.origin}
+        metadata |= run.task.details
+        metadata |= {} if self.config.license is None else {"licence": self.config.license}
+        metadata |= {"style": out.stem, "steps": p.step, "seconds": round(p.elapsed)}
+        metadata |= {"precision": run.precision, "validation": p.measured}
+        metadata |= {"photographs": len(run.photos.names), "photographs_sha256": run.photos.fingerprint}
+        save_checkpoint(out, run.training_step.average.network, metadata)

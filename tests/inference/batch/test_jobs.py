@@ -147,8 +147,8 @@ def test_what_an_earlier_run_wrote_beside_a_pattern_s_matches_is_no_input(folder
 def test_a_source_that_yields_nothing_stops_no_other(folder):
     Path("empty").mkdir()
     dead, empty, good = planned("*.webp", "empty", "a.png")
-    assert dead == Job("*.webp", "", fault="no file matches *.webp")
-    assert empty.fault == (
+    assert dead == Job("*.webp", "", error="no file matches *.webp")
+    assert empty.error == (
         "no pictures or videos in the folder empty; names end in .jpg, .png, .mp4 and so on"
     )
     assert good == Job("a.png", "a_dots.png")
@@ -223,7 +223,7 @@ def test_no_two_results_share_a_file_and_names_do_not_depend_on_the_order(stems,
         return
     other = plan(sources[::-1], "dots", StylizeConfig(**options)).jobs
     assert {(job.source, job.target) for job in one} == {(job.source, job.target) for job in other}
-    free = [job.target for job in one if job.fault is None]
+    free = [job.target for job in one if job.error is None]
     assert len(set(free)) == len(free)
 
 

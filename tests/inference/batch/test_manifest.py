@@ -53,7 +53,7 @@ def test_a_picture_whose_record_was_lost_gets_one_when_it_is_skipped(tmp_path):
     assert fill(path, skipped) == [skipped]
 
 
-def test_a_picture_stylized_anew_is_recorded_anew(tmp_path):
+def test_a_picture_stylized_again_is_recorded_again(tmp_path):
     path, painted = tmp_path / "m.jsonl", told(JOBS[0])
     assert [*fill(path, painted), painted] == fill(path, painted)
 

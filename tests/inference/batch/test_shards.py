@@ -122,7 +122,7 @@ def test_what_names_no_shard_is_one_clear_line(given, environment, told):
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("batch", ["1", "3"])
-def test_killed_and_restarted_shards_paint_every_picture_once(batch):
+def test_killed_and_restarted_shards_stylize_every_picture_once(batch):
     words = [sys.executable, str(ROOT / "benchmarks/shards.py"), "--pictures", "400", "--kills", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT)}
     done = subprocess.run([*words, "--batch-size", batch], env=environment, capture_output=True, text=True)

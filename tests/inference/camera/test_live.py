@@ -19,7 +19,7 @@ import torch
 
 from fast_nst.config import CameraConfig, NetworkConfig, StylizeConfig, VideoConfig
 from fast_nst.errors import InputError
-from fast_nst.inference.camera.capture import Camera, CameraFrame, CameraLost, CameraStalled
+from fast_nst.inference.camera.capture import Camera, CameraError, CameraFrame, CameraStalled
 from fast_nst.inference.camera.live import Live
 from fast_nst.inference.camera.view import KEYS, Window, write_lines
 from fast_nst.inference.stylizer import Stylizer
@@ -113,7 +113,7 @@ def test_a_camera_that_has_gone_is_noticed_tried_again_and_given_up(monkeypatch,
     next(frames)
     plug.fault = fault
     gone: list[CameraStalled] = []
-    with pytest.raises(CameraLost, match=r"camera 0 is disconnected: .*is it plugged in"):
+    with pytest.raises(CameraError, match=r"camera 0 is disconnected: .*is it plugged in"):
         gone.extend(frame for frame in frames if isinstance(frame, CameraStalled))
     assert plug.opened == 3
 
@@ -134,10 +134,10 @@ def test_a_camera_that_comes_back_goes_on(monkeypatch):
 def test_a_camera_that_is_not_there_is_reported_at_once():
     plug = Plug()
     plug.fault = "cannot be opened"
-    with pytest.raises(CameraLost, match=r"camera 3 cannot be opened; is it plugged in"):
+    with pytest.raises(CameraError, match=r"camera 3 cannot be opened; is it plugged in"):
         next(Camera("3", CameraConfig(), open=plug.open).frames())
     assert plug.opened == 1
-    with pytest.raises(CameraLost, match=r"gone\.mp4 cannot be opened; check the address"):
+    with pytest.raises(CameraError, match=r"gone\.mp4 cannot be opened; check the address"):
         next(Camera("gone.mp4", CameraConfig()).frames())
 
 
@@ -214,7 +214,7 @@ def test_styles_are_changed_to_and_fro(live):
     assert live("p")[0].style == "waves"
 
 
-def test_strength_goes_from_the_original_to_the_painting(live):
+def test_strength_goes_from_the_content_image_to_the_stylized_one(live):
     show, screen, _ = live("-" * 12 + "+++ ")
     assert show.controls.strength == 0.3
     assert len(screen.shown) == 17

@@ -68,7 +68,7 @@ def metadata(file: Path, format: str) -> dict[str, object]:
 
 
 @pytest.mark.parametrize("pixels", ["float", "uint8"])
-def test_an_exported_style_stylizes_what_we_paint_and_says_what_it_is(style, format, pixels, tmp_path):
+def test_an_exported_style_stylizes_as_we_do_and_says_what_it_is(style, format, pixels, tmp_path):
     out = tmp_path / f"dots{ENDINGS[format]}"
     files = export_style(style, out, format, pixels=pixels)
     assert sorted(tmp_path.iterdir()) == sorted([style, *files])

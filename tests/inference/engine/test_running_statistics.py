@@ -12,7 +12,7 @@ from fast_nst.inference.engine.running_statistics import RunningStatistics, in_p
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e3])
-def test_moments_of_strips_are_those_of_the_map(shift):
+def test_statistics_of_bands_are_those_of_the_map(shift):
     spread = torch.tensor([0.1, 1, 5, 30]).view(1, 4, 1, 1)
     x = torch.randn(2, 4, 33, 17, dtype=torch.float64) * spread + shift
     moments = RunningStatistics()

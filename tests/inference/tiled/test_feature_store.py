@@ -20,7 +20,7 @@ from fast_nst.inference.tiled.feature_store import FeatureStore, feature_store_f
 @pytest.mark.parametrize("memory", [None, 0])
 @given(channels=st.integers(1, 3), width=st.integers(1, 5), cuts=st.lists(st.integers(1, 4), min_size=1))
 @settings(max_examples=30, deadline=None, derandomize=True)
-def test_what_is_written_in_strips_is_read_in_any_strips(memory, channels, width, cuts):
+def test_what_is_written_in_bands_is_read_in_any_bands(memory, channels, width, cuts):
     wanted = torch.rand(1, channels, sum(cuts), width)
     with FeatureStore(memory) as store:
         kept = store.map(channels, sum(cuts), width)
@@ -47,7 +47,7 @@ def test_values_come_back_as_they_were_and_take_their_own_size(memory, dtype):
         assert torch.equal(kept.read(0, 5), wanted)
 
 
-def test_a_strip_that_is_the_whole_map_is_not_copied():
+def test_a_band_that_is_the_whole_map_is_not_copied():
     whole = torch.rand(1, 3, 5, 4)
     with FeatureStore() as store:
         kept = store.map(3, 5, 4)

@@ -68,7 +68,7 @@ def test_a_walking_convolution_holds_only_what_its_kernel_reaches(monkeypatch):
     assert max(seen) <= 4 + 4 + 2 + 4  # held, come, and those beyond the map at its end
 
 
-def test_a_strip_is_made_before_the_next_one_is_asked_for():
+def test_a_band_is_computed_before_the_next_one_is_asked_for():
     order: list[str] = []
 
     def strips():
@@ -80,7 +80,7 @@ def test_a_strip_is_made_before_the_next_one_is_asked_for():
     assert order == [f"{word} {i}" for i in range(6) for word in ("asked", "made")]
 
 
-def test_what_enlarges_gives_no_larger_strips_than_come():
+def test_upsampling_gives_no_larger_bands_than_come():
     layer = LAYERS["up1 tied reflect"]
     made = slide_convolution(iter(strips_of(torch.rand(1, 4, 40, 9), [8] * 5)), 40, layer)
     assert max(strip.shape[2] for strip in made) <= 10

@@ -70,14 +70,14 @@ def streamed(
     memory=st.sampled_from([None, 0]),
 )
 @settings(max_examples=8, deadline=None, derandomize=True)
-def test_strips_of_any_height_give_what_the_whole_picture_gives(name, height, width, rows, memory):
+def test_bands_of_any_height_give_what_the_whole_picture_gives(name, height, width, rows, memory):
     image = torch.rand(3, height, width, generator=torch.Generator().manual_seed(rows))
     out = streamed(NETS[name], image, rows, memory)
     torch.testing.assert_close(out, NETS[name](image[None]), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(20, 24), (21, 23)])
-def test_every_strip_height_gives_what_the_whole_picture_gives(size):
+def test_every_band_height_gives_what_the_whole_picture_gives(size):
     net = NETS["default"]
     image = torch.rand(3, *size)
     whole = net(image[None])
@@ -85,7 +85,7 @@ def test_every_strip_height_gives_what_the_whole_picture_gives(size):
         assert (streamed(net, image, rows) - whole).abs().max() < 1e-4
 
 
-def test_half_precision_in_strips_stays_near_half_precision():
+def test_half_precision_in_bands_stays_near_half_precision():
     image = torch.rand(3, 40, 40)
     whole = NETS["default"](image[None])
     assert (streamed(NETS["default"], image, 7, dtype="bf16") - whole).abs().mean() < 0.02
@@ -165,7 +165,7 @@ def test_too_little_memory_is_reported_with_how_much_is_missing():
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("size", [(3000, 3000)])
-def test_a_large_picture_in_a_bundled_style_is_that_of_the_whole_at_several_strip_heights(size):
+def test_a_large_picture_in_a_bundled_style_is_that_of_the_whole_at_several_band_heights(size):
     net = load_checkpoint(bundled_styles()["starry-night"]).network
     small = torch.rand(1, 3, 60, 60, generator=torch.Generator().manual_seed(0))
     image = torch.nn.functional.interpolate(small, size, mode="bicubic")[0].clamp(0, 1)

@@ -423,7 +423,7 @@ def test_ctrl_c_during_a_download_keeps_what_arrived_and_the_next_command_goes_o
     assert (place / "train2017.zip").read_bytes() == server.data
 
 
-def test_a_painting_or_loss_network_that_is_missing_is_reported_before_anything_is_downloaded(
+def test_a_style_image_or_loss_network_that_is_missing_is_reported_before_anything_is_downloaded(
     photographs, server, capsys
 ):
     for flag in ("--style", "--vgg-weights"):

@@ -593,7 +593,7 @@ def test_centre_crops_name_the_photographs_they_passed_over(folder):
 
 
 @given(st.integers(1, 400), st.integers(0, 40))
-def test_photographs_kept_apart_and_the_others_are_all_of_them(total, count):
+def test_the_validation_set_and_the_training_set_are_all_of_them(total, count):
     source = SimpleNamespace(where="here", names=[f"{i:03}" for i in range(total)], fingerprint="abc")
     train, held = hold_out(source, count)
     kept = [] if held is None else list(held.names)
@@ -618,7 +618,7 @@ def test_a_part_reads_its_own_photographs_and_has_a_fingerprint_of_its_own(folde
     assert changed.fingerprint != train.fingerprint
 
 
-def test_nothing_is_kept_apart_when_none_are_wanted_or_there_are_few(folder):
+def test_there_is_no_validation_set_when_none_is_wanted_or_there_are_few(folder):
     source = open_photos(folder)
     assert hold_out(source, 0) == (source, None)
     few = open_photos(folder, max_images=9)

@@ -101,7 +101,7 @@ def test_a_new_run_shows_no_previews_of_an_earlier_one_and_a_resumed_one_does(co
     assert shown(folder) == []
 
 
-def test_no_file_of_a_journal_stays_open(config, folder, network):
+def test_no_file_of_a_run_log_stays_open(config, folder, network):
     handles = Path("/proc/self/fd")
     if not handles.exists():
         pytest.skip("handles are counted in /proc")

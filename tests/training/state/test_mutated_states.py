@@ -26,9 +26,9 @@ def parts() -> tuple[TransformNet, torch.optim.Adam, WeightAverage]:
 
 
 def files(mutants: ModuleType, path: Path) -> list[bytes]:
-    tensors, about = mutants.read(path)
+    tensors, metadata = mutants.read(path)
     headers = list(mutants.other_headers(path.read_bytes()))[::4]
-    contents = list(mutants.other_contents(tensors, about, "training"))[::4]
+    contents = list(mutants.other_contents(tensors, metadata, "training"))[::4]
     return [*mutants.flipped_and_cut(path.read_bytes(), 60), *headers, *contents]
 
 

@@ -203,7 +203,7 @@ def broken() -> None:
 
 
 @pytest.mark.parametrize("at", range(1, 11), ids=POINTS)
-def test_a_fault_at_any_point_of_a_save_leaves_a_state_that_loads(run, at, monkeypatch):
+def test_an_error_at_any_point_of_a_save_leaves_a_state_that_loads(run, at, monkeypatch):
     arguments = fresh()
     with monkeypatch.context() as patch:
         Fault(at, broken).inflict(patch)

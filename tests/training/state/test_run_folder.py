@@ -32,7 +32,7 @@ def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
     return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
-def test_results_are_called_after_the_painting_unless_reported_otherwise(config):
+def test_results_are_named_after_the_style_image_unless_told_otherwise(config):
     plain = RunFolder(replace(config, out=None, run=None))
     assert (plain.out, plain.path) == (Path("the-waves.safetensors"), Path("runs/the-waves"))
     assert (RunFolder(config).out, RunFolder(config).path) == (config.out, config.run)
@@ -113,14 +113,14 @@ def failing(times: int, error: OSError) -> Callable[[], None]:
 
 
 def test_the_last_save_waits_for_room_on_the_disk(folder, caplog):
-    folder.insist(failing(2, OSError(errno.ENOSPC, "No space left on device")))
+    folder.save_with_retries(failing(2, OSError(errno.ENOSPC, "No space left on device")))
     assert len(warnings(caplog)) == 2
 
 
 @pytest.mark.parametrize(("code", "attempts"), [(errno.ENOSPC, 2), (errno.EROFS, 0)])
 def test_a_last_save_that_stays_impossible_is_one_line_with_the_cure(folder, caplog, code, attempts):
     with pytest.raises(OSError, match=r"the last saved state is kept: make room and give --resume") as caught:
-        folder.insist(failing(99, OSError(code, os.strerror(code))))
+        folder.save_with_retries(failing(99, OSError(code, os.strerror(code))))
     assert caught.value.filename == str(folder.state)
     assert caught.value.errno == code
     assert len(warnings(caplog)) == attempts

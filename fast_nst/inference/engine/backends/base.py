@@ -42,12 +42,12 @@ class Source:
     """A trained network, as an engine gets it.
 
     Attributes:
-        about: the metadata of its file.
+        metadata: the metadata of its file.
         plan: makes its plan; called only where the cache has no compiled model.
         key: of its bytes, for the cache; None if they come from no file.
     """
 
-    about: Mapping[str, Any]
+    metadata: Mapping[str, Any]
     plan: Callable[[], Plan]
     key: str | None = None
 

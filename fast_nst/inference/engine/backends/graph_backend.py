@@ -47,7 +47,9 @@ class GraphBackend(Backend):
     def _graph(self, pixels: Pixels, norms: Norms) -> bytes:
         from fast_nst.inference.engine.graph import build_graph
 
-        graph = build_graph(self._source.plan(), self._source.about, pixels=pixels, norms=norms, total=True)
+        graph = build_graph(
+            self._source.plan(), self._source.metadata, pixels=pixels, norms=norms, total=True
+        )
         data: bytes = graph.SerializeToString()
         return data
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -62,6 +63,18 @@ class TorchBackend(Backend):
     def maps(self) -> float:  # type: ignore[override]
         """See `Backend`; where it does not run in row bands, an estimate."""
         return 8 if not self._in_bands else 2.4 if self.precision == "fp32" else 1.2
+
+    def run_in_bands(
+        self, rgb: NDArray[np.uint8], planned: BandPlan, progress: Callable[[float], None]
+    ) -> NDArray[np.uint8]:
+        """Stylize one ``(H, W, 3)`` image in the memory of a plan; as `run_uint8`, with its result.
+
+        Args:
+            progress: called with the share that is done, from 0 to 1.
+        """
+        with self._turn():
+            self._check_process()
+            return stylize_in_bands(self._eager, rgb, planned, progress=progress)
 
     @torch.no_grad()  # and not inference_mode, whose tensors nobody may change in place
     def _run_float(self, images: Tensor) -> Tensor:

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+
+import numpy as np
+import pytest
+
+from fast_nst.cli.main import main
+from fast_nst.inference.stylizer import Stylizer
+from fast_nst.models.model_files import bundled_styles
+from fast_nst.web.export_page import new_page, page_files, write_page
+from fast_nst.web.headers import SECURITY_HEADERS
+from fast_nst.web.models import style_labels
+
+ADDRESS = re.compile(r"https?://[^\s\"'`)<>]+")
+ALLOWED = ("http://www.w3.org/2000/svg", "http://127.0.0.1")
+
+
+def texts(page):
+    ours = [page / path.name for path in page_files()]
+    return {path.name: path.read_text(encoding="utf-8") for path in ours}
+
+
+def test_no_file_of_the_page_names_another_host(page):
+    for name, text in texts(page).items():
+        found = [address for address in ADDRESS.findall(text) if not address.startswith(ALLOWED)]
+        assert not found, f"{name}: {found}"
+
+
+def test_every_file_that_the_page_names_is_there(page):
+    for name, text in texts(page).items():
+        named = re.findall(r'(?:href|src)="([^"#:]+)"', text) if name.endswith(".html") else []
+        named += re.findall(r'(?:from|Worker\(|register\(|import\() ?"(?:\./)?([^"]+)"', text)
+        for other in named:
+            assert (page / other).is_file(), f"{name} names {other}"
+
+
+def test_every_element_that_a_script_asks_for_is_there(page):
+    ids = set(re.findall(r'id="([^"]+)"', (page / "index.html").read_text()))
+    for name, text in texts(page).items():
+        assert set(re.findall(r'\$\("([^"]+)"\)', text)) <= ids, name
+
+
+def test_every_control_has_a_name(page):
+    html = (page / "index.html").read_text()
+    for tag in re.findall(r"<(?:input|canvas|select)[^>]*>", html):
+        identifier = re.search(r'id="([^"]+)"', tag)
+        labelled = "aria-label" in tag or "aria-hidden" in tag or 'name="size"' in tag
+        around = identifier and re.search(rf'<label[^>]*>(?:(?!</label>).)*id="{identifier[1]}"', html, re.S)
+        assert labelled or around, tag
+
+
+def test_nothing_in_the_page_needs_more_than_its_content_security_policy_allows(page):
+    html = (page / "index.html").read_text()
+    assert not re.findall(r"\son\w+=|\sstyle=|<style|<script(?![^>]*src)", html)
+
+
+def test_each_bundled_style_is_there_with_its_painting_and_its_label(page):
+    about = json.loads((page / "model" / "gallery.json").read_text())
+    assert {style["id"] for style in about["styles"]} == set(bundled_styles())
+    for style in about["styles"]:
+        assert (page / style["thumbnail"]).is_file()
+        assert style["title"]
+        assert style["artist"]
+        if about["rows"] is None:
+            assert (page / style["model"]).stat().st_size == style["bytes"]
+    for name, size in about["engine"].items():
+        assert (page / "ort" / name).stat().st_size == size
+
+
+def test_every_bundled_painting_has_a_label():
+    assert all(label.title and label.artist and label.year for label in style_labels())
+
+
+@pytest.mark.parametrize("size", [(64, 48), (37, 51), (9, 30)])
+def test_the_network_of_the_page_gives_what_the_command_line_gives(page, size):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    style = json.loads((page / "model" / "gallery.json").read_text())["styles"][0]
+    rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    session = onnxruntime.InferenceSession(page / style["model"], providers=["CPUExecutionProvider"])
+    given = (rgb.astype(np.float32) / 255).transpose(2, 0, 1)[None]
+    found = session.run(None, {session.get_inputs()[0].name: given})[0][0].transpose(1, 2, 0)
+    expected = Stylizer.load(style["id"], backend="torch").run_uint8(rgb[None])[0]
+    assert np.abs(np.rint(255 * found) - expected.astype(float)).max() <= 1
+
+
+def test_the_headers_file_holds_the_headers_of_the_server(page):
+    lines = (page / "_headers").read_text().splitlines()
+    assert lines[0] == "/*"
+    assert dict(line.strip().split(": ", 1) for line in lines[1:]) == SECURITY_HEADERS
+
+
+def test_the_service_worker_keeps_files_that_are_there(page):
+    script = (page / "sw.js").read_text()
+    kept = json.loads(re.search(r"const FIRST = (\[.*\]);", script)[1])
+    assert {"./", "index.html", "app.js", "worker.js", "model/gallery.json"} <= set(kept)
+    assert all((page / name).exists() for name in kept)
+
+
+def test_the_service_worker_changes_with_any_file_and_with_nothing_else(
+    page, engine_folder, engine_hashes, tmp_path
+):
+    again = tmp_path / "again"
+    write_page(again, engine=engine_folder, engine_files=engine_hashes)
+    assert (again / "sw.js").read_bytes() == (page / "sw.js").read_bytes()
+    (again / "ort" / "ort.extra.mjs").write_text("another file of the engine")
+    write_page(again, engine=engine_folder, engine_files=engine_hashes)
+    assert (again / "sw.js").read_bytes() != (page / "sw.js").read_bytes()
+
+
+@pytest.fixture
+def served(page, served_page):
+    return served_page(page)
+
+
+def test_serve_sends_the_headers_with_every_answer(served):
+    for path, kind in {
+        "": "text/html",
+        "app.js": "text/javascript",
+        "ort/ort.wasm.bundle.min.mjs": "text/javascript",
+        "ort/ort-wasm-simd-threaded.wasm.gz": "application/octet-stream",
+        "manifest.webmanifest": "application/manifest+json",
+    }.items():
+        with urllib.request.urlopen(served + path, timeout=10) as answer:
+            assert {name: answer.headers[name] for name in SECURITY_HEADERS} == SECURITY_HEADERS
+            assert answer.headers.get_content_type() == kind, path
+    with pytest.raises(urllib.error.HTTPError) as error:
+        urllib.request.urlopen(served + "api/info", timeout=10)
+    assert error.value.code == 404
+    error.value.close()
+
+
+def test_a_folder_in_use_is_refused_without_overwrite(tmp_path, capsys):
+    (tmp_path / "kept.txt").write_text("mine")
+    assert main(["export-page", str(tmp_path)]) == 2
+    assert "holds files; give --overwrite or another folder" in capsys.readouterr().err
+    assert main(["export-page", str(tmp_path / "kept.txt")]) == 2
+    assert "is a file; give a folder" in capsys.readouterr().err
+    assert new_page(str(tmp_path), overwrite=True) == tmp_path
+
+
+def test_the_command_wants_one_folder(capsys):
+    assert main(["export-page"]) == 2
+    assert "fast-nst export-page site/" in capsys.readouterr().err
+    assert main(["export-page", "a", "b"]) == 2
+    assert "one folder is written, got 2" in capsys.readouterr().err
+
+
+def test_an_engine_of_another_version_is_refused(tmp_path, engine_folder, capsys):
+    assert main(["export-page", str(tmp_path / "site"), "--ort", str(engine_folder)]) == 2
+    assert "has another SHA-256" in capsys.readouterr().err
+
+
+def test_scripts_parse(page, tmp_path):
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node to parse them with")
+    for path in page.glob("*.js"):
+        module = tmp_path / f"{path.stem}.mjs"
+        module.write_text(path.read_text())
+        done = subprocess.run([node, "--check", str(module)], capture_output=True, text=True)
+        assert not done.returncode, done.stderr
