@@ -308,7 +308,7 @@ def _normed(
 
 
 def weight_of(tensors: Mapping[str, NDArray[np.generic]], stem: str) -> Array:
-    """Of a convolution that stands alone or behind its padding."""
+    """The weight of a convolution that stands alone or behind its padding, by the name of either."""
     return as_fp32(tensors, f"{stem}.weight" if f"{stem}.weight" in tensors else f"{stem}.conv.weight")
 
 
@@ -318,8 +318,10 @@ def _bias(tensors: Mapping[str, NDArray[np.generic]], stem: str) -> Array | None
 
 
 def as_fp32(tensors: Mapping[str, NDArray[np.generic]], name: str) -> Array:
+    """A tensor by its name, contiguous, in fp32."""
     return np.ascontiguousarray(tensors[name], np.float32)
 
 
 def as_fp64(array: NDArray[np.generic]) -> NDArray[np.float64]:
+    """An array in float64."""
     return np.asarray(array, np.float64)
