@@ -1,7 +1,8 @@
 """Optimizers over one image, by evaluations: they name a point, and get its loss and gradient (ask and tell).
 
 One evaluation is one iteration, so that methods are compared at equal cost, and the loop that evaluates can
-report, stop and save between any two of them.
+report, stop and save between any two of them. torch.optim.LBFGS runs several evaluations inside one step
+and has no bounds.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """PSNR and SSIM as measured for super-resolution.
 
 On the luma of ITU-R BT.601 in studio range, 16 to 235, excluding border pixels, for which a method lacks
-context: as in Johnson et al. 2016, section 4.2.
+context: as in Johnson et al. 2016, section 4.2. scikit-image has both, and the tests compare with it.
 """
 
 from __future__ import annotations

@@ -1,6 +1,7 @@
 """Histogram matching: an upscaled picture gets the colors of the picture it was made from.
 
 Johnson et al. 2016, section 4.2, do so for networks trained on features, which say little about flat colors.
+The tests compare with scikit-image, which would be a core dependency for this function alone.
 """
 
 from __future__ import annotations

@@ -1,4 +1,8 @@
-"""An average of the weights over the last part of a run: smoother than the last step's, at no cost."""
+"""An average of the weights over the last part of a run: smoother than the last step's, at no cost.
+
+torch.optim.swa_utils averages with a fixed decay or over all steps since a fixed one; here the
+window grows with the run.
+"""
 
 from __future__ import annotations
 

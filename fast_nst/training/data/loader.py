@@ -2,6 +2,10 @@
 
 Crops are ``(B, 3, S, S)`` uint8, RGB; the trainer scales them on its device, a quarter of the bytes to send.
 A photograph that cannot be read is replaced by the next one that can, and listed.
+
+Ours and not torch's DataLoader, which over the same sampler resumes as exactly: threads share one cache of
+decoded photographs and one list of unreadable ones, and a read that hangs is repeated. They are also faster,
+1.2 times while photographs are decoded and 3 times from the cache (`benchmarks/data_loading.py`, 2 cores).
 """
 
 from __future__ import annotations
