@@ -139,3 +139,25 @@ def test_the_command_takes_a_mixture_of_a_file(
     with Image.open(out) as image:
         made = np.asarray(image)
     assert np.abs(made - expected(network, photo, {"one": 0.6, "two": 0.4}, strength=0.8)).max() < 0.51
+
+
+@pytest.mark.parametrize("pixels", ["float", "uint8"])
+@pytest.mark.parametrize("upsampling", ["transposed", "shuffled"])
+def test_the_exported_graph_mixes_styles_by_its_input(
+    network: GalleryNet, photo: NDArray[np.uint8], pixels: str, upsampling: str
+) -> None:
+    pytest.importorskip("onnxruntime")
+    from fast_nst.inference.engine.folded_net import arrays_of
+    from fast_nst.inference.engine.gallery_graph import build_gallery_graph
+    from fast_nst.system.onnxruntime import onnxruntime
+
+    graph = build_gallery_graph(network.config, arrays_of(network), {}, pixels=pixels, upsampling=upsampling)  # type: ignore[arg-type]
+    session = onnxruntime().InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
+    image = photo[None] if pixels == "uint8" else (photo.transpose(2, 0, 1)[None] / 255).astype(np.float32)
+    for strength in (1.0, 0.5, 0.0):
+        mixture = mix_rows(ROWS, {"one": 1, "two": 2}, strength=strength, stroke=1.3)
+        weights = mixture.rows * (1 - mixture.content)
+        (out,) = session.run(None, {"picture": image, "style_weights": weights.astype(np.float32)})
+        levels = out[0] if pixels == "uint8" else 255 * out[0].transpose(1, 2, 0)
+        wanted = expected(network, photo, {"one": 1, "two": 2}, strength=strength, stroke=1.3)
+        assert np.abs(levels - wanted).max() < 0.51

@@ -119,8 +119,10 @@ def test_the_objective_of_one_style_is_the_perceptual_objective(features: VGGFea
     many = GalleryLoss(features, [None, style, torch.rand(3, 24, 20)], CONFIG)
     expected = one(images, one.content_target(photos))
     found = many(images, many.content_target(photos, torch.tensor([1, 1])))
-    for name in ("content", "style", "tv", "grid"):
+    for name in ("content", "tv", "grid"):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name))
+    distance = many.style_distances(images, torch.tensor([1, 1])).mean()
+    torch.testing.assert_close(CONFIG.style_weight * distance, expected.style)
     assert float(found.identity) == 0
 
 
@@ -157,3 +159,24 @@ def test_rows_are_balanced() -> None:
     assert np.bincount(drawn).tolist() == [24] * 5
     assert drawn[:5] != drawn[5:10]  # in another order each time
     assert drawn == [row for step in range(60) for row in rows_of(7, step, 2, 5)]
+
+
+def test_a_style_term_is_at_most_two_and_agrees_near_its_end(features: VGGFeatures) -> None:
+    style = torch.rand(3, 16, 16)
+    loss = GalleryLoss(features, [style, 0.02 * style], CONFIG)
+    far = loss(torch.rand(1, 3, 16, 16), loss.content_target(style[None], torch.tensor([1])))
+    assert 0 < float(far.style) <= 2 * CONFIG.style_weight
+    near = (style + 0.001 * torch.rand(3, 16, 16))[None]
+    found = loss(near, loss.content_target(style[None], torch.tensor([0]))).style
+    expected = CONFIG.style_weight * loss.style_distances(near, torch.tensor([0])).mean()
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0)
+
+
+def test_rows_begin_with_the_colors_of_their_style_images() -> None:
+    net = GalleryNet(SMALL)
+    style = torch.rand(3, 20, 20) * torch.tensor([0.2, 0.5, 1.0])[:, None, None]
+    net.start_with_colors([None, style, None])
+    torch.testing.assert_close(net.offset[1], style.mean(dim=(1, 2)))
+    covariance = torch.cov(style.flatten(1))
+    torch.testing.assert_close(net.color[1] @ net.color[1].T, covariance, atol=2e-4, rtol=0.05)
+    assert torch.equal(net.color[0], torch.eye(3))

@@ -20,7 +20,7 @@ from fast_nst.inference.engine.folding import (
     weight_of,
 )
 
-__all__ = ["fold_gallery"]
+__all__ = ["fold_gallery", "norms_by_layer"]
 
 
 def fold_gallery(
@@ -47,37 +47,48 @@ def fold_gallery(
     return Plan(tuple(_mixed_layers(config, tensors, mixture, 1 - content)), config, base)
 
 
+def norms_by_layer(config: GalleryNetConfig) -> dict[str, str]:
+    """Where the norm of each layer of the plan stands in the network: its name in the state dict."""
+    names = {f"down{i + 1}": f"down.{i}.norm" for i in range(len(config.widths))}
+    names |= {f"up{i + 1}": f"up.{i}.norm" for i in range(len(config.widths) - 1)}
+    for part in (1, 2):
+        names |= {f"block{i + 1}_{part}": f"blocks.{i}.norm{part}" for i in range(config.blocks)}
+        names |= {f"detail{i + 1}_{part}": f"detail.{i}.norm{part}" for i in range(config.detail_blocks)}
+    return names
+
+
 def _mixed_layers(
     config: GalleryNetConfig, tensors: Mapping[str, NDArray[np.generic]], mixture: Array, share: float
 ) -> Iterator[Layer]:
-    def norm(name: str) -> tuple[Array, Array]:
-        scale, shift = (mixture @ as_fp32(tensors, f"{name}.{part}") for part in ("weight", "bias"))
-        return scale.astype(np.float32), shift.astype(np.float32)
-
-    def residual(stem: str, name: str) -> Iterator[Layer]:
-        for half in (1, 2):
-            weight = weight_of(tensors, f"{stem}.conv{half}")
-            skip = None if half == 1 else 0
-            yield Layer(
-                f"{name}_{half}", weight, None, "reflect", (1, 1), norm=norm(f"{stem}.norm{half}"),
-                relu=half == 1, skip=skip,
-            )  # fmt: skip
-
-    for i in range(len(config.widths)):
-        weight = weight_of(tensors, f"down.{i}.conv")
-        half = weight.shape[-1] // 2
-        yield Layer(
-            f"down{i + 1}", weight, None, "reflect", (half, half), 2, norm=norm(f"down.{i}.norm"), relu=True
-        )
-    for i in range(config.blocks):
-        yield from residual(f"blocks.{i}", f"block{i + 1}")
-    for i in range(len(config.widths) - 1):
-        yield upsampling_layer(
-            f"up{i + 1}", "tied", weight_of(tensors, f"up.{i}.conv"), None, norm(f"up.{i}.norm")
-        )
-        for j in range(config.detail_blocks if i == 0 else 0):
-            yield from residual(f"detail.{j}", f"detail{j + 1}")
+    """The layers, their norms mixed, and the color matrix and offset in the last one."""
+    norms = {
+        layer: tuple(mixture @ as_fp32(tensors, f"{stem}.{part}") for part in ("weight", "bias"))
+        for layer, stem in norms_by_layer(config).items()
+    }
+    for layer in _shared_layers(config, tensors):
+        scale, shift = norms[layer.name]
+        yield replace(layer, norm=(scale, shift))
     color = share * np.einsum("r,roc->oc", mixture, as_fp64(tensors["color"]))
     weight = np.einsum("oc,cihw->oihw", color, weight_of(tensors, "out")).astype(np.float32)
     offset = (share * mixture @ as_fp64(tensors["offset"])).astype(np.float32)
     yield replace(upsampling_layer("out", "tied", weight, offset, None), relu=False)
+
+
+def _shared_layers(config: GalleryNetConfig, tensors: Mapping[str, NDArray[np.generic]]) -> Iterator[Layer]:
+    """The convolutions that all styles share, without their norms."""
+
+    def residual(stem: str, name: str) -> Iterator[Layer]:
+        first, second = (weight_of(tensors, f"{stem}.conv{half}") for half in (1, 2))
+        yield Layer(f"{name}_1", first, None, "reflect", (1, 1), relu=True)
+        yield Layer(f"{name}_2", second, None, "reflect", (1, 1), skip=0)
+
+    for i in range(len(config.widths)):
+        weight = weight_of(tensors, f"down.{i}.conv")
+        half = weight.shape[-1] // 2
+        yield Layer(f"down{i + 1}", weight, None, "reflect", (half, half), 2, relu=True)
+    for i in range(config.blocks):
+        yield from residual(f"blocks.{i}", f"block{i + 1}")
+    for i in range(len(config.widths) - 1):
+        yield upsampling_layer(f"up{i + 1}", "tied", weight_of(tensors, f"up.{i}.conv"), None, None)
+        for j in range(config.detail_blocks if i == 0 else 0):
+            yield from residual(f"detail.{j}", f"detail{j + 1}")

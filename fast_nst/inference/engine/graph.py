@@ -24,7 +24,7 @@ from fast_nst.inference.engine.folding import EPSILON, Layer, Plan, merge_output
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.padding import MIN_SIZE, least_size, reflected_indices, size_multiple
 
-__all__ = ["INPUT", "OUTPUT", "TOTAL", "Norms", "Pixels", "Upsampling", "build_graph"]
+__all__ = ["INPUT", "OUTPUT", "TOTAL", "GraphBuilder", "Norms", "Pixels", "Upsampling", "build_graph"]
 
 Pixels = Literal["uint8", "float"]
 Upsampling = Literal["transposed", "shuffled"]
@@ -55,7 +55,7 @@ def build_graph(
         upsampling: of stride-½ convolutions: ONNX's operator, or a 2 x 2 convolution and a pixel shuffle, for
             engines in which that operator is slow.
     """
-    graph = _Graph(norms, size, upsampling)
+    graph = GraphBuilder(norms, size, upsampling)
     layers = taking_levels(plan.layers) if pixels == "uint8" else plan.layers
     residual = x = graph.input(plan, pixels)
     # OpenCV 5.0 miscomputes k x 1 convolutions; as one k x k it takes no more multiplications.
@@ -69,7 +69,7 @@ def build_graph(
     return graph.model(metadata, pixels)
 
 
-class _Graph:
+class GraphBuilder:
     """Nodes and constants as they are added; values are known by their names."""
 
     def __init__(self, norms: Norms, size: tuple[int, int] | None, upsampling: Upsampling) -> None:
@@ -174,10 +174,7 @@ class _Graph:
     def _normed(self, x: str, name: str, weight: NDArray[Any], bias: NDArray[Any]) -> str:
         """Instance norm."""
         shape = (-1,) if self.norms == "fused" else (-1, 1, 1)
-        scale, shift = (
-            self.constant(array.reshape(shape), f"{name}.norm_{part}")
-            for array, part in ((weight, "weight"), (bias, "bias"))
-        )
+        scale, shift = self.norm_parameters(name, weight, bias, shape)
         if self.norms == "fused":
             return self.add("InstanceNormalization", x, scale, shift, epsilon=EPSILON)
         mean = self._mean(x)
@@ -186,6 +183,15 @@ class _Graph:
         scale = self.add("Div", scale, self.add("Sqrt", var))
         shift = self.add("Sub", shift, self.add("Mul", mean, scale))
         return self.add("Add", self.add("Mul", x, scale), shift)
+
+    def norm_parameters(
+        self, name: str, weight: NDArray[Any], bias: NDArray[Any], shape: tuple[int, ...]
+    ) -> tuple[str, str]:
+        """Weight and bias of the norm of the layer of that name, in that shape."""
+        return (
+            self.constant(weight.reshape(shape), f"{name}.norm_weight"),
+            self.constant(bias.reshape(shape), f"{name}.norm_bias"),
+        )
 
     def _mean(self, x: str) -> str:
         """Of each channel, ``(B, C, 1, 1)``."""
@@ -231,9 +237,17 @@ class _Graph:
 
     def model(self, metadata: Mapping[str, Any], pixels: Pixels) -> onnx.ModelProto:
         """The finished, checked model."""
-        graph = helper.make_graph(
-            self.nodes, "fast_nst", self.ends[:1], self.ends[1:], list(self.constants.values())
-        )
+        return self.checked_model(self.ends[:1], self.ends[1:], metadata, pixels)
+
+    def checked_model(
+        self,
+        inputs: list[onnx.ValueInfoProto],
+        outputs: list[onnx.ValueInfoProto],
+        metadata: Mapping[str, Any],
+        pixels: Pixels,
+    ) -> onnx.ModelProto:
+        """The model of the nodes so far, with its metadata."""
+        graph = helper.make_graph(self.nodes, "fast_nst", inputs, outputs, list(self.constants.values()))
         opset = [helper.make_opsetid("", OPSET)]
         model = helper.make_model(graph, opset_imports=opset, ir_version=IR_VERSION, producer_name="fast-nst")
         entries = {"fast_nst": json.dumps(dict(metadata), sort_keys=True), "pixels": pixels, "colors": "RGB"}
