@@ -93,6 +93,8 @@ class Guard:
             if origin is not None and urlsplit(origin).netloc.lower() != host.lower():
                 raise Refusal(403, f"requests from other sites are refused, got one from {shown(origin)}")
         path = str(scope["path"])
+        if ".." in path.split("/"):
+            raise Refusal(404, f"there is nothing at {shown(path)}")
         if path.startswith("/api/"):
             if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
                 raise Refusal(403, "requests from other sites are refused")
