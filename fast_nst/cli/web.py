@@ -45,5 +45,5 @@ def _web(arguments: list[str]) -> int:
 
             webbrowser.open(address.url)
 
-    serve(config, ready)
+    serve(config, ready, say)
     return DONE

@@ -31,7 +31,7 @@ class WebConfig:
     style: tuple[str, ...] = ()
     """styles to offer: bundled ones' names or .safetensors files [default: all bundled styles]"""
     page: str | None = None
-    """folder of the page's files, as fast-nst export-page writes it [default: written at every start]"""
+    """folder of the page's files, as fast-nst export-page writes it [default: one in the user's cache]"""
     max_upload: str = "64MB"
     """size limit of a picture's file"""
     max_video: str = "1GB"

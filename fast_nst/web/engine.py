@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from threading import Lock
-from typing import Any
 
 from fast_nst.config.web import WebConfig
 from fast_nst.errors import InputError, shown
@@ -20,9 +19,9 @@ from fast_nst.models.model_files import (
     bundled_styles,
     find_style,
     model_name,
-    read_metadata,
 )
 from fast_nst.serialization import parse_bytes
+from fast_nst.web.models import StyleLabel, style_labels
 from fast_nst.web.parameters import Parameters
 from fast_nst.web.refusals import Refusal
 from fast_nst.web.turns import Turns
@@ -135,13 +134,11 @@ class Engine:
 
 def _styles(wanted: tuple[str, ...]) -> list[Style]:
     """The styles asked for; with no names, all bundled ones."""
-    if wanted:
-        return [_style(model_name(path), path) for path in map(find_style, wanted)]
-    return [_style(name, path) for name, path in bundled_styles().items()]
-
-
-def _style(name: str, path: Path) -> Style:
-    about: dict[str, Any] = read_metadata(path)
-    title = about.get("title") or name.replace("-", " ").replace("_", " ").title()
-    artist, year = (str(about.get(key) or "") for key in ("artist", "year"))
-    return Style(name, str(title), artist, year, path, bundled_style_image(path))
+    labels = {label.id: label for label in style_labels()}
+    paths = [*map(find_style, wanted)] if wanted else [bundled_styles()[name] for name in labels]
+    styles = []
+    for path in paths:
+        name = model_name(path)
+        label = labels.get(name, StyleLabel(name, name, "", ""))
+        styles.append(Style(name, label.title, label.artist, label.year, path, bundled_style_image(path)))
+    return styles

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import ipaddress
-import logging
 import secrets
 import shutil
 import signal
@@ -21,14 +20,13 @@ from fast_nst.errors import InputError, one_line
 from fast_nst.web.app import make_app
 from fast_nst.web.camera import MOST_FRAME_BYTES
 from fast_nst.web.engine import Engine
-from fast_nst.web.export_page import page_files, write_page
+from fast_nst.web.export_page import page_files
 from fast_nst.web.guard import Guard, is_loopback
+from fast_nst.web.page_cache import cached_page
 from fast_nst.web.protocol import MOST_HEADER_BYTES, GuardedProtocol
 from fast_nst.web.storage import Storage
 
 __all__ = ["Address", "serve"]
-
-_log = logging.getLogger("fast_nst")
 
 _SECONDS_TO_END = 3  # that answers under way get when the server ends
 
@@ -43,18 +41,19 @@ class Address:
     """device, precision and engine"""
 
 
-def serve(config: WebConfig, ready: Callable[[Address], None]) -> None:
+def serve(config: WebConfig, ready: Callable[[Address], None], tell: Callable[[str], None]) -> None:
     """Serve until SIGINT or SIGTERM, which are raised again at the end.
 
     Args:
         ready: called once connections are accepted.
+        tell: called with messages for a person.
 
     Raises:
         InputError: the address cannot be listened on, or a style cannot be loaded.
     """
     with _listen(config.host, config.port) as listening, Storage(config.bytes_of("max_storage")) as storage:
         token = config.fixed_token or ("" if is_loopback(config.host) else secrets.token_urlsafe(24))
-        page = _page(config, storage)
+        page = _page(config, storage, tell)
         engine = Engine(config)
         app = Guard(
             make_app(config, engine, storage, page),
@@ -67,7 +66,7 @@ def serve(config: WebConfig, ready: Callable[[Address], None]) -> None:
         server.run(sockets=[listening])
 
 
-def _page(config: WebConfig, storage: Storage) -> Path:
+def _page(config: WebConfig, storage: Storage, tell: Callable[[str], None]) -> Path:
     """The folder of the page's files.
 
     Raises:
@@ -78,12 +77,12 @@ def _page(config: WebConfig, storage: Storage) -> Path:
         if not (page / "index.html").is_file():
             raise InputError(f"--page {page} holds no index.html; fast-nst export-page {page} writes one")
         return page
-    page = storage.folder / "page"
     try:
-        write_page(page)
+        return cached_page(tell=lambda: tell("preparing the page for its first start"))
     except InputError as error:  # without a network, at the first start
-        _log.warning("the page works with this server alone, not by itself: %s", one_line(error))
-        page.mkdir(exist_ok=True)
+        tell(f"the page works with this server alone, not by itself: {one_line(error)}")
+        page = storage.folder / "page"
+        page.mkdir()
         for file in page_files():
             shutil.copyfile(file, page / file.name)
     return page

@@ -322,8 +322,12 @@ def test_a_frame_over_the_limit_ends_the_camera_alone(server):
         pytest.raises(ConnectionClosed, match="too big"),
         connect(f"ws://127.0.0.1:{server.port}/api/camera") as camera,
     ):
-        camera.send(b"\0" * (9 << 20))
-        camera.recv(20)
+        exchange(camera, b"\0" * (9 << 20))
+
+
+def exchange(camera, message: bytes) -> bytes:
+    camera.send(message)
+    return camera.recv(20)
 
 
 @pytest.mark.slow
