@@ -86,6 +86,6 @@ def _animation_ending(head: bytes) -> str:
 
 def _stem(name: str) -> str:
     """A client's file name without folders, ending and what no file system takes; only for the download."""
-    last = re.split(r"[/\\]", shown(name, 255))[-1]
+    last = re.split(r"[/\\]", shown(name, 200))[-1]
     plain = re.sub(r"[^\w .()-]", "_", last.rpartition(".")[0] or last)
     return plain.strip(" .")[:_LONGEST_NAME] or "result"
