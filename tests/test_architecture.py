@@ -166,6 +166,7 @@ def test_nothing_happens_on_import(path):
         ast.Import,
         ast.ImportFrom,
         ast.FunctionDef,
+        ast.AsyncFunctionDef,
         ast.ClassDef,
         ast.Assign,
         ast.AnnAssign,
@@ -186,7 +187,8 @@ def test_a_module_opens_with_what_it_is_for(path):
 @every_file
 def test_what_a_module_offers_is_there_and_has_a_docstring(path):
     body = tree(path).body
-    defined = {n.name: n for n in body if isinstance(n, ast.FunctionDef | ast.ClassDef)}
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    defined = {n.name: n for n in body if isinstance(n, kinds)}
     for node in body:
         if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "__all__":
             for name in ast.literal_eval(node.value):
@@ -198,7 +200,7 @@ def test_what_a_module_offers_is_there_and_has_a_docstring(path):
 def test_modules_and_functions_stay_short_enough_to_read(path):
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES_OF_A_MODULE
     for node in ast.walk(tree(path)):
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             assert node.end_lineno - node.lineno < MOST_LINES_OF_A_FUNCTION, node.name
 
 

@@ -36,7 +36,7 @@ PAGES += sorted((ROOT / "docs").rglob("*.md"))
 SCRIPTS = {"stylize.py": "stylize", "train.py": "train", "compare.py": "compare"}
 SHELL = {"bash", "console"}
 # Programs of others, which are neither run nor checked here.
-OTHERS = {"cat", "cd", "git", "mkdocs", "mypy", "pip", "pre-commit", "python -m", "ruff"}
+OTHERS = {"cat", "cd", "curl", "docker", "git", "mkdocs", "mypy", "pip", "pre-commit", "python -m", "ruff"}
 
 _BLOCK = re.compile(
     r"(?:<!-- *(long|needs):? *([^\n]*?) *-->\n+)?^ *```(\w*)[^\n]*\n(.*?)^ *```", flags=re.M | re.S

@@ -26,6 +26,7 @@ COMMANDS = {
     "Stylize": {
         "stylize": "stylize images, videos and the webcam with a trained style",
         "styles": "list the bundled styles",
+        "web": "serve a page for pictures, videos and the webcam",
         "optimize": "stylize one image with any painting, slowly, without training (Gatys et al.)",
     },
     "Make styles": {

@@ -36,6 +36,7 @@ __all__ = [
     "find_pictures",
     "finished",
     "read_picture",
+    "read_size",
 ]
 
 _JPEG_LIKE = (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo")
@@ -71,6 +72,26 @@ def read_picture(source: str | Path | BinaryIO | bytes, *, max_pixels: int = MAX
         raise ImageReadError(name, str(error)) from None
     except Exception as error:  # fuzzed files make Pillow raise a dozen different types
         raise ImageReadError(name, read_reason(error, head)) from error
+
+
+def read_size(path: Path, *, max_pixels: int = MAX_PIXELS) -> tuple[int, int]:
+    """Width and height from the header of a picture file, as stored; nothing is decoded.
+
+    Raises:
+        ImageReadError: it is no picture that `read_picture` knows, or has more pixels than allowed.
+    """
+    head = b""
+    try:
+        with pillow_settings, opened(path) as stream:
+            head = stream.read(512)
+            stream.seek(0)
+            with Image.open(stream, formats=_formats(head)) as image:
+                check_size(path, image.size, max_pixels)
+                return image.size
+    except ImageReadError:
+        raise
+    except Exception as error:  # as in `read_picture`
+        raise ImageReadError(path, read_reason(error, head)) from error
 
 
 def _read(stream: BinaryIO, head: bytes, name: str | Path, max_pixels: int) -> Picture:

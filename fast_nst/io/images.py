@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from fast_nst.io.color import log_once
 from fast_nst.io.image_files import FORMATS, ImageReadError, check_size
-from fast_nst.io.image_reader import EXTENSIONS, find_pictures, read_picture
+from fast_nst.io.image_reader import EXTENSIONS, find_pictures, read_picture, read_size
 from fast_nst.io.image_writer import ImageWriteError, can_write, check_target, keeps_alpha, write_picture
 from fast_nst.io.pixels import MAX_LEVEL, MAX_PIXELS, Metadata, Picture, check_rgb, fit, over_white, resized
 from fast_nst.io.transparency import fill_hidden
@@ -46,6 +46,7 @@ __all__ = [
     "load_image",
     "over_white",
     "read_picture",
+    "read_size",
     "resized",
     "save_image",
     "to_uint8",

@@ -11,6 +11,7 @@ PACKAGES = {
     "onnx": ("onnx", "onnxruntime"),
     "openvino": ("openvino", "onnx"),
     "virtualcam": ("pyvirtualcam",),
+    "web": ("fastapi", "uvicorn", "websockets", "python-multipart"),
 }
 
 

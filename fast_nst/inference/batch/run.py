@@ -9,7 +9,7 @@ import io
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -54,7 +54,7 @@ def run_jobs(
     predictor: Stylizer | Upscaler,
     config: InferenceConfig,
     on_bands: BandProgress = lambda job, share: None,
-) -> Iterator[Result | VideoProgress]:
+) -> Generator[Result | VideoProgress]:
     """Every job's result in order; before that of a video, its progress.
 
     A job that fails, whatever the exception, is a `Result` with an error. Consecutive pictures of equal size

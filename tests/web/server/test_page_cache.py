@@ -1,0 +1,54 @@
+"""The page is written once, and again when what it is made of has changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fast_nst.errors import InputError
+from fast_nst.web import page_cache
+from fast_nst.web.page_cache import cached_page
+
+
+@pytest.fixture
+def key(tmp_path, monkeypatch) -> list[str]:
+    """What the page is made of; may be changed. The cache is empty."""
+    monkeypatch.setenv("FAST_NST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(page_cache, "_key", lambda: made_of[0])
+    made_of = ["one"]
+    return made_of
+
+
+def test_the_page_is_written_once_for_what_it_is_made_of(key):
+    told: list[str] = []
+
+    def write(folder: Path) -> None:
+        (folder / "index.html").write_text(key[0])
+
+    for name in ("one", "one", "two", "one", "two", "three", "four"):
+        key[0] = name
+        folder = cached_page(write, tell=lambda: told.append(key[0]))
+        assert (folder / "index.html").read_text() == name
+    assert told == ["one", "two", "three", "four"]
+    assert sorted(path.name for path in folder.parent.iterdir()) == ["four", "three", "two"]
+
+
+def test_a_page_that_cannot_be_written_leaves_nothing(key, tmp_path):
+    def fail(folder: Path) -> None:
+        (folder / "index.html").touch()
+        raise InputError("no network")
+
+    with pytest.raises(InputError, match="no network"):
+        cached_page(fail, tell=lambda: None)
+    assert list((tmp_path / "cache" / "pages").iterdir()) == []
+
+
+def test_the_key_changes_with_a_file_of_the_page(tmp_path, monkeypatch):
+    file = tmp_path / "app.js"
+    monkeypatch.setattr(page_cache, "page_files", lambda: [file])
+    keys = set()
+    for text in ("a", "b", "a"):
+        file.write_text(text)
+        keys.add(page_cache._key())
+    assert len(keys) == 2
