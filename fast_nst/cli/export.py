@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from fast_nst.cli.common import DONE, USAGE, guarded, put, say
@@ -17,6 +18,7 @@ DESCRIPTION = """Write a trained style in a format of other programs.
   fast-nst export my-style.safetensors --format pt2 --out my-style.pt2
   fast-nst export the-scream --format openvino --pixels uint8
   fast-nst export the-scream --fixed-size 480x640              for OpenCV's DNN module
+  fast-nst export gallery                                      all its styles, mixed by an input
 """
 
 
@@ -38,13 +40,18 @@ def _export(arguments: list[str]) -> int:
     if len(sources) != 1:
         raise InputError(f"one style is exported at a time, got {len(sources)}; fast-nst export STYLE")
     from fast_nst.inference.engine.export import ENDINGS, checked_sizes, export_style
-    from fast_nst.models.model_files import find_style, model_name
+    from fast_nst.inference.styles import choose_style, names_a_gallery
 
-    style = find_style(sources[0])
-    name = model_name(style)
+    style, whole = choose_style(sources[0]), names_a_gallery(sources[0])
+    name = style.file.stem if whole else style.name
     out = config.out or Path(name + ENDINGS[config.format])
     files = export_style(
-        style, out, config.format, pixels=config.pixels, fixed_size=config.size, overwrite=config.overwrite
+        replace(style, weights=None) if whole else style,
+        out,
+        config.format,
+        pixels=config.pixels,
+        fixed_size=config.size,
+        overwrite=config.overwrite,
     )
     sizes = ", ".join(f"{width} x {height}" for height, width in checked_sizes(config.size))
     say(f"{name} as {config.format}, results verified at {sizes}")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from fast_nst.cli.common import guarded
+from fast_nst.cli.common import guarded, put
 
 __all__ = ["main"]
 
@@ -29,10 +31,30 @@ def _styles(arguments: list[str]) -> int:
     from fast_nst.cli.parsing import parse
 
     config = parse(StylesConfig, arguments, prog="fast-nst styles", description="List the bundled styles.")
-    from fast_nst.models.model_files import bundled_styles, read_metadata
+    from fast_nst.models.model_files import bundled_galleries, bundled_styles, read_metadata
 
     nothing = "no styles are bundled with this copy; train.py makes one"
-    return list_files(bundled_styles(), "style", read_metadata, _widths, as_json=config.json, nothing=nothing)
+    code = list_files(bundled_styles(), "style", read_metadata, _widths, as_json=config.json, nothing=nothing)
+    for name, path in bundled_galleries().items():
+        _list_gallery(name, path, as_json=config.json)
+    return code
+
+
+def _list_gallery(name: str, path: Path, *, as_json: bool) -> None:
+    """The styles of a gallery, one line or record for each."""
+    from fast_nst.models.model_files import gallery_rows, read_metadata
+
+    metadata = read_metadata(path)
+    known = {style.get("id"): style for style in metadata.get("styles", []) if isinstance(style, dict)}
+    rows = gallery_rows(path, metadata)
+    for style in dict.fromkeys(row.style for row in rows if row.style is not None):
+        scales = [row.scale for row in rows if row.style == style]
+        if as_json:
+            record = {"style": style, "file": str(path), "gallery": name, "scales": scales}
+            put(json.dumps({**known.get(style, {}), **record, "steps": metadata.get("steps")}))
+        else:
+            label = [str(known.get(style, {}).get(key, "")) for key in ("title", "artist")]
+            put(f"{name + '#' + style:<30} {', '.join(part for part in label if part)}".rstrip())
 
 
 def _widths(metadata: dict[str, Any]) -> str:

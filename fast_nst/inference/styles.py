@@ -39,6 +39,7 @@ __all__ = [
     "choose_style",
     "gallery_styles",
     "mix_rows",
+    "names_a_gallery",
     "parse_weights",
 ]
 
@@ -101,6 +102,14 @@ def choose_style(style: str | Path) -> StyleChoice:
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = ", ".join(known)
     raise CheckpointError(f"unknown style {shown(text)}; {hint}bundled: {listed}; or a .safetensors file")
+
+
+def names_a_gallery(style: str | Path) -> bool:
+    """Whether a name stands for a gallery as a whole, and not for some of its styles."""
+    text = str(style)
+    if text in bundled_galleries():
+        return True
+    return Path(text).is_file() and text not in bundled_styles() and _is_gallery(Path(text))
 
 
 def bundled_names() -> list[str]:

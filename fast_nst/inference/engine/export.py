@@ -22,11 +22,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from fast_nst.config import GalleryNetConfig
 from fast_nst.errors import InputError, first_line
-from fast_nst.inference.engine.folded_net import FoldedNet, plan_of
+from fast_nst.inference.engine.folded_net import FoldedNet, arrays_of
+from fast_nst.inference.networks import TrainedStyle, trained_style
+from fast_nst.inference.styles import Mixture, StyleChoice, mix_rows
 from fast_nst.io.files import AtomicFile, write_reason
 from fast_nst.io.images import MAX_LEVEL
-from fast_nst.models.checkpoint import load_checkpoint
 from fast_nst.models.padding import MIN_SIZE, least_size, reflected_indices, size_multiple
 from fast_nst.system.extras import how_to_install
 from fast_nst.system.onnxruntime import onnxruntime
@@ -51,7 +53,7 @@ _Export = tuple[dict[str, bytes], Runner]
 
 
 def export_style(
-    style: Path,
+    style: Path | StyleChoice,
     out: Path,
     format: Format,
     *,
@@ -62,7 +64,8 @@ def export_style(
     """Write a style in another format; returns the files, of which OpenVINO has two.
 
     Args:
-        style: a checkpoint.
+        style: a checkpoint, or what `choose_style` gives; of a gallery without weights all styles are
+            written, as ONNX, to be mixed by a second input, see `gallery_graph`.
         out: the file to write; for OpenVINO the .xml, beside which a .bin is written.
         pixels: ``float``: ``(B, 3, H, W)`` RGB in [0, 1], clipped; ``uint8``: ``(B, H, W, 3)`` RGB levels.
         fixed_size: height and width of the only image it takes, with B = 1, for programs without dynamic
@@ -84,10 +87,21 @@ def export_style(
         raise InputError(f"there is no folder {out.parent}; create it first")
     if not os.access(out.parent, os.W_OK):
         raise PermissionError(13, write_reason(PermissionError(), out), str(out))
-    checkpoint = load_checkpoint(style)
-    net = FoldedNet(plan_of(checkpoint.network))
+    if isinstance(style, Path):
+        style = StyleChoice(style, style.stem)
+    trained = trained_style(style.file)
+    mixture = None if style.weights is None else mix_rows(trained.rows, style.weights)
+    whole = bool(trained.rows) and mixture is None
+    if whole and (format != "onnx" or fixed_size):
+        raise InputError("a gallery as a whole is exported as ONNX for any size; or name one of its styles")
+    if whole:  # what is exported is run in one of its styles
+        mixture = mix_rows(trained.rows, {next(row.style for row in trained.rows if row.style): 1.0})
+    net = FoldedNet(trained.plan(mixture))
     try:
-        files, run = _WRITERS[format](net, checkpoint.metadata, pixels, fixed_size)
+        if whole and mixture is not None:
+            files, run = _make_gallery(trained, mixture, pixels)
+        else:
+            files, run = _WRITERS[format](net, trained.metadata, pixels, fixed_size)
     except ModuleNotFoundError as error:
         raise InputError(
             f"--format {format} needs the package {error.name}: {how_to_install(format)}"
@@ -209,6 +223,20 @@ def _make_pt2(net: FoldedNet, metadata: Mapping[str, Any], pixels: Pixels, size:
         save(program, file, extra_files={"fast_nst.json": json.dumps(dict(metadata), sort_keys=True)})
         module = load(io.BytesIO(file.getvalue())).module()
     return {".pt2": file.getvalue()}, lambda array: np.asarray(module(torch.from_numpy(array)))
+
+
+def _make_gallery(trained: TrainedStyle, mixture: Mixture, pixels: Pixels) -> _Export:
+    from fast_nst.inference.engine.gallery_graph import WEIGHTS, build_gallery_graph
+
+    assert isinstance(trained.config, GalleryNetConfig)
+    tensors = arrays_of(trained.load().network)
+    graph = build_gallery_graph(trained.config, tensors, trained.metadata, pixels=pixels)
+    data: bytes = graph.SerializeToString()
+    session = onnxruntime().InferenceSession(data, providers=["CPUExecutionProvider"])
+    name = session.get_inputs()[0].name
+    return {".onnx": data}, lambda array: np.asarray(
+        session.run(None, {name: array, WEIGHTS: mixture.rows})[0]
+    )
 
 
 def _make_onnx(net: FoldedNet, metadata: Mapping[str, Any], pixels: Pixels, size: Size | None) -> _Export:
