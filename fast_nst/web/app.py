@@ -6,6 +6,7 @@ import asyncio
 import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import asdict
 from pathlib import Path
 
 from fastapi import FastAPI, Request, Response, WebSocket
@@ -98,13 +99,11 @@ class _Api:
         config = self._config
         styles = [
             {
-                "id": style.id,
-                "title": style.title,
-                "artist": style.artist,
-                "year": style.year,
-                "thumbnail": f"api/styles/{style.id}.jpg" if style.image is not None else None,
+                **asdict(style.label),
+                "thumbnail": f"api/styles/{name}.jpg" if style.image is not None else None,
+                "mixes": style.mixes,
             }
-            for style in self._engine.styles.values()
+            for name, style in self._engine.styles.items()
         ]
         limits = {
             "bytes": config.bytes_of("max_upload"),

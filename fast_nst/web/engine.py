@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Callable
 from difflib import get_close_matches
 from pathlib import Path
 from threading import Lock
@@ -14,35 +14,16 @@ from fast_nst.errors import InputError, shown
 from fast_nst.inference.controls import Controls
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import fit, read_picture, write_picture
-from fast_nst.models.model_files import (
-    bundled_style_image,
-    bundled_styles,
-    find_style,
-    model_name,
-)
 from fast_nst.serialization import parse_bytes
-from fast_nst.web.models import StyleLabel, style_labels
 from fast_nst.web.parameters import Parameters
 from fast_nst.web.refusals import Refusal
+from fast_nst.web.styles import offered_styles
 from fast_nst.web.turns import Turns
 
-__all__ = ["Engine", "Style"]
+__all__ = ["Engine"]
 
 _LOADED = 4  # stylizers kept in memory, the ones used last
 _THUMBNAIL = 160  # longer side, pixels
-
-
-@dataclass(frozen=True)
-class Style:
-    """A style that is offered."""
-
-    id: str
-    title: str
-    artist: str
-    year: str
-    path: Path
-    image: Path | None
-    """its painting"""
 
 
 class Engine:
@@ -58,32 +39,34 @@ class Engine:
 
     def __init__(self, config: WebConfig) -> None:
         self.turns, self._config = Turns(), config
-        self.styles = {style.id: style for style in _styles(config.style)}
+        self.styles = offered_styles(config.style)
         if not self.styles:
             raise InputError("no styles are bundled with this copy; give --style FILE.safetensors")
         self._lock, self._loaded = Lock(), OrderedDict[str, Stylizer]()
         self._thumbnails: dict[str, bytes] = {}
-        first = next(iter(self.styles))
-        self.description = str(self._load(first))
+        self.description = str(self.stylizer(Parameters({next(iter(self.styles)): 1.0})))
 
     @property
     def mixes(self) -> bool:
-        """Whether styles can be mixed, and strength and stroke size change in one pass."""
-        return False
+        """Whether there are styles that can be mixed, with strength and stroke size in the same pass."""
+        return any(style.mixes for style in self.styles.values())
 
     def check(self, parameters: Parameters) -> None:
         """Refuse styles that are not offered, before an upload is kept.
 
         Raises:
-            InputError: an unknown style, or a mix.
+            InputError: an unknown style, or a mix of styles that are not in one gallery.
         """
         for name in parameters.weights:
             if name not in self.styles:
                 near = get_close_matches(name, self.styles, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"offered are {', '.join(self.styles)}"
                 raise InputError(f"unknown style {shown(name)!r}; {hint}")
-        if len(parameters.weights) > 1 and not self.mixes:
-            raise InputError("this copy has no network that mixes styles; give one style")
+        styles = [self.styles[name] for name in parameters.weights]
+        if len(styles) > 1 and not (all(one.mixes for one in styles) and len({s.file for s in styles}) == 1):
+            known = ", ".join(name for name, style in self.styles.items() if style.mixes)
+            which = f"those that can be mixed are {known}" if known else "no style here can be mixed"
+            raise InputError(f"{' and '.join(parameters.weights)} cannot be mixed; {which}; give one style")
 
     def stylizer(self, parameters: Parameters, controls: Controls | None = None) -> Stylizer:
         """The stylizer for these parameters; to be run while `turns` is held.
@@ -97,24 +80,37 @@ class Engine:
         self.check(parameters)
         if controls is None:
             controls = Controls(parameters.strength, parameters.stroke, parameters.colors)
-        (name,) = parameters.weights
-        return self._load(name).with_controls(controls)
-
-    def _load(self, name: str) -> Stylizer:
         with self._lock:
-            if name not in self._loaded:
-                config = self._config
-                self._loaded[name] = Stylizer.load(
-                    self.styles[name].path,
-                    device=config.device,
-                    precision=config.precision,
-                    backend=config.backend,
-                    memory=parse_bytes(config.memory, "--memory") if config.memory else None,
+            style = self.styles[next(iter(parameters.weights))]
+            loaded = self._kept(str(style.file), lambda: self._load(style.file))
+            if style.mixes:  # strength and stroke size are of the mixture too
+                asked = (sorted(parameters.weights.items()), controls.strength, controls.stroke)
+                loaded = self._kept(
+                    f"{style.file} {asked}",
+                    lambda: loaded.mix(
+                        parameters.weights, strength=controls.strength, stroke=controls.stroke
+                    ),
                 )
-                while len(self._loaded) > _LOADED:
-                    self._loaded.popitem(last=False)
-            self._loaded.move_to_end(name)
-            return self._loaded[name]
+        return loaded.with_controls(controls)
+
+    def _kept(self, key: str, load: Callable[[], Stylizer]) -> Stylizer:
+        """What was loaded under this key before, or is now."""
+        if key not in self._loaded:
+            self._loaded[key] = load()
+        self._loaded.move_to_end(key)
+        while len(self._loaded) > _LOADED:
+            self._loaded.popitem(last=False)
+        return self._loaded[key]
+
+    def _load(self, file: Path) -> Stylizer:
+        config = self._config
+        return Stylizer.load(
+            file,
+            device=config.device,
+            precision=config.precision,
+            backend=config.backend,
+            memory=parse_bytes(config.memory, "--memory") if config.memory else None,
+        )
 
     def thumbnail(self, name: str) -> bytes:
         """The painting of a style as a JPEG file, 160 pixels on its longer side.
@@ -130,15 +126,3 @@ class Engine:
             write_picture(file, fit(read_picture(style.image), _THUMBNAIL), format="jpg", quality=85)
             self._thumbnails[name] = file.getvalue()
         return self._thumbnails[name]
-
-
-def _styles(wanted: tuple[str, ...]) -> list[Style]:
-    """The styles asked for; with no names, all bundled ones."""
-    labels = {label.id: label for label in style_labels()}
-    paths = [*map(find_style, wanted)] if wanted else [bundled_styles()[name] for name in labels]
-    styles = []
-    for path in paths:
-        name = model_name(path)
-        label = labels.get(name, StyleLabel(name, name, "", ""))
-        styles.append(Style(name, label.title, label.artist, label.year, path, bundled_style_image(path)))
-    return styles

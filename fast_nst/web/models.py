@@ -7,22 +7,28 @@ precision, as checkpoints have them: half the bytes of the first load.
 from __future__ import annotations
 
 import json
+import tomllib
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
+from fast_nst.inference.styles import gallery_styles
 from fast_nst.io.files import write_atomically
 from fast_nst.io.image_writer import write_picture
 from fast_nst.io.images import read_picture, resized
-from fast_nst.models.checkpoint import load_checkpoint
-from fast_nst.models.model_files import bundled_style_image, bundled_styles
+from fast_nst.models.checkpoint import load_checkpoint, load_gallery
+from fast_nst.models.model_files import bundled_galleries, bundled_styles, gallery_rows, read_metadata
 from fast_nst.system.extras import how_to_install
 
-__all__ = ["StyleLabel", "style_labels", "web_model", "write_models"]
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["StyleLabel", "style_labels", "web_gallery", "web_model", "write_models"]
 
 THUMBNAIL = 160  # pixels of the longer side
 _SMALLEST = 64  # numbers of a tensor that is worth storing in half precision
@@ -38,15 +44,26 @@ class StyleLabel:
     year: str
 
 
-def style_labels() -> list[StyleLabel]:
-    """The bundled styles, the default one first, as ``paintings.json`` beside them describes them."""
+def style_labels(names: Sequence[str] | None = None) -> list[StyleLabel]:
+    """The labels of bundled styles, as ``gallery.toml`` beside them has them.
+
+    Args:
+        names: of the styles; None: those with a network of their own, the command's default one first.
+    """
+    files = bundled_styles()
+    if names is None:
+        first = StylizeConfig().style
+        names = sorted(files, key=lambda name: name != first)
+    about: dict[str, dict[str, str]] = {}
+    for folder in {path.parent for path in [*files.values(), *bundled_galleries().values()]}:
+        if (known := folder / "gallery.toml").is_file():
+            styles = tomllib.loads(known.read_text(encoding="utf-8"))["style"]
+            about |= {style["id"]: style for style in styles}
     labels = []
-    first = StylizeConfig().style
-    for style, path in sorted(bundled_styles().items(), key=lambda item: item[0] != first):
-        known = path.parent / "paintings" / "paintings.json"
-        about = json.loads(known.read_text(encoding="utf-8")).get(style, {}) if known.is_file() else {}
-        title = about.get("title", style.replace("-", " ").capitalize())
-        labels.append(StyleLabel(style, title, about.get("artist", ""), str(about.get("year", ""))))
+    for name in names:
+        found = about.get(name, {})
+        title = found.get("title", name.replace("-", " ").capitalize())
+        labels.append(StyleLabel(name, title, found.get("artist", ""), found.get("year", "")))
     return labels
 
 
@@ -57,14 +74,35 @@ def web_model(style: Path) -> bytes:
         CheckpointError: the style cannot be used.
         InputError: the package that writes ONNX is missing.
     """
+    checkpoint = load_checkpoint(style)
     try:
-        from onnx import TensorProto, helper, numpy_helper
-
         from fast_nst.inference.engine.folded_net import plan_of
         from fast_nst.inference.engine.graph import build_graph
     except ModuleNotFoundError as error:
         raise InputError(f"the page needs the package {error.name}: {how_to_install('onnx')}") from None
-    model = build_graph(plan_of(load_checkpoint(style).network), {}, pixels="float", upsampling="shuffled")
+    return _in_half(build_graph(plan_of(checkpoint.network), {}, pixels="float", upsampling="shuffled"))
+
+
+def web_gallery(gallery: Path) -> bytes:
+    """A network of many styles as ONNX for browsers; besides the picture it takes the weights of its rows.
+
+    Raises:
+        CheckpointError: the gallery cannot be used.
+        InputError: the package that writes ONNX is missing.
+    """
+    network = load_gallery(gallery).network
+    try:
+        from fast_nst.inference.engine.gallery_graph import build_gallery_graph
+    except ModuleNotFoundError as error:
+        raise InputError(f"the page needs the package {error.name}: {how_to_install('onnx')}") from None
+    tensors = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
+    return _in_half(build_gallery_graph(network.config, tensors, {}, pixels="float", upsampling="shuffled"))
+
+
+def _in_half(model: onnx.ModelProto) -> bytes:
+    """The file of a model with its large tensors in half precision, which the engine casts as it loads."""
+    from onnx import TensorProto, helper, numpy_helper
+
     graph, casts = model.graph, []
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= _SMALLEST:
@@ -85,26 +123,45 @@ def write_models(folder: Path, engine: Path) -> None:
         engine: the page's folder of engine files, whose sizes the page shows its progress by.
     """
     (folder / "thumbnails").mkdir(parents=True, exist_ok=True)
-    styles: list[dict[str, Any]] = []
-    for label in style_labels():
-        path = bundled_styles()[label.id]
-        data = web_model(path)
-        write_atomically(folder / f"{label.id}.onnx", data)
-        entry = asdict(label) | {"model": f"model/{label.id}.onnx", "bytes": len(data)}
-        styles.append(entry | {"thumbnail": _thumbnail(path, folder)})
-    sizes = {path.name: path.stat().st_size for path in sorted(engine.glob("*.gz"))}
-    about = {"rows": None, "styles": styles, "engine": sizes}
+    galleries = list(bundled_galleries().values())
+    about: dict[str, Any] = {"rows": None}
+    if galleries:
+        labels = style_labels(gallery_styles(galleries[0]))
+        data = web_gallery(galleries[0])
+        write_atomically(folder / "gallery.onnx", data)
+        rows = gallery_rows(galleries[0], read_metadata(galleries[0]))
+        about = {"rows": [asdict(row) for row in rows], "model": "model/gallery.onnx", "bytes": len(data)}
+        parent, own = galleries[0].parent, dict[str, Path]()
+    else:
+        labels, own = style_labels(), bundled_styles()
+        parent = next(iter(own.values())).parent
+    about["styles"] = [_entry(label, parent, folder, own.get(label.id)) for label in labels]
+    about["engine"] = {path.name: path.stat().st_size for path in sorted(engine.glob("*.gz"))}
     write_atomically(folder / "gallery.json", json.dumps(about, indent=1).encode())
 
 
-def _thumbnail(style: Path, folder: Path) -> str | None:
-    """The address of a style's painting, small; None where there is no painting."""
-    image = bundled_style_image(style)
-    if image is None:
+def _entry(label: StyleLabel, parent: Path, folder: Path, network: Path | None) -> dict[str, Any]:
+    """What ``gallery.json`` says about a style.
+
+    Args:
+        parent: the folder of the checkpoints and their paintings.
+        network: of this style alone, which is written too; None in a gallery.
+    """
+    entry: dict[str, Any] = asdict(label)
+    if network is not None:
+        data = web_model(network)
+        write_atomically(folder / f"{label.id}.onnx", data)
+        entry |= {"model": f"model/{label.id}.onnx", "bytes": len(data)}
+    return entry | {"thumbnail": _thumbnail(parent / "paintings" / f"{label.id}.jpg", folder)}
+
+
+def _thumbnail(image: Path, folder: Path) -> str | None:
+    """The address of a painting, small; None where there is no painting."""
+    if not image.is_file():
         return None
     picture = read_picture(image)
     scale = THUMBNAIL / max(picture.width, picture.height)
     small = resized(picture, max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
-    name = f"thumbnails/{style.stem}.jpg"
+    name = f"thumbnails/{image.name}"
     write_picture(folder / name, small, quality=85)
     return f"model/{name}"

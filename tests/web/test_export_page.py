@@ -6,16 +6,22 @@ import shutil
 import subprocess
 import urllib.error
 import urllib.request
+from dataclasses import asdict
 
 import numpy as np
 import pytest
+import torch
 
 from fast_nst.cli.main import main
+from fast_nst.config import GalleryNetConfig
+from fast_nst.inference.styles import mix_rows
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.models.model_files import bundled_styles
+from fast_nst.models.checkpoint import load_gallery, save_checkpoint
+from fast_nst.models.gallery_net import GalleryNet
+from fast_nst.models.model_files import GalleryRow, bundled_styles
 from fast_nst.web.export_page import new_page, page_files, write_page
 from fast_nst.web.headers import SECURITY_HEADERS
-from fast_nst.web.models import style_labels
+from fast_nst.web.models import style_labels, web_gallery
 
 ADDRESS = re.compile(r"https?://[^\s\"'`)<>]+")
 ALLOWED = ("http://www.w3.org/2000/svg", "http://127.0.0.1")
@@ -71,6 +77,51 @@ def test_each_bundled_style_is_there_with_its_painting_and_its_label(page):
             assert (page / style["model"]).stat().st_size == style["bytes"]
     for name, size in about["engine"].items():
         assert (page / "ort" / name).stat().st_size == size
+
+
+def test_rows_of_a_gallery_are_mixed_as_the_command_line_mixes_them(page, tmp_path):
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node to run the script with")
+    rows = [GalleryRow(None, 1.0)]
+    rows += [GalleryRow(name, scale) for name in ("a", "b") for scale in (1.0, 2.0)]
+    rows += [GalleryRow("c", 1.0)]
+    cases = [
+        ({"a": 1.0}, 1.0, 1.0),
+        ({"a": 0.3, "b": 0.7}, 0.4, 1.3),
+        ({"a": 1.0, "c": 3.0}, 0.0, 2.5),
+        ({"c": 2.0}, 0.75, 0.5),
+    ]
+    (tmp_path / "rows.mjs").write_text((page / "rows.js").read_text())
+    script = f"""
+    import {{ rowsOf }} from "./rows.mjs";
+    const rows = {json.dumps([asdict(row) for row in rows])};
+    const cases = {json.dumps(cases)};
+    console.log(JSON.stringify(cases.map((c) => rowsOf(rows, ...c)).map(([w, s]) => [Array.from(w), s])));
+    """
+    (tmp_path / "run.mjs").write_text(script)
+    done = subprocess.run([node, str(tmp_path / "run.mjs")], capture_output=True, text=True, check=True)
+    for (weights, strength, stroke), (found, left) in zip(cases, json.loads(done.stdout), strict=True):
+        mixture = mix_rows(rows, weights, strength=strength, stroke=stroke)
+        np.testing.assert_allclose(found, (1 - mixture.content) * mixture.rows, atol=1e-6)
+        assert left == pytest.approx(mixture.stroke)
+
+
+def test_a_gallery_of_the_page_gives_what_the_library_gives(tmp_path):
+    onnxruntime = pytest.importorskip("onnxruntime")
+    torch.manual_seed(0)
+    file = tmp_path / "many.safetensors"
+    rows = [{"style": style, "scale": 1.0} for style in (None, "one", "two")]
+    save_checkpoint(file, GalleryNet(GalleryNetConfig(rows=3)), {"rows": rows})
+    session = onnxruntime.InferenceSession(web_gallery(file), providers=["CPUExecutionProvider"])
+    image = torch.rand(1, 3, 37, 50)
+    for weights in ([0, 1, 0], [0.2, 0.3, 0.5]):
+        row = torch.tensor([weights], dtype=torch.float32)
+        with torch.no_grad():
+            wanted = load_gallery(file).network(image, row).clamp(0, 1).numpy()
+        given = {session.get_inputs()[0].name: image.numpy(), "style_weights": row[0].numpy()}
+        found = session.run(None, given)[0]
+        assert np.abs(255 * (found - wanted)).max() <= 1
 
 
 def test_every_bundled_painting_has_a_label():

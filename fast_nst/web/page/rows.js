@@ -1,25 +1,34 @@
-// Rows of a gallery: one set of norm weights for each style and scale, and one for the content image.
+// Rows of a gallery: norm weights for each style at each of its stroke scales, and for the content image.
 
-/** Rows of a gallery for a mix: styles at the two scales they were trained at, and the identity row.
+/** The weights of a gallery's rows for a mix, as `fast_nst.inference.styles.mix_rows` has them.
  *
- * Returns the weights and what is left of the stroke size for the size of the picture.
+ * Their sum is what the network has in the result; the rest is the content image itself.
+ *
+ * @param rows {style, scale} of each; the style of the content row is null
+ * @param weights above 0, by style
+ * @returns the weights and the stroke size that remains, to be made by the size of the picture
  */
 export function rowsOf(rows, weights, strength, stroke) {
   const out = new Float32Array(rows.length);
-  const total = Object.values(weights).reduce((a, b) => a + b, 0) || 1;
-  const identity = rows.findIndex((row) => row.style === null);
-  const share = identity < 0 ? 1 : strength;
-  if (identity >= 0) out[identity] = 1 - share;
-  let reached = 1;
-  for (const [style, weight] of Object.entries(weights)) {
-    const own = rows.map((row, i) => [row.scale, i]).filter(([, i]) => rows[i].style === style);
-    own.sort((a, b) => a[0] - b[0]);
-    const [fine, large] = [own[0], own[own.length - 1]];
-    const wanted = Math.min(Math.max(stroke, fine[0]), large[0]);
-    const t = fine === large ? 0 : Math.log(wanted / fine[0]) / Math.log(large[0] / fine[0]);
-    out[fine[1]] += ((1 - t) * weight * share) / total;
-    if (t) out[large[1]] += (t * weight * share) / total;
-    if (fine !== large) reached = wanted;
-  }
-  return [out, stroke / reached, identity >= 0];
+  const total = Object.values(weights).reduce((a, b) => a + b, 0);
+  const content = rows.findIndex((row) => row.style === null);
+  const part = content < 0 ? 1 : strength;
+  const scales = rows.filter((row) => row.style in weights).map((row) => row.scale);
+  const inside = Math.min(Math.max(stroke, Math.min(...scales)), Math.max(...scales));
+  const share = 1 - (1 - strength) ** 2;
+  for (const [style, weight] of Object.entries(weights))
+    for (const [row, own] of between(rows, style, inside)) out[row] += (share * part * own * weight) / total;
+  if (content >= 0) out[content] += share * (1 - part);
+  return [out, stroke / inside];
+}
+
+/** The one or two rows of a style whose scales enclose a scale, and their shares. */
+function between(rows, style, scale) {
+  const own = rows.map((row, i) => [row.scale, i]).filter(([, i]) => rows[i].style === style);
+  own.sort((a, b) => a[0] - b[0]);
+  const [low, first] = own.filter(([s]) => s <= scale).at(-1) ?? own[0];
+  const [high, second] = own.find(([s]) => s >= scale) ?? own.at(-1);
+  if (low === high) return [[first, 1]];
+  const share = Math.log(scale / low) / Math.log(high / low);
+  return [[first, 1 - share], [second, share]];
 }

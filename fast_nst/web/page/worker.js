@@ -92,8 +92,8 @@ async function apply(opened, rgba, width, height, rows) {
 async function raw({ rgba, width, height, parameters, models }) {
   const { weights, stroke, strength } = parameters;
   const gallery = models.gallery;
-  let rows = null, left = stroke, knowsStrength = false;
-  if (gallery) [rows, left, knowsStrength] = rowsOf(gallery.rows, weights, strength, stroke);
+  let [rows, left] = [null, stroke];
+  if (gallery) [rows, left] = rowsOf(gallery.rows, weights, strength, stroke);
   const [w, h] = left === 1 ? [width, height] : [width, height].map((side) => Math.max(8, Math.round(side / left)));
   let seen = rgba;
   if (left !== 1) {
@@ -109,7 +109,7 @@ async function raw({ rgba, width, height, parameters, models }) {
     small.getContext("2d").putImageData(new ImageData(out, w, h), 0, 0);
     out = pixelsOf(scaled(small, width, height)).data;
   }
-  return { out, knowsStrength };
+  return { out };
 }
 
 /** Networks of one style each cannot mix their styles, so their pictures are averaged. */
@@ -134,7 +134,7 @@ async function run(job) {
   if (!key || key !== last.key) last = { key, ...(await raw(job)) };
   const out = last.out.slice();
   if (parameters.colors === "photo") withChromaOf(out, job.rgba);
-  if (!last.knowsStrength) mixInto(out, job.rgba, parameters.strength);
+  if (!models.gallery) mixInto(out, job.rgba, parameters.strength);
   tell({ kind: "done", id: job.id, rgba: out, milliseconds: spent }, [out.buffer]);
 }
 

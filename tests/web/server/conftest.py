@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ import pytest
 import torch
 from PIL import Image
 
-from fast_nst.config import NetworkConfig
+from fast_nst.config import GalleryNetConfig, NetworkConfig
 from fast_nst.models.checkpoint import save_checkpoint
+from fast_nst.models.gallery_net import GalleryNet
+from fast_nst.models.model_files import GalleryRow
 from fast_nst.models.transform_net import TransformNet
 
 
@@ -85,8 +87,23 @@ def styles(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
+def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file of a network of two styles, ``one`` and ``two``."""
+    rows = [GalleryRow(None, 0.0)]
+    rows += [GalleryRow(style, scale) for style in ("one", "two") for scale in (1.0, 2.0)]
+    torch.manual_seed(3)
+    config = GalleryNetConfig(widths=(4, 6, 8), blocks=1, detail_blocks=1, rows=len(rows))
+    network = GalleryNet(config).requires_grad_(False)
+    for parameter in network.parameters():
+        parameter.add_(0.1 * torch.randn_like(parameter))
+    path = tmp_path_factory.mktemp("gallery") / "many.safetensors"
+    save_checkpoint(path, network, {"style": "many", "steps": 1, "rows": list(map(asdict, rows))})
+    return path
+
+
+@pytest.fixture(scope="session")
 def launch(
-    styles: list[Path], tmp_path_factory: pytest.TempPathFactory
+    styles: list[Path], gallery: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Callable[[Sequence[str]], Running]]:
     """Starts servers, and ends those that still run at the end."""
     started: list[Running] = []
@@ -98,7 +115,7 @@ def launch(
         folder = tmp_path_factory.mktemp("server")
         command = [sys.executable, "-m", "fast_nst", "web", "--port", "0", "--backend", "torch"]
         command += ["--device", "cpu", "--precision", "fp32", "--page", str(page)]
-        command += ["--style", *map(str, styles), *flags]
+        command += ["--style", *map(str, styles), str(gallery), *flags]
         process = subprocess.Popen(
             command,
             cwd=folder,

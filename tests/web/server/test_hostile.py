@@ -120,7 +120,8 @@ def test_pictures_that_are_none_or_too_large_are_refused(client, image, status, 
         ({"weights": {"dots": 0}}, "above 0"),
         ({"weights": {"../../etc/passwd": 1}}, "unknown style"),
         ({"weights": {"dot": 1}}, "did you mean 'dots'"),
-        ({"weights": {"dots": 1, "dashes": 1}}, "one style"),
+        ({"weights": {"dots": 1, "dashes": 1}}, "that can be mixed are one, two"),
+        ({"weights": {"dots": 1, "one": 1}}, "cannot be mixed"),
         ({"weights": {str(i): 1 for i in range(5)}}, "at most 4"),
         ({**GOOD, "strength": 2}, "from 0 to 1"),
         ({**GOOD, "stroke": 0}, "from 0.25 to 4"),
@@ -129,7 +130,7 @@ def test_pictures_that_are_none_or_too_large_are_refused(client, image, status, 
         ({**GOOD, "path": "/etc/passwd"}, "unknown parameter"),
         ({**GOOD, "stroke\x1b[2J": 1}, "unknown parameter"),
     ],
-    ids=range(20),
+    ids=range(21),
 )
 def test_parameters_of_a_wrong_kind_are_refused(client, tiny, parameters, word):
     in_words(client.post("/api/pictures", **form(tiny, parameters)), 422, word)

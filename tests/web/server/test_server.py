@@ -52,6 +52,20 @@ def test_a_result_is_the_file_that_the_command_writes(
     assert made.headers["content-type"] == f"image/{format.lower()}"
 
 
+def test_styles_of_a_gallery_are_mixed_as_the_command_mixes_them(
+    client, picture, stylized, gallery, tmp_path
+):
+    data = picture(7)
+    asked = {"weights": {"one": 3, "two": 1}, "strength": 0.7, "stroke": 1.5, "colors": "match"}
+    made = stylized(client, data, parameters=asked).content
+    (tmp_path / "in.png").write_bytes(data)
+    flags = ["--strength", "0.7", "--stroke", "1.5", "--colors", "match", "--out", f"{tmp_path}/out.png"]
+    mixture = f"{gallery}#one:0.75,two:0.25"
+    assert main(["stylize", f"{tmp_path}/in.png", "--style", mixture, *flags, *ENGINE]) == 0
+    assert made == (tmp_path / "out.png").read_bytes()
+    assert made != stylized(client, data, parameters={**asked, "weights": {"one": 1}}).content
+
+
 def test_a_mask_is_that_of_the_command(client, picture, stylized, styles, tmp_path):
     mask = np.zeros((48, 64), np.uint8)
     mask[:, 32:] = 255
@@ -120,10 +134,11 @@ def test_a_download_is_named_after_the_upload_and_the_style(client, picture, sty
 
 def test_the_info_describes_styles_and_limits(client):
     info = client.get("/api/info").json()
-    assert [style["id"] for style in info["styles"]] == ["dots", "dashes"]
+    mixes = {style["id"]: style["mixes"] for style in info["styles"]}
+    assert mixes == {"dots": False, "dashes": False, "one": True, "two": True}
     assert info["limits"] == {"bytes": 10**6, "video_bytes": 2 * 10**7, "pixels": 300000, "side": 16384}
     assert info["engine"] == "cpu fp32 torch"
-    assert (info["gallery"], info["add_style"], info["queue"]) == (False, False, 0)
+    assert (info["gallery"], info["add_style"], info["queue"]) == (True, False, 0)
 
 
 def test_finished_jobs_can_be_forgotten_and_leave_no_file(server, client, picture, submit, finished):
