@@ -31,6 +31,7 @@ COMMANDS = {
     },
     "Make styles": {
         "train": "train a style from one painting, or a super-resolution model",
+        "add-style": "add a style of your own to a gallery, in minutes",
         "import": "import a trained network of another project",
         "export": "export a style to ONNX, PyTorch or OpenVINO",
         "export-page": "write a page that stylizes in the browser, for any static host",

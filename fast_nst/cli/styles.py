@@ -42,7 +42,8 @@ def _styles(arguments: list[str]) -> int:
 
 def _list_gallery(name: str, path: Path, *, as_json: bool) -> None:
     """The styles of a gallery, one line or record for each."""
-    from fast_nst.models.model_files import gallery_rows, read_metadata
+    from fast_nst.models.gallery_files import gallery_rows
+    from fast_nst.models.model_files import read_metadata
 
     metadata = read_metadata(path)
     known = {style.get("id"): style for style in metadata.get("styles", []) if isinstance(style, dict)}

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fast_nst.training.trainer import Trainer
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
 
 TASKS: dict[str, type[TaskConfig]] = {
     "style": TrainConfig,
@@ -53,7 +53,11 @@ def _train(arguments: list[str]) -> int:
     if any(word == "--styles" or word.startswith("--styles=") for word in arguments):
         implied = [] if any(word.split("=")[0] == "--task" for word in arguments) else ["--task", "gallery"]
         arguments = [*implied, *arguments]
-    config = parse_one_of(TASKS, "--task", arguments, prog=prog, description=description)
+    return run(parse_one_of(TASKS, "--task", arguments, prog=prog, description=description))
+
+
+def run(config: TaskConfig) -> int:
+    """Train as configured, with the progress on stderr; returns the exit code."""
     from fast_nst.training.process_group import joined_process_group
     from fast_nst.training.trainer import Trainer
 

@@ -4,7 +4,7 @@ One tree gives the command line's flags, the TOML file of a run, the Python API 
 The text under a field is its help. Nothing here imports torch, so ``--help`` is quick.
 """
 
-from fast_nst.config.gallery import GalleryTrainConfig
+from fast_nst.config.gallery import AddStyleConfig, GalleryTrainConfig
 from fast_nst.config.loss import STYLE_LAYERS, LossConfig, LossNetwork
 from fast_nst.config.network import (
     GALLERY_PRESETS,
@@ -41,6 +41,7 @@ __all__ = [
     "PRESETS",
     "STYLE_LAYERS",
     "UPSCALE_PRESETS",
+    "AddStyleConfig",
     "Backend",
     "CameraConfig",
     "EvaluateConfig",

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from fast_nst.config.loss import LossConfig, LossNetwork
 from fast_nst.config.network import GALLERY_PRESETS, GalleryNetConfig, GalleryPreset
-from fast_nst.config.recipe import EXTERNAL
+from fast_nst.config.recipe import EXTERNAL, FREE, SOURCE
 from fast_nst.config.run import RunConfig, TaskName
 from fast_nst.errors import InputError
 
-__all__ = ["GalleryTrainConfig"]
+__all__ = ["AddStyleConfig", "GalleryTrainConfig"]
 
 # Deep style layers and a deep content layer let shapes bend; see docs/objective.md.
 _STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -23,7 +22,7 @@ class _Styles:
     """The first option: fields come in the order of the base classes, from the last to the first."""
 
     styles: Path = field(metadata=EXTERNAL)
-    """style images: a folder, or a .toml file with a table for each style (docs/gallery.md)"""
+    """style images: a folder, one image, or a .toml file with a table for each style (docs/gallery.md)"""
 
 
 @dataclass(frozen=True)
@@ -39,6 +38,9 @@ class GalleryTrainConfig(RunConfig, _Styles):
     preset: GalleryPreset = "eighth"
     """network: residual blocks at a quarter or at an eighth of the size"""
 
+    extend: Path | None = field(default=None, metadata=SOURCE)
+    """add the styles to this gallery, a file or a bundled name: only their rows are trained, and written"""
+
     temporal: bool = False
     """add a temporal loss for video: strokes follow motion and do not flicker"""
     temporal_weight: float = 20.0
@@ -53,8 +55,9 @@ class GalleryTrainConfig(RunConfig, _Styles):
     )
 
     def __post_init__(self) -> None:
-        if isinstance(self.styles, str):
-            object.__setattr__(self, "styles", Path(self.styles))
+        for name in ("styles", "extend"):
+            if isinstance(value := getattr(self, name), str):
+                object.__setattr__(self, name, Path(value))
         super().__post_init__()
         if self.task != "gallery":
             raise InputError(f"GalleryTrainConfig is for the task gallery, got {self.task!r}")
@@ -68,6 +71,8 @@ class GalleryTrainConfig(RunConfig, _Styles):
             raise InputError(
                 "a gallery needs the dimensionless objective: in the paper's sums one style outweighs others"
             )
+        if self.extend is not None and self.warm_start is not None:
+            raise InputError("--extend and --warm-start exclude each other; give one")
         if not 0 <= self.temporal_weight < float("inf"):
             raise InputError(
                 f"--temporal-weight must be a finite number of at least 0, got {self.temporal_weight}"
@@ -88,6 +93,19 @@ class GalleryTrainConfig(RunConfig, _Styles):
         """The preset; the number of rows is known once the styles are read."""
         return GALLERY_PRESETS[self.preset]
 
-    def network_for(self, styles: int) -> GalleryNetConfig:
-        """The network for so many style images: a row for each at each scale, and the content row."""
-        return dataclasses.replace(self.network, rows=1 + styles * len(self.scales))
+
+# A row alone has few numbers: minutes of small crops are enough.
+@dataclass(frozen=True)
+class AddStyleConfig(GalleryTrainConfig):
+    """Add styles to a gallery: only their rows are trained, in minutes, and written as a small file."""
+
+    extend: Path | None = field(default=Path("gallery"), metadata=SOURCE)
+    """the gallery, a file or a bundled name"""
+    minutes: float | None = field(default=8.0, metadata=FREE)
+    """stop after this many minutes; the learning rate decays to fit"""
+    image_size: int = 160
+    """side of the square training crops, pixels"""
+    validation_images: int = 8
+    """size of the validation set, at most a tenth of the dataset where it is taken from it"""
+    validate_every: int = field(default=100, metadata=FREE)
+    """steps between evaluations on the validation set"""

@@ -14,15 +14,15 @@ from fast_nst.config import GalleryNetConfig, NetworkConfig
 from fast_nst.inference.engine.backends.base import Backend, Source
 from fast_nst.inference.engine.backends.choice import open_backend
 from fast_nst.inference.styles import Mixture
-from fast_nst.models.model_files import (
-    GALLERY,
+from fast_nst.models.gallery_files import (
     GalleryRow,
-    file_digest,
+    base_of,
     gallery_config,
+    gallery_metadata,
     gallery_rows,
-    network_config,
-    read_metadata,
+    is_gallery,
 )
+from fast_nst.models.model_files import ADDED, file_digest, network_config, read_metadata
 
 if TYPE_CHECKING:
     from fast_nst.inference.engine.folding import Plan
@@ -102,11 +102,16 @@ def trained_style(file: Path) -> TrainedStyle:
         CheckpointError: a file that cannot be used.
     """
     metadata = read_metadata(file)
-    config = gallery_config(file, metadata) if GALLERY in metadata else network_config(file, metadata)
+    many, digests = is_gallery(metadata), [file_digest(file)]
+    if ADDED in metadata:
+        digests.append(file_digest(base_of(file, metadata)))
+    if many:
+        metadata = gallery_metadata(file)
+    config = gallery_config(file, metadata) if many else network_config(file, metadata)
 
     def load() -> Checkpoint | GalleryCheckpoint:
         from fast_nst.models.checkpoint import load_checkpoint, load_gallery
 
-        return load_gallery(file) if GALLERY in metadata else load_checkpoint(file)
+        return load_gallery(file) if many else load_checkpoint(file)
 
-    return TrainedStyle(metadata, config, load, file_digest(file))
+    return TrainedStyle(metadata, config, load, " ".join(digests))

@@ -20,15 +20,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_nst.errors import InputError, shown
+from fast_nst.models.gallery_files import GalleryRow, gallery_metadata, gallery_rows, is_gallery, own_styles
 from fast_nst.models.model_files import (
-    GALLERY,
     CheckpointError,
-    GalleryRow,
     bundled_galleries,
     bundled_styles,
     find_gallery,
     find_style,
-    gallery_rows,
     read_metadata,
 )
 
@@ -143,7 +141,7 @@ def parse_weights(text: str) -> dict[str, float]:
 
 def gallery_styles(file: Path) -> list[str]:
     """The styles of a gallery, by name, in the order of their rows."""
-    rows = gallery_rows(file, read_metadata(file))
+    rows = gallery_rows(file, gallery_metadata(file))
     return list(dict.fromkeys(row.style for row in rows if row.style is not None))
 
 
@@ -202,12 +200,12 @@ def _between(rows: Sequence[GalleryRow], name: str, scale: float) -> list[tuple[
 
 
 def _is_gallery(file: Path) -> bool:
-    return GALLERY in read_metadata(file)
+    return is_gallery(read_metadata(file))
 
 
 def _first_of(file: Path) -> StyleChoice:
-    """A gallery named without a style: its first one."""
-    return StyleChoice(file, file.stem, {gallery_styles(file)[0]: 1.0})
+    """A gallery named without a style: its first one; of an added style, that one."""
+    return StyleChoice(file, file.stem, {own_styles(file)[0]: 1.0})
 
 
 def _is_mixture(text: str) -> bool:
@@ -220,6 +218,6 @@ def _names(text: str) -> list[str]:
 
 def _mixed(file: Path, text: str) -> StyleChoice:
     weights = parse_weights(text)
-    mix_rows(gallery_rows(file, read_metadata(file)), weights)  # refuses unknown names now
+    mix_rows(gallery_rows(file, gallery_metadata(file)), weights)  # refuses unknown names now
     total = sum(weights.values())
     return StyleChoice(file, "-".join(weights), {name: weight / total for name, weight in weights.items()})

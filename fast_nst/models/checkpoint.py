@@ -24,8 +24,10 @@ from torch import Tensor
 from fast_nst.config import GalleryNetConfig, NetworkConfig, UpscaleNetConfig
 from fast_nst.errors import first_line, shown
 from fast_nst.io.files import write_atomically
+from fast_nst.models.gallery_files import base_of, gallery_config, gallery_metadata
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.model_files import (
+    ADDED,
     CHECKSUM,
     FORMAT,
     GALLERY,
@@ -37,7 +39,6 @@ from fast_nst.models.model_files import (
     find_gallery,
     find_style,
     find_upscaler,
-    gallery_config,
     metadata_digest,
     network_config,
     read_metadata,
@@ -61,6 +62,7 @@ __all__ = [
     "load_trained",
     "load_upscaler",
     "read_tensors",
+    "row_names",
     "save_checkpoint",
     "write_tensors",
 ]
@@ -158,8 +160,12 @@ def save_checkpoint(path: Path, network: Network, metadata: Mapping[str, Any], *
         if half and tensor.is_floating_point() and torch.isfinite(halved := tensor.half()).all():
             tensors[name] = halved
     versions = {"torch": torch.__version__, "python": platform.python_version()}
-    kind = {UpscaleNet: UPSCALER, GalleryNet: GALLERY, TransformNet: STYLE}[type(network)]
-    write_tensors(path, tensors, {**metadata, kind: to_dict(network.config), "versions": versions})
+    kinds = {UpscaleNet: UPSCALER, GalleryNet: GALLERY, TransformNet: STYLE}
+    described = {kinds[type(network)]: to_dict(network.config)}
+    if isinstance(network, GalleryNet) and ADDED in metadata:  # the convolutions are in the gallery's file
+        names, described = row_names(network), {}
+        tensors = {name: tensor for name, tensor in tensors.items() if name in names}
+    write_tensors(path, tensors, {**metadata, **described, "versions": versions})
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -191,12 +197,34 @@ def load_upscaler(path: str | Path) -> UpscalerCheckpoint:
 
 def load_gallery(path: str | Path) -> GalleryCheckpoint:
     """A network of many styles from its file; as `load_checkpoint`."""
-    tensors, metadata = read_tensors(Path(path))
-    config = gallery_config(Path(path), metadata)
+    path = Path(path)
+    tensors, own = read_tensors(path)
+    metadata = gallery_metadata(path)
+    config = gallery_config(path, metadata)
     with torch.device("meta"):
         network = GalleryNet(config)
+    if ADDED in own:
+        tensors = _added(read_tensors(base_of(path, own))[0], tensors, network, path)
     _fill(network, tensors, path)
     return GalleryCheckpoint(network, metadata)
+
+
+def _added(
+    gallery: Mapping[str, Tensor], rows: Mapping[str, Tensor], network: GalleryNet, path: Path
+) -> dict[str, Tensor]:
+    """The tensors of a gallery with further rows."""
+    together = dict(gallery)
+    for name in row_names(network):
+        if name not in rows or name not in gallery or rows[name].shape[1:] != gallery[name].shape[1:]:
+            raise CheckpointError(f"{path} does not fit the gallery it was added to: {shown(name)}")
+        together[name] = torch.cat([gallery[name].float(), rows[name].float()])
+    return together
+
+
+def row_names(network: GalleryNet) -> set[str]:
+    """The names of the tensors that have the rows as their first dimension."""
+    own = {id(parameter) for parameter in network.row_parameters()}
+    return {name for name, parameter in network.named_parameters() if id(parameter) in own}
 
 
 def load_trained(name: str | Path, config: NetworkConfig | UpscaleNetConfig | GalleryNetConfig) -> Network:

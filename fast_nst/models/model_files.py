@@ -9,12 +9,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar
 
-from fast_nst.config import GalleryNetConfig, NetworkConfig, UpscaleNetConfig
+from fast_nst.config import NetworkConfig, UpscaleNetConfig
 from fast_nst.errors import InputError, first_line, shown
 from fast_nst.models.file_kinds import describe_file
 from fast_nst.models.tensor_header import parse_json, read_header
@@ -24,17 +23,15 @@ __all__ = [
     "FORMAT",
     "KEY",
     "CheckpointError",
-    "GalleryRow",
     "bundled_galleries",
     "bundled_style_image",
     "bundled_styles",
     "bundled_upscalers",
+    "config_of",
     "file_digest",
     "find_gallery",
     "find_style",
     "find_upscaler",
-    "gallery_config",
-    "gallery_rows",
     "metadata_digest",
     "model_name",
     "network_config",
@@ -49,10 +46,12 @@ KEY = "fast_nst"
 ENDING = ".safetensors"
 # The metadata key of each kind's network configuration.
 STYLE, UPSCALER, GALLERY = "network", "upscaler", "gallery"
+ADDED = "added_to"  # likewise of styles that are added to a gallery: the tensors' hash of that gallery
 # Hash of the metadata, in it; files of before version 2 have that of their tensors alone.
 CHECKSUM = "metadata_sha256"
 _TYPES = {
     "rows": list,
+    "added_to": str,
     "sha256": str,
     "style": str,
     "recipe": dict,
@@ -60,16 +59,6 @@ _TYPES = {
     "imported": dict,
     "versions": dict,
 }
-
-
-@dataclass(frozen=True)
-class GalleryRow:
-    """A row of norm parameters of a network of many styles."""
-
-    style: str | None
-    """name of the style; None for the row that gives the content image back"""
-    scale: float
-    """stroke scale, relative to the style's own"""
 
 
 class CheckpointError(InputError):
@@ -126,51 +115,28 @@ def network_config(path: Path, metadata: Mapping[str, Any]) -> NetworkConfig:
     Raises:
         CheckpointError: a training state, another kind of model, or a network of a later version.
     """
-    return _config_of(path, metadata, STYLE, NetworkConfig)
+    return config_of(path, metadata, STYLE, NetworkConfig)
 
 
 def upscaler_config(path: Path, metadata: Mapping[str, Any]) -> UpscaleNetConfig:
     """The network configuration of a super-resolution model; as `network_config`."""
-    return _config_of(path, metadata, UPSCALER, UpscaleNetConfig)
-
-
-def gallery_config(path: Path, metadata: Mapping[str, Any]) -> GalleryNetConfig:
-    """The network configuration of a gallery, a network of many styles; as `network_config`.
-
-    Raises:
-        CheckpointError: also where the rows that its metadata lists are not those of the network.
-    """
-    config = _config_of(path, metadata, GALLERY, GalleryNetConfig)
-    gallery_rows(path, metadata)
-    if len(metadata["rows"]) != config.rows:
-        raise CheckpointError(f"{path} lists {len(metadata['rows'])} rows, its network has {config.rows}")
-    return config
-
-
-def gallery_rows(path: Path, metadata: Mapping[str, Any]) -> list[GalleryRow]:
-    """The rows of a gallery's network, in their order.
-
-    Raises:
-        CheckpointError: its metadata does not list them.
-    """
-    rows = []
-    for entry in metadata.get("rows") or [None]:
-        match entry:
-            case {"style": str() | None as style, "scale": int() | float() as scale}:
-                rows.append(GalleryRow(style, float(scale)))
-            case _:
-                raise CheckpointError(f"{path} is damaged: it does not list its rows; get it again")
-    return rows
+    return config_of(path, metadata, UPSCALER, UpscaleNetConfig)
 
 
 _KINDS = {
     STYLE: ("a style", "stylize.py takes it"),
     GALLERY: ("a gallery of styles", "stylize.py --style takes its styles by name"),
+    ADDED: ("a style added to a gallery", "stylize.py --style takes it"),
     UPSCALER: ("a super-resolution model", "fast-nst upscale takes it"),
 }
 
 
-def _config_of(path: Path, metadata: Mapping[str, Any], kind: str, config: type[T]) -> T:
+def config_of(path: Path, metadata: Mapping[str, Any], kind: str, config: type[T]) -> T:
+    """The network configuration under the key of a kind.
+
+    Raises:
+        CheckpointError: a training state, another kind of model, or a network of a later version.
+    """
     if kind not in metadata:
         what = _KINDS[kind][0]
         for other, (name, taker) in _KINDS.items():

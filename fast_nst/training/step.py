@@ -35,7 +35,7 @@ def _groups(network: Network) -> list[dict[str, Any]]:
     """The parameters with their factors of the learning rate."""
     rows = network.row_parameters() if isinstance(network, GalleryNet) else []
     own = {id(parameter) for parameter in rows}
-    shared = [parameter for parameter in network.parameters() if id(parameter) not in own]
+    shared = [p for p in network.parameters() if id(p) not in own and p.requires_grad]
     groups = [{"params": shared, "faster": 1.0}, {"params": rows, "faster": ROWS_FASTER}]
     return [group for group in groups if group["params"]]
 

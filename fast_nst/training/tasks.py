@@ -19,6 +19,7 @@ from fast_nst.errors import InputError
 from fast_nst.evaluation.metrics import luma, psnr, ssim
 from fast_nst.io.images import from_uint8, to_uint8
 from fast_nst.models.losses import LossTerms
+from fast_nst.models.model_files import ADDED, find_gallery, read_metadata
 from fast_nst.models.reconstruction import ReconstructionTerms
 from fast_nst.models.resampling import downsample, upsample
 from fast_nst.report import ObjectiveReport, StepReport, TaskReport, UpscaleReport
@@ -138,11 +139,14 @@ class GalleryTask:
         listed: list[dict[str, Any]] = [
             {"style": style.id, "scale": scale} for style in styles for scale in config.scales
         ]
+        rows = [] if config.extend is not None else [{"style": None, "scale": 0.0}]
         self.details: dict[str, Any] = {
-            "rows": [{"style": None, "scale": 0.0}, *listed],
+            "rows": [*rows, *listed],
             "styles": [style.details for style in styles],
         }
-        self.sheet: PreviewSheet = gallery_sheet(len(listed) + 1)
+        if config.extend is not None:
+            self.details[ADDED] = read_metadata(find_gallery(config.extend))["sha256"]
+        self.sheet: PreviewSheet = gallery_sheet(len(self.details["rows"]))
 
     @property
     def names(self) -> list[str | None]:

@@ -22,7 +22,8 @@ from fast_nst.io.files import write_atomically
 from fast_nst.io.image_writer import write_picture
 from fast_nst.io.images import read_picture, resized
 from fast_nst.models.checkpoint import load_checkpoint, load_gallery
-from fast_nst.models.model_files import bundled_galleries, bundled_styles, gallery_rows, read_metadata
+from fast_nst.models.gallery_files import gallery_rows
+from fast_nst.models.model_files import bundled_galleries, bundled_styles, read_metadata
 from fast_nst.system.extras import how_to_install
 
 if TYPE_CHECKING:

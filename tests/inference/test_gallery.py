@@ -17,8 +17,8 @@ from fast_nst.inference.styles import mix_rows
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import Picture
 from fast_nst.models.checkpoint import GalleryCheckpoint, save_checkpoint
+from fast_nst.models.gallery_files import GalleryRow
 from fast_nst.models.gallery_net import GalleryNet
-from fast_nst.models.model_files import GalleryRow
 
 ROWS = [
     GalleryRow(None, 0.0),

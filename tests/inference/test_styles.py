@@ -15,8 +15,9 @@ from fast_nst.config import GalleryNetConfig
 from fast_nst.errors import InputError
 from fast_nst.inference.styles import choose_style, mix_rows, parse_weights
 from fast_nst.models.checkpoint import save_checkpoint
+from fast_nst.models.gallery_files import GalleryRow
 from fast_nst.models.gallery_net import GalleryNet
-from fast_nst.models.model_files import CheckpointError, GalleryRow
+from fast_nst.models.model_files import CheckpointError
 
 ROWS = [
     GalleryRow(None, 0.0),

@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 from fast_nst.config import GALLERY_PRESETS, GalleryNetConfig, LossConfig
 from fast_nst.errors import InputError
 from fast_nst.models.checkpoint import CheckpointError, load_gallery, save_checkpoint
+from fast_nst.models.gallery_files import gallery_rows
 from fast_nst.models.gallery_loss import GalleryLoss
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.losses import PerceptualLoss
-from fast_nst.models.model_files import gallery_rows
 from fast_nst.models.vgg import VGGFeatures
 
 SMALL = GalleryNetConfig(widths=(4, 6, 8), blocks=2, detail_blocks=1, rows=3)

@@ -12,9 +12,10 @@ from PIL import Image
 
 from fast_nst.config import GalleryTrainConfig, LossConfig
 from fast_nst.errors import InputError
+from fast_nst.inference.styles import choose_style
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.models.checkpoint import load_gallery
-from fast_nst.models.model_files import gallery_rows
+from fast_nst.models.checkpoint import CheckpointError, load_gallery, row_names
+from fast_nst.models.gallery_files import gallery_rows
 from fast_nst.report import TaskReport
 from fast_nst.training.data.styles import read_styles
 from fast_nst.training.trainer import Trainer
@@ -173,3 +174,77 @@ def test_two_style_images_of_one_name_are_refused(styles: Path, tmp_path: Path) 
 def test_an_empty_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no style images"):
         read_styles(tmp_path)
+
+
+@pytest.fixture
+def extended(gallery_config: GalleryTrainConfig, material: Path, tmp_path: Path) -> GalleryTrainConfig:
+    """A trained gallery, and the settings that add a style to it."""
+    finished(Trainer(gallery_config))
+    painting = tmp_path / "my painting.png"
+    with Image.open(material / "photos" / "1.png") as image:
+        image.transpose(Image.Transpose.FLIP_TOP_BOTTOM).save(painting)
+    return replace(
+        gallery_config,
+        styles=painting,
+        extend=gallery_config.out,
+        out=tmp_path / "mine.safetensors",
+        run=tmp_path / "mine",
+    )
+
+
+def test_an_added_style_is_a_small_file_and_a_style_of_the_whole_gallery(
+    extended: GalleryTrainConfig,
+) -> None:
+    assert extended.out
+    assert extended.extend
+    before = load_gallery(extended.extend)
+    finished(Trainer(extended))
+    after = load_gallery(extended.out)
+    names = row_names(after.network)
+    for name, tensor in before.network.state_dict().items():
+        kept = after.network.state_dict()[name]
+        assert torch.equal(kept[: len(tensor)] if name in names else kept, tensor)
+    assert [row.style for row in gallery_rows(extended.out, after.metadata)][-2:] == ["my-painting"] * 2
+    assert extended.out.stat().st_size < extended.extend.stat().st_size
+    stylizer = Stylizer.load(extended.out, backend="torch")
+    assert stylizer.style == "my-painting"
+    assert stylizer.styles == ("other-one", "the-waves", "my-painting")
+    mixed = stylizer.mix({"my-painting": 1, "the-waves": 1})
+    assert mixed.run_float(torch.rand(3, 20, 20)).shape == (3, 20, 20)
+    chosen = choose_style(f"{extended.out}#my-painting:3,the-waves:1")
+    assert chosen.weights == {"my-painting": 0.75, "the-waves": 0.25}
+
+
+def test_only_the_rows_of_an_added_style_learn(extended: GalleryTrainConfig) -> None:
+    trainer = Trainer(extended)
+    before = {name: t.clone() for name, t in trainer.training_step.network.state_dict().items()}
+    reports = finished(trainer)
+    assert len(reports) == extended.steps
+    names = row_names(trainer.training_step.network)
+    for name, tensor in trainer.training_step.network.state_dict().items():
+        assert torch.equal(tensor, before[name]) == (name not in names)
+
+
+def test_an_added_style_without_its_gallery_is_refused(extended: GalleryTrainConfig, tmp_path: Path) -> None:
+    finished(Trainer(extended))
+    elsewhere = tmp_path / "elsewhere" / "mine.safetensors"
+    elsewhere.parent.mkdir()
+    shutil.copy(extended.out or "", elsewhere)
+    with pytest.raises(CheckpointError, match="added to a gallery"):
+        load_gallery(elsewhere)
+    with pytest.raises(CheckpointError, match="added to a gallery"):
+        Stylizer.load(elsewhere)
+
+
+def test_the_command_adds_a_style(
+    extended: GalleryTrainConfig, material: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from fast_nst.cli.add_style import main
+
+    monkeypatch.chdir(tmp_path)
+    flags = f"""--dataset {material / "photos"} --vgg-weights {material / "vgg.safetensors"} --scales 1
+    --loss-network vgg16 --content-layers relu1_2 --style-layers relu1_1 --image-size 32 --style-size 32
+    --batch-size 2 --steps 2 --compile off --precision fp32 --device cpu --validation-images 0"""
+    assert main([str(extended.styles), "--extend", str(extended.extend), *flags.split()]) == 0
+    stylizer = Stylizer.load("my painting.safetensors", backend="torch")
+    assert stylizer.style == "my-painting"

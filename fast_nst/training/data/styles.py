@@ -40,9 +40,9 @@ def read_styles(path: Path) -> list[GalleryStyle]:
     """The style images of a gallery.
 
     Args:
-        path: a folder of images, whose names become the styles', in alphabetical order; or a ``.toml`` file
-            with a table ``[[style]]`` for each: ``file`` (relative to the TOML file) and, as far as they are
-            known, ``id``, ``title``, ``artist``, ``year`` and ``license``.
+        path: an image; a folder of images, in alphabetical order; or a ``.toml`` file with a table
+            ``[[style]]`` for each: ``file`` (relative to the TOML file) and, as far as they are known,
+            ``id``, ``title``, ``artist``, ``year`` and ``license``. Without an id the file's name is taken.
 
     Raises:
         InputError: nothing there, no images, two styles of one name, or a list that cannot be read.
@@ -52,8 +52,10 @@ def read_styles(path: Path) -> list[GalleryStyle]:
         styles = [GalleryStyle(file, _identifier(file.stem)) for file in files]
     elif path.suffix == ".toml" and path.is_file():
         styles = _listed(path)
+    elif path.is_file():
+        styles = [GalleryStyle(path, _identifier(path.stem))]
     else:
-        raise InputError(f"--styles takes a folder of style images or a .toml list of them, got {path}")
+        raise InputError(f"--styles takes style images, a folder or a .toml list of them, got {path}")
     if not styles:
         raise InputError(f"there are no style images in {path}")
     seen: dict[str, Path] = {}

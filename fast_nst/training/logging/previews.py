@@ -47,10 +47,10 @@ def style_sheet(style: NDArray[np.uint8]) -> PreviewSheet:
 
 
 def gallery_sheet(rows: int) -> PreviewSheet:
-    """Previews of many styles: for each of two photographs, itself and its result in every other row.
+    """Previews of many styles: for each of two photographs, itself and its result in every row.
 
     Args:
-        rows: of the network; the first gives the content image back.
+        rows: of the network.
     """
 
     def sheet(network: NetworkFunction, crops: Tensor) -> tuple[NDArray[np.uint8], Tensor]:
