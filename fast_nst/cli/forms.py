@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping
-from functools import partial
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -15,7 +14,17 @@ from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, Pri
 from fast_nst.errors import InputError
 from fast_nst.serialization import aliases_of, flag_name, from_words
 
-__all__ = ["REGISTRY", "Words", "checked", "filled", "flags_of", "form_of", "is_required", "values_of"]
+__all__ = [
+    "REGISTRY",
+    "Words",
+    "checked",
+    "defaults_of",
+    "filled",
+    "flags_of",
+    "form_of",
+    "is_required",
+    "values_of",
+]
 
 T = TypeVar("T")
 REGISTRY = ConstructorRegistry()
@@ -37,12 +46,12 @@ def form_of(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
         default: Any = f
         if dataclasses.is_dataclass(hint):
             hint = form_of(typing.cast(type, hint))
-            inner = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
-            default = dataclasses.field(default_factory=partial(filled, hint, values_of(inner)))
+            default = dataclasses.field(default_factory=hint)
         elif is_required(f):
             default = None
             hint = Annotated[hint | None, tyro.conf.arg(help_behavior_hint="(required)")]
         elif f.default in (None, ()):  # its help says what happens without it
+            hint = hint if f.default == () else hint | None
             hint = Annotated[hint, tyro.conf.arg(help_behavior_hint="")]
         fields.append((f.name, hint, default))
     namespace = {"__post_init__": lambda self: None, "__doc__": config.__doc__}
@@ -56,17 +65,33 @@ def is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is field.default_factory is dataclasses.MISSING
 
 
+def defaults_of(config: type[Any]) -> dict[str, Any]:
+    """The defaults of a config's fields as they are declared, nested configs as tables.
+
+    An instance would have replaced those that depend on other fields. None where there is no default.
+    """
+    hints = typing.get_type_hints(config)
+    found: dict[str, Any] = {}
+    for f in dataclasses.fields(config):
+        if dataclasses.is_dataclass(hints[f.name]):
+            found[f.name] = defaults_of(typing.cast(type, hints[f.name]))
+        else:
+            found[f.name] = None if f.default is dataclasses.MISSING else f.default
+    return found
+
+
 def values_of(config: Any) -> dict[str, Any]:
-    """The fields of a config, nested configs as they are."""
-    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    """The fields of a config, nested configs as tables."""
+    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    return {n: values_of(v) if dataclasses.is_dataclass(v) else v for n, v in values.items()}
 
 
 def filled(form: type[Any], values: Mapping[str, Any]) -> Any:
-    """A form that holds these values, nested configs as forms of their own."""
+    """A form that holds these values; tables become the forms of nested configs."""
     hints = typing.get_type_hints(form)
     return form(
         **{
-            name: filled(hints[name], values_of(value)) if dataclasses.is_dataclass(value) else value
+            name: filled(hints[name], value) if dataclasses.is_dataclass(hints[name]) else value
             for name, value in values.items()
         }
     )

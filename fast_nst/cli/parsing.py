@@ -16,7 +16,17 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from fast_nst.cli.forms import REGISTRY, Words, checked, filled, flags_of, form_of, is_required, values_of
+from fast_nst.cli.forms import (
+    REGISTRY,
+    Words,
+    checked,
+    defaults_of,
+    filled,
+    flags_of,
+    form_of,
+    is_required,
+    values_of,
+)
 from fast_nst.errors import InputError
 from fast_nst.serialization import from_dict, without_aliases
 
@@ -224,7 +234,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _from_file(config: type[Any], file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The values that a file holds, and those with all the defaults.
+    """The values that a file holds, and those over all the defaults.
 
     What it leaves out and has no default stays required on the command line.
     """
@@ -235,5 +245,18 @@ def _from_file(config: type[Any], file: Path) -> tuple[dict[str, Any], dict[str,
         known = from_dict(config, {**values, **dict.fromkeys(missing, "")})
     except InputError as error:
         raise InputError(f"--config {file}: {error}") from None
-    found = values_of(known)
-    return {n: found[n] for n in values}, found | dict.fromkeys(missing)
+    given = _only(values_of(known), values)
+    return given, _over(defaults_of(config), given)
+
+
+def _only(found: Mapping[str, Any], keys: Mapping[str, Any]) -> dict[str, Any]:
+    """The entries with these keys, of nested tables too."""
+    return {n: _only(found[n], v) if isinstance(v, Mapping) else found[n] for n, v in keys.items()}
+
+
+def _over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults with what is given in their place, in nested tables too."""
+    return {
+        n: _over(v, given.get(n, {})) if isinstance(v, Mapping) else given.get(n, v)
+        for n, v in defaults.items()
+    }

@@ -172,7 +172,11 @@ def check_unchanged(state: TrainingState, config: TaskConfig, origin: dict[str, 
         if before.get(key) != now.get(key)
     ]
     if changed:
-        raise InputError(f"the run has other settings: {', '.join(changed)}; start a new --run instead")
+        was, now_is = (settings.get("loss.objective") for settings in (before, now))
+        cure = (
+            f"give --objective {was}, or start a new --run" if was != now_is else "start a new --run instead"
+        )
+        raise InputError(f"the run has other settings: {', '.join(changed)}; {cure}")
     for name, what in (("style_sha256", "style image"), ("vgg_sha256", "VGG weights")):
         if state.origin.get(name, origin.get(name)) != origin.get(name):
             raise InputError(f"the {what} changed since the run was saved; start a new --run instead")
