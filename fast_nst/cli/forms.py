@@ -12,7 +12,7 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from fast_nst.errors import InputError
-from fast_nst.serialization import aliases_of, flag_name, from_words
+from fast_nst.serialization import aliases_of, flag_name, from_words, is_switch
 
 __all__ = [
     "REGISTRY",
@@ -50,9 +50,12 @@ def form_of(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
         elif is_required(f):
             default = None
             hint = Annotated[hint | None, tyro.conf.arg(help_behavior_hint="(required)")]
-        elif f.default in (None, ()):  # its help says what happens without it
-            hint = hint if f.default == () else hint | None
-            hint = Annotated[hint, tyro.conf.arg(help_behavior_hint="")]
+        elif f.default in (None, ()) or (
+            is_switch(hint) and hint is not bool
+        ):  # its help says what happens without it
+            # A default of None that depends on other fields, where the type has no None.
+            late = f.default is None and typing.get_origin(hint) is not Annotated
+            hint = Annotated[hint | None if late else hint, tyro.conf.arg(help_behavior_hint="")]
         fields.append((f.name, hint, default))
     namespace = {"__post_init__": lambda self: None, "__doc__": config.__doc__}
     return dataclasses.make_dataclass(
@@ -127,7 +130,7 @@ def flags_of(config: type[Any]) -> dict[str, tuple[str, Any]]:
             continue
         for spelled in () if field == "sources" else (flag_name(field), *aliases):
             flags[spelled] = (flag_name(field), hints[field])
-            if hints[field] is bool:
+            if is_switch(hints[field]):
                 flags["--no-" + spelled.removeprefix("--")] = flags[spelled]
     return flags
 
@@ -136,6 +139,8 @@ def flags_of(config: type[Any]) -> dict[str, tuple[str, Any]]:
 def _any_words(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     """Words for any field but a switch; `checked` says later whether they are of its type."""
     kind, many = info.type, False
+    if is_switch(kind) and kind is not bool:
+        return _spec("*", _shown_forms(kind))
     if typing.get_origin(kind) in (UnionType, typing.Union):
         kind = next(inner for inner in typing.get_args(kind) if inner is not type(None))
     if typing.get_origin(kind) is tuple:
@@ -146,9 +151,19 @@ def _any_words(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         metavar = "{" + ",".join(map(str, typing.get_args(kind))) + "}"
     else:
         metavar = getattr(kind, "__name__", str(kind)).upper()
+    return _spec("*", f"{metavar} ...") if many else _spec(1, metavar)
+
+
+def _shown_forms(switch: Any) -> str:
+    """The named forms of a switch, such as ``[must]``."""
+    named = [form for kind in typing.get_args(switch) for form in typing.get_args(kind)]
+    return f"[{'|'.join(map(str, named))}]"
+
+
+def _spec(nargs: Literal[1, "*"], metavar: str) -> PrimitiveConstructorSpec[Any]:
     return PrimitiveConstructorSpec(
-        nargs="*" if many else 1,
-        metavar=f"{metavar} ..." if many else metavar,
+        nargs=nargs,
+        metavar=metavar,
         instance_from_str=lambda words: Words(tuple(words)),
         is_instance=lambda value: True,
         str_from_instance=_shown,

@@ -34,7 +34,7 @@ CHANGED = [
         preset="tiny",
         loss=LossConfig(style_weight=9),
         vgg_weights=Path("vgg.pth"),
-        resume=True,
+        resume="must",
     ),
     StylizeConfig(style="x.safetensors", out="-", size=512, overwrite=True, precision="bf16"),
 ]
@@ -115,8 +115,13 @@ def test_a_config_cannot_be_changed_by_accident():
         ),
         (
             TrainConfig,
+            {"style": "a", "dataset": "b", "overwrite": "no"},
+            "TrainConfig.overwrite must be of type bool",
+        ),
+        (
+            TrainConfig,
             {"style": "a", "dataset": "b", "resume": "no"},
-            "TrainConfig.resume must be of type bool",
+            "TrainConfig.resume must be one of True, False, must, got 'no'",
         ),
         (LossConfig, [1, 2], "LossConfig must be a table of options, got [1, 2]"),
     ],

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fast_nst.config import LossConfig
 from fast_nst.errors import InputError
 from fast_nst.models.checkpoint import load_checkpoint, read_tensors
 from fast_nst.training.logging.run_log import read_metrics
@@ -124,6 +125,26 @@ def test_resuming_with_other_settings_is_refused_by_name(config):
     trainer.save()
     with pytest.raises(InputError, match="seed was 0, is 3"):
         Trainer(replace(config, resume=True, seed=3))
+
+
+def test_resuming_another_objective_says_which_flag_resumes_it(config):
+    before = replace(config, loss=LossConfig("dimensionless", content_layers=("relu1_2",)))
+    Trainer(replace(before, loss=replace(before.loss, style_layers=("relu1_1",)))).save()
+    with pytest.raises(
+        InputError, match=r"loss.objective was dimensionless.*give --objective dimensionless,"
+    ):
+        Trainer(replace(config, resume=True))
+
+
+def test_resume_must_refuses_a_folder_without_a_state_and_resumes_one_with(config):
+    with pytest.raises(
+        InputError, match=r"--resume must: there is no state in .*; --resume alone starts over"
+    ):
+        Trainer(replace(config, resume="must"))
+    trainer = Trainer(config)
+    next(iter(trainer))
+    trainer.save()
+    assert Trainer(replace(config, resume="must")).step == 1
 
 
 def test_resuming_where_there_is_no_state_starts_over(config, tmp_path):
