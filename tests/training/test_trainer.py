@@ -128,12 +128,16 @@ def test_resuming_with_other_settings_is_refused_by_name(config):
 
 
 def test_resuming_another_objective_says_which_flag_resumes_it(config):
-    before = replace(config, loss=LossConfig("dimensionless", content_layers=("relu1_2",)))
-    Trainer(replace(before, loss=replace(before.loss, style_layers=("relu1_1",)))).save()
-    with pytest.raises(
-        InputError, match=r"loss.objective was dimensionless.*give --objective dimensionless,"
-    ):
+    layers = {"content_layers": ("relu1_2",), "style_layers": ("relu1_1", "relu1_2")}
+    before = replace(config, loss=LossConfig("dimensionless", **layers))
+    trainer = Trainer(before)
+    next(iter(trainer))
+    trainer.save()
+    told = r"loss.style_weight was 5.0, is 10.0; the run has --objective dimensionless: give it,"
+    with pytest.raises(InputError, match=told):
         Trainer(replace(config, resume=True))
+    same = LossConfig("bold", style_weight=5, **layers)  # the name alone changes nothing
+    assert Trainer(replace(config, loss=same, resume=True)).step == 1
 
 
 def test_resume_must_refuses_a_folder_without_a_state_and_resumes_one_with(config):
