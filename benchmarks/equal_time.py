@@ -1,9 +1,11 @@
-"""Loss after equal training time: ours and a plain training loop, evaluated with the same objective.
+r"""Loss after equal training time: ours and a plain training loop, evaluated with the same objective.
 
-    python benchmarks/equal_time.py --style starry.jpg --dataset photos/ --loss-network vgg19 --minutes 15
+    python benchmarks/equal_time.py --style starry.jpg --dataset photos/ --objective dimensionless \
+        --loss-network vgg19 --minutes 15
 
-takes the flags of train.py. Both train the same architecture on the same photographs for the same relative
-errors of content and style. The plain loop is that of `benchmarks/training.py`: fp32, crops of 256, a
+takes the flags of train.py; the objective must be that of the plain loop. Both train the same architecture
+on the same photographs for the same relative errors of content and style.
+The plain loop is that of `benchmarks/training.py`: fp32, crops of 256, a
 constant learning rate of 1e-3, as in pytorch/examples; it gets the time that ours took. Printed are content
 and style, and their sum with the default weights, on a validation set, at 256 x 256; and
 what averaging the weights did.

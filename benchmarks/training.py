@@ -104,7 +104,7 @@ def ours(vgg: VGGFeatures, painting: Tensor, *, precision: str, compiled: bool) 
     device = torch.device("cpu") if not painting.is_cuda else painting.device
     training_step = TrainingStep(
         TransformNet(PRESETS["default"]).to(device).to(memory_format=torch.channels_last).train(),
-        PerceptualLoss(vgg, painting, LossConfig()),
+        PerceptualLoss(vgg, painting, LossConfig(objective="dimensionless")),
         averaging=0.0,
         device=device,
         precision=precision,

@@ -24,6 +24,7 @@ __all__ = [
     "flag_name",
     "from_dict",
     "from_words",
+    "is_switch",
     "parse_bytes",
     "show_bytes",
     "to_dict",
@@ -115,6 +116,11 @@ def without_aliases(cls: type[Any], values: Mapping[str, Any]) -> dict[str, Any]
     return out
 
 
+def is_switch(hint: Any) -> bool:
+    """Whether a flag needs no value: a bool, or a bool with named forms (``--resume``, ``--resume must``)."""
+    return hint is bool or bool in typing.get_args(hint)
+
+
 def from_words(words: Sequence[str], hint: Any, flag: str) -> Any:
     """What was typed for a flag as the type of its field.
 
@@ -122,6 +128,10 @@ def from_words(words: Sequence[str], hint: Any, flag: str) -> Any:
         InputError: words that are not of that type.
     """
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if is_switch(hint):
+        if len(words) > 1:
+            raise InputError(f"{flag} takes at most one value, got {' '.join(words)}")
+        return _one_of(words[0], {**_forms(args), "no": False}, flag) if words else True
     if origin is tuple:
         return tuple(from_words([word], args[0], flag) for word in words)
     if origin in (types.UnionType, typing.Union):
@@ -146,9 +156,16 @@ def _one_of(value: Any, choices: Mapping[Any, Any], where: str) -> Any:
     raise InputError(f"{where} must be one of {', '.join(map(str, choices))}, got {value!r}{hint}")
 
 
+def _forms(kinds: Sequence[Any]) -> dict[Any, Any]:
+    """The named forms of a switch."""
+    return {form: form for kind in kinds for form in typing.get_args(kind)}
+
+
 def _coerce(value: Any, hint: Any, where: str) -> Any:
     """A JSON or TOML value as the field's type."""
     origin, args = typing.get_origin(hint), typing.get_args(hint)
+    if bool in args:
+        return _one_of(value, {True: True, False: False, **_forms(args)}, where)
     if origin in (types.UnionType, typing.Union):
         inner = next(a for a in args if a is not type(None))
         return None if value is None else _coerce(value, inner, where)

@@ -248,8 +248,11 @@ def _row(size: int, start: str, records: list[dict[str, Any]]) -> LossRow:
 
 
 def _loss_of(recipe: dict[str, Any]) -> LossConfig:
-    """The training objective of a style; early checkpoints record the grid weight outside of it."""
-    values = dict(recipe["loss"])
+    """The training objective of a style; early checkpoints record the grid weight outside of it.
+
+    What a checkpoint does not record is as it was when there was one objective.
+    """
+    values = {"objective": "dimensionless", **recipe["loss"]}
     if "grid_weight" in recipe:
         values.setdefault("grid_weight", recipe["grid_weight"])
     return from_dict(LossConfig, values)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Mapping
-from functools import partial
 from types import UnionType
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,9 +12,19 @@ import tyro
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from fast_nst.errors import InputError
-from fast_nst.serialization import aliases_of, flag_name, from_words
+from fast_nst.serialization import aliases_of, flag_name, from_words, is_switch
 
-__all__ = ["REGISTRY", "Words", "checked", "filled", "flags_of", "form_of", "is_required", "values_of"]
+__all__ = [
+    "REGISTRY",
+    "Words",
+    "checked",
+    "defaults_of",
+    "filled",
+    "flags_of",
+    "form_of",
+    "is_required",
+    "values_of",
+]
 
 T = TypeVar("T")
 REGISTRY = ConstructorRegistry()
@@ -37,13 +46,16 @@ def form_of(config: type[Any], *extra: tuple[str, Any, Any]) -> type[Any]:
         default: Any = f
         if dataclasses.is_dataclass(hint):
             hint = form_of(typing.cast(type, hint))
-            inner = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
-            default = dataclasses.field(default_factory=partial(filled, hint, values_of(inner)))
+            default = dataclasses.field(default_factory=hint)
         elif is_required(f):
             default = None
             hint = Annotated[hint | None, tyro.conf.arg(help_behavior_hint="(required)")]
-        elif f.default in (None, ()):  # its help says what happens without it
-            hint = Annotated[hint, tyro.conf.arg(help_behavior_hint="")]
+        elif f.default in (None, ()) or (
+            is_switch(hint) and hint is not bool
+        ):  # its help says what happens without it
+            # A default of None that depends on other fields, where the type has no None.
+            late = f.default is None and typing.get_origin(hint) is not Annotated
+            hint = Annotated[hint | None if late else hint, tyro.conf.arg(help_behavior_hint="")]
         fields.append((f.name, hint, default))
     namespace = {"__post_init__": lambda self: None, "__doc__": config.__doc__}
     return dataclasses.make_dataclass(
@@ -56,17 +68,33 @@ def is_required(field: dataclasses.Field[Any]) -> bool:
     return field.default is field.default_factory is dataclasses.MISSING
 
 
+def defaults_of(config: type[Any]) -> dict[str, Any]:
+    """The defaults of a config's fields as they are declared, nested configs as tables.
+
+    An instance would have replaced those that depend on other fields. None where there is no default.
+    """
+    hints = typing.get_type_hints(config)
+    found: dict[str, Any] = {}
+    for f in dataclasses.fields(config):
+        if dataclasses.is_dataclass(hints[f.name]):
+            found[f.name] = defaults_of(typing.cast(type, hints[f.name]))
+        else:
+            found[f.name] = None if f.default is dataclasses.MISSING else f.default
+    return found
+
+
 def values_of(config: Any) -> dict[str, Any]:
-    """The fields of a config, nested configs as they are."""
-    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    """The fields of a config, nested configs as tables."""
+    values = {f.name: getattr(config, f.name) for f in dataclasses.fields(config)}
+    return {n: values_of(v) if dataclasses.is_dataclass(v) else v for n, v in values.items()}
 
 
 def filled(form: type[Any], values: Mapping[str, Any]) -> Any:
-    """A form that holds these values, nested configs as forms of their own."""
+    """A form that holds these values; tables become the forms of nested configs."""
     hints = typing.get_type_hints(form)
     return form(
         **{
-            name: filled(hints[name], values_of(value)) if dataclasses.is_dataclass(value) else value
+            name: filled(hints[name], value) if dataclasses.is_dataclass(hints[name]) else value
             for name, value in values.items()
         }
     )
@@ -102,7 +130,7 @@ def flags_of(config: type[Any]) -> dict[str, tuple[str, Any]]:
             continue
         for spelled in () if field == "sources" else (flag_name(field), *aliases):
             flags[spelled] = (flag_name(field), hints[field])
-            if hints[field] is bool:
+            if is_switch(hints[field]):
                 flags["--no-" + spelled.removeprefix("--")] = flags[spelled]
     return flags
 
@@ -111,6 +139,8 @@ def flags_of(config: type[Any]) -> dict[str, tuple[str, Any]]:
 def _any_words(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
     """Words for any field but a switch; `checked` says later whether they are of its type."""
     kind, many = info.type, False
+    if is_switch(kind) and kind is not bool:
+        return _spec("*", _shown_forms(kind))
     if typing.get_origin(kind) in (UnionType, typing.Union):
         kind = next(inner for inner in typing.get_args(kind) if inner is not type(None))
     if typing.get_origin(kind) is tuple:
@@ -121,9 +151,19 @@ def _any_words(info: PrimitiveTypeInfo) -> PrimitiveConstructorSpec[Any] | None:
         metavar = "{" + ",".join(map(str, typing.get_args(kind))) + "}"
     else:
         metavar = getattr(kind, "__name__", str(kind)).upper()
+    return _spec("*", f"{metavar} ...") if many else _spec(1, metavar)
+
+
+def _shown_forms(switch: Any) -> str:
+    """The named forms of a switch, such as ``[must]``."""
+    named = [form for kind in typing.get_args(switch) for form in typing.get_args(kind)]
+    return f"[{'|'.join(map(str, named))}]"
+
+
+def _spec(nargs: Literal[1, "*"], metavar: str) -> PrimitiveConstructorSpec[Any]:
     return PrimitiveConstructorSpec(
-        nargs="*" if many else 1,
-        metavar=f"{metavar} ..." if many else metavar,
+        nargs=nargs,
+        metavar=metavar,
         instance_from_str=lambda words: Words(tuple(words)),
         is_instance=lambda value: True,
         str_from_instance=_shown,

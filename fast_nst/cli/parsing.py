@@ -16,9 +16,19 @@ from typing import Annotated, Any, TypeVar
 
 import tyro
 
-from fast_nst.cli.forms import REGISTRY, Words, checked, filled, flags_of, form_of, is_required, values_of
+from fast_nst.cli.forms import (
+    REGISTRY,
+    Words,
+    checked,
+    defaults_of,
+    filled,
+    flags_of,
+    form_of,
+    is_required,
+    values_of,
+)
 from fast_nst.errors import InputError
-from fast_nst.serialization import from_dict, without_aliases
+from fast_nst.serialization import from_dict, is_switch, without_aliases
 
 __all__ = ["parse", "parse_one_of", "parse_with_sources"]
 
@@ -116,6 +126,7 @@ def _parse(
     flags = flags_of(command)
     if not {"-h", "--help"} & set(arguments):
         _check_flags(arguments, flags)
+    arguments = [_positive(word, flags) for word in arguments]
     parsed, unknown = tyro.cli(
         command,
         args=arguments,
@@ -178,8 +189,8 @@ def _check_flags(arguments: Sequence[str], flags: Mapping[str, tuple[str, Any]])
         if (spelled := _spelled(word)) not in flags:
             continue
         name, hint = flags[spelled]
-        if hint is bool:
-            if "=" in word:
+        if is_switch(hint):
+            if "=" in word and (hint is bool or spelled != name):
                 raise InputError(f"{spelled} takes no value, got {word!r}; --no-… turns a switch off")
             if (before := seen.get(name, spelled)) != spelled:
                 raise InputError(f"{before} and {spelled} exclude each other; give one")
@@ -189,6 +200,13 @@ def _check_flags(arguments: Sequence[str], flags: Mapping[str, tuple[str, Any]])
         elif "=" not in word and _spelled(following) in flags and typing.get_origin(hint) is not tuple:
             raise InputError(f"{spelled} needs a value; --help says which")
         seen[name] = spelled
+
+
+def _positive(word: str, flags: Mapping[str, tuple[str, Any]]) -> str:
+    """``--no-resume`` as ``--resume=no``: tyro knows no opposite of a switch that may have a value."""
+    name, hint = flags.get(_spelled(word), (word, bool))
+    opposite = _spelled(word).startswith("--no-") and hint is not bool and is_switch(hint)
+    return f"{name}=no" if opposite else word
 
 
 def _defaults(config: type[Any], arguments: Sequence[str], presets: Mapping[str, Any]) -> dict[str, Any]:
@@ -224,7 +242,7 @@ def _read_toml(file: Path) -> dict[str, Any]:
 
 
 def _from_file(config: type[Any], file: Path) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The values that a file holds, and those with all the defaults.
+    """The values that a file holds, and those over all the defaults.
 
     What it leaves out and has no default stays required on the command line.
     """
@@ -235,5 +253,24 @@ def _from_file(config: type[Any], file: Path) -> tuple[dict[str, Any], dict[str,
         known = from_dict(config, {**values, **dict.fromkeys(missing, "")})
     except InputError as error:
         raise InputError(f"--config {file}: {error}") from None
-    found = values_of(known)
-    return {n: found[n] for n in values}, found | dict.fromkeys(missing)
+    given = _given(config, known, values)
+    return given, _over(defaults_of(config), given)
+
+
+def _given(config: type[Any], known: Any, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that a table gives, by their names and checked, those of nested tables too."""
+    hints = typing.get_type_hints(config)
+    return {
+        name: _given(hints[name], getattr(known, name), value)
+        if dataclasses.is_dataclass(hints[name])
+        else getattr(known, name)
+        for name, value in without_aliases(config, values).items()
+    }
+
+
+def _over(defaults: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The defaults with what is given in their place, in nested tables too."""
+    return {
+        n: _over(v, given.get(n, {})) if isinstance(v, Mapping) else given.get(n, v)
+        for n, v in defaults.items()
+    }

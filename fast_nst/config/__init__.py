@@ -5,7 +5,7 @@ The text under a field is its help. Nothing here imports torch, so ``--help`` is
 """
 
 from fast_nst.config.gallery import AddStyleConfig, GalleryTrainConfig
-from fast_nst.config.loss import STYLE_LAYERS, LossConfig, LossNetwork
+from fast_nst.config.loss import OBJECTIVES, STYLE_LAYERS, LossConfig, LossNetwork, ObjectiveName
 from fast_nst.config.network import (
     GALLERY_PRESETS,
     PRESETS,
@@ -38,6 +38,7 @@ TaskConfig = TrainConfig | GalleryTrainConfig | UpscaleTrainConfig
 
 __all__ = [
     "GALLERY_PRESETS",
+    "OBJECTIVES",
     "PRESETS",
     "STYLE_LAYERS",
     "UPSCALE_PRESETS",
@@ -53,6 +54,7 @@ __all__ = [
     "LossConfig",
     "LossNetwork",
     "NetworkConfig",
+    "ObjectiveName",
     "Precision",
     "Preset",
     "ReconstructionConfig",

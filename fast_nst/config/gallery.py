@@ -13,9 +13,6 @@ from fast_nst.errors import InputError
 
 __all__ = ["AddStyleConfig", "GalleryTrainConfig"]
 
-# Deep style layers and a deep content layer let shapes bend; see docs/objective.md.
-_STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
-
 
 @dataclass(frozen=True)
 class _Styles:
@@ -48,11 +45,7 @@ class GalleryTrainConfig(RunConfig, _Styles):
 
     loss_network: LossNetwork = "vgg19"
     """the frozen network whose features are compared"""
-    loss: LossConfig = field(
-        default_factory=lambda: LossConfig(
-            style_weight=10.0, content_layers=("relu4_2",), style_layers=_STYLE_LAYERS
-        )
-    )
+    loss: LossConfig = field(default_factory=LossConfig)
 
     def __post_init__(self) -> None:
         for name in ("styles", "extend"):
@@ -67,9 +60,10 @@ class GalleryTrainConfig(RunConfig, _Styles):
             raise InputError(f"--scales are numbers from 0.25 to 4, got {self.scales}")
         if len(set(self.scales)) < len(self.scales):
             raise InputError(f"--scales has a number twice: {self.scales}")
-        if self.loss.objective != "dimensionless":
+        if not self.loss.preset.relative:
             raise InputError(
-                "a gallery needs the dimensionless objective: in the paper's sums one style outweighs others"
+                f"a gallery needs --objective bold or dimensionless, got {self.loss.objective}: "
+                "in the paper's sums one style outweighs others"
             )
         if self.extend is not None and self.warm_start is not None:
             raise InputError("--extend and --warm-start exclude each other; give one")

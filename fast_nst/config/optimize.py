@@ -33,7 +33,7 @@ GatysPreset = Literal[
 Start = Literal["noise", "content", "style", "photo", "painting"]
 _START_ALIASES: dict[str, Start] = {"photo": "content", "painting": "style"}
 _FIRST_OF_BLOCKS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
-_FEED_FORWARD = LossConfig()
+_FEED_FORWARD = LossConfig(objective="dimensionless")
 
 
 def check_least(config: object, least: dict[str, float]) -> None:
@@ -55,8 +55,9 @@ class GatysConfig:
 
     preset: GatysPreset = "default"
     """whole settings, published ones among them; flags change single fields"""
-    objective: Literal["gatys", "dimensionless", "paper"] = "dimensionless"
-    """Gatys' sums over activations, or one of the two that networks are trained with"""
+    objective: Literal["gatys", "bold", "dimensionless", "paper"] = "bold"
+    """Gatys' sums over activations, or those of training: relative errors (bold, dimensionless) or
+    the paper's sums"""
     # The weights of a trained style, with a deeper content layer: pixels can keep more of the content at an
     # equal style distance than a network can.
     content_weight: float = 1.0
@@ -247,6 +248,7 @@ GATYS_PRESETS: dict[str, GatysConfig] = {
     # Johnson et al. 2016, section 4.1: the objective of training, from noise, projected, 500 iterations.
     "johnson2016-baseline": GatysConfig(
         preset="johnson2016-baseline",
+        objective=_FEED_FORWARD.objective,
         content_weight=_FEED_FORWARD.content_weight,
         style_weight=_FEED_FORWARD.style_weight,
         tv_weight=_FEED_FORWARD.tv_weight,

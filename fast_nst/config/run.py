@@ -30,8 +30,8 @@ class RunConfig:
     """checkpoint to write [default: NAME.safetensors, after the style image or the task]"""
     run: Path | None = field(default=None, metadata=LOCAL)
     """folder for training state, logs and previews [default: runs/NAME]"""
-    resume: bool = field(default=False, metadata=LOCAL)
-    """resume from the last saved state of the run folder; start over if there is none"""
+    resume: bool | Literal["must"] = field(default=False, metadata=LOCAL)
+    """resume from the last saved state of the run folder and start over if there is none; must: fail then"""
     overwrite: bool = field(default=False, metadata=LOCAL)
     """replace an existing checkpoint and start over in the run folder"""
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fast_nst.config.loss import LossConfig
+from fast_nst.config.loss import BY_OBJECTIVE, LossConfig, LossNetwork
 from fast_nst.config.network import PRESETS, NetworkConfig, Preset
 from fast_nst.config.recipe import EXTERNAL
 from fast_nst.config.run import RunConfig, TaskName
@@ -31,12 +31,17 @@ class TrainConfig(RunConfig, _Style):
 
     task: TaskName = "style"
     """what to train; --task super-resolution --help lists its options"""
-    style_size: int = 384
-    """shorter side of the style image, pixels: larger makes larger brush strokes"""
+    style_size: int = BY_OBJECTIVE
+    """shorter side of the style image, pixels: larger makes larger brush strokes [default: 256;
+    --objective dimensionless, paper: 384]"""
     preset: Preset = "default"
     """network: full, half or quarter width, or the paper's own"""
     upsample: Literal["preset", "tied", "free", "paper"] = "preset"
     """fractionally-strided convolutions, to override the preset"""
+
+    loss_network: LossNetwork = BY_OBJECTIVE
+    """the frozen network whose features are compared [default: vgg19; --objective dimensionless,
+    paper: vgg16]"""
 
     temporal: bool = False
     """add a temporal loss for video: strokes follow motion and do not flicker; 1.5 times the work"""
@@ -48,6 +53,9 @@ class TrainConfig(RunConfig, _Style):
     def __post_init__(self) -> None:
         if isinstance(self.style, str):
             object.__setattr__(self, "style", Path(self.style))
+        for name in ("style_size", "loss_network"):
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, getattr(self.loss.preset, name))
         super().__post_init__()
         if self.task != "style":
             raise InputError(f"TrainConfig is for the task style, got {self.task!r}: UpscaleTrainConfig is")

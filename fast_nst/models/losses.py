@@ -158,11 +158,11 @@ class PerceptualLoss(nn.Module):
         style: ``(1, 3, H, W)`` or ``(3, H, W)``, the style image, RGB in [0, 1].
         config: layers, weights and scaling (``objective``):
 
-            ``dimensionless``: each layer's style term is divided by :math:`\|G_s\|_F^2` and the sum by the
-            number of layers; each content term is divided by the mean square of the content images' own
-            features, over the batch, and averaged likewise; total variation is averaged over the C H W
-            values. Style and content are then relative errors, so the same weights suit any style image.
-            Differs from Johnson et al. 2016.
+            ``bold``, ``dimensionless``: each layer's style term is divided by :math:`\|G_s\|_F^2` and the
+            sum by the number of layers; each content term is divided by the mean square of the content
+            images' own features, over the batch, and averaged likewise; total variation is averaged
+            over the C H W values. Style and content are then relative errors, so the same weights suit any
+            style image. Differs from Johnson et al. 2016.
 
             ``paper``: equations 2 to 4, summed over layers, and the sum of squares for total variation.
         across: where several processes share a batch, the mean of a tensor over them; what is a ratio or a
@@ -185,7 +185,7 @@ class PerceptualLoss(nn.Module):
         self.config = config
         self.content_layers = config.content_layers
         self.style_layers = config.style_layers_for(features.arch)
-        self.relative = config.objective == "dimensionless"
+        self.relative = config.preset.relative
         batch = style if style.ndim == 4 else style.unsqueeze(0)
         with torch.no_grad():
             found = features(batch, self.style_layers)

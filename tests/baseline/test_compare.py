@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fast_nst.baseline.compare import Comparison, first_below, square
+from fast_nst.baseline.compare import Comparison, _loss_of, first_below, square
 from fast_nst.baseline.comparison_report import write_comparison
 from fast_nst.config import LossConfig, NetworkConfig
 from fast_nst.config.baseline import CompareConfig
@@ -57,6 +57,12 @@ def config(material, weights) -> CompareConfig:
         device="cpu",
         out=material / "out",
     )
+
+
+def test_a_checkpoint_without_an_objective_has_the_one_of_its_time():
+    loss = _loss_of({"loss": {"style_weight": 5.0, "content_layers": ["relu2_2"]}, "grid_weight": 3.0})
+    assert loss == LossConfig("dimensionless", style_weight=5.0, grid_weight=3.0)
+    assert _loss_of({"loss": to_dict(LossConfig())}) == LossConfig()
 
 
 def test_both_methods_are_judged_by_the_objective_the_style_was_trained_with(config, picture):

@@ -38,6 +38,36 @@ CONFIGS = [
 ]
 
 
+@pytest.mark.parametrize(
+    ("words", "resume"),
+    [
+        ([], False),
+        (["--resume"], True),
+        (["--resume", "--seed", "1"], True),
+        (["--resume", "must"], "must"),
+        (["--resume=must"], "must"),
+        (["--no-resume"], False),
+    ],
+)
+def test_a_switch_may_have_a_named_form(words, resume):
+    found = parse(TrainConfig, [*words, "--style", "a", "--dataset", "b"], prog="test", description="")
+    assert found.resume == resume
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--resume", "mst"], "--resume must be one of must, no, got 'mst'; did you mean must"),
+        (["--resume", "must", "b"], "--resume takes at most one value, got must b"),
+        (["--resume", "--no-resume"], "--resume and --no-resume exclude each other"),
+        (["--no-resume=must"], "--no-resume takes no value"),
+    ],
+)
+def test_a_wrong_form_of_a_switch_is_refused(words, told):
+    with pytest.raises(InputError, match=told):
+        parse(TrainConfig, ["--style", "a", "--dataset", "b", *words], prog="test", description="")
+
+
 @dataclass(frozen=True)
 class Inner:
     """Settings inside others."""

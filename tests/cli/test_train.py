@@ -346,6 +346,18 @@ def test_the_settings_of_a_run_can_be_given_to_the_next(parsed, trained):
     assert found.loss.style_layers == ("relu1_1", "relu1_2")
 
 
+@pytest.mark.parametrize("written", ["flag", "file"])
+def test_flags_and_files_win_over_what_an_objective_sets(parsed, tmp_path, written):
+    """Also where the objective comes from a flag and the rest from a file, and the other way around."""
+    chosen, own = '[loss]\nobjective = "dimensionless"\n', "[loss]\nstyle_weight = 9\n"
+    (tmp_path / "run.toml").write_text("seed = 3\n" + (own if written == "flag" else chosen))
+    flags = ["--objective", "dimensionless"] if written == "flag" else ["--style-weight", "9"]
+    found = parsed("--style", "a.jpg", "--dataset", "b", "--config", "run.toml", *flags)
+    assert isinstance(found, TrainConfig)
+    assert (found.loss.objective, found.loss.style_weight) == ("dimensionless", 9.0)
+    assert (found.loss.content_layers, found.style_size, found.loss_network) == (("relu2_2",), 384, "vgg16")
+
+
 @pytest.mark.parametrize(
     ("text", "told"),
     [

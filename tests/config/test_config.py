@@ -34,7 +34,7 @@ CHANGED = [
         preset="tiny",
         loss=LossConfig(style_weight=9),
         vgg_weights=Path("vgg.pth"),
-        resume=True,
+        resume="must",
     ),
     StylizeConfig(style="x.safetensors", out="-", size=512, overwrite=True, precision="bf16"),
 ]
@@ -115,8 +115,13 @@ def test_a_config_cannot_be_changed_by_accident():
         ),
         (
             TrainConfig,
+            {"style": "a", "dataset": "b", "overwrite": "no"},
+            "TrainConfig.overwrite must be of type bool",
+        ),
+        (
+            TrainConfig,
             {"style": "a", "dataset": "b", "resume": "no"},
-            "TrainConfig.resume must be of type bool",
+            "TrainConfig.resume must be one of True, False, must, got 'no'",
         ),
         (LossConfig, [1, 2], "LossConfig must be a table of options, got [1, 2]"),
     ],
@@ -153,7 +158,7 @@ NAN, INF = float("nan"), float("inf")
         ),
         (LossConfig, {"style_weight": INF}, "--style-weight must be a finite number of at least 0, got inf"),
         (LossConfig, {"tv_weight": NAN}, "--tv-weight must be a finite number of at least 0, got nan"),
-        (LossConfig, {"content_layers": ()}, "--content-layers needs at least one layer, such as relu2_2"),
+        (LossConfig, {"content_layers": ()}, "--content-layers needs at least one layer, such as relu4_2"),
         (train, {"steps": 0}, "--steps must be at least 1, got 0"),
         (train, {"batch_size": 0}, "--batch-size must be at least 1, got 0"),
         (train, {"image_size": 28}, "--image-size must be at least 32, got 28"),
@@ -240,6 +245,36 @@ def test_paths_may_be_given_as_text():
 def test_minutes_and_a_first_stage_exclude_each_other():
     with pytest.raises(InputError, match="--start-steps cannot be used with --minutes"):
         train(minutes=5, start_steps=4, start_size=64)
+
+
+@pytest.mark.parametrize(
+    ("objective", "content", "style", "weight", "size", "network"),
+    [
+        ("bold", "relu4_2", "relu5_1", 10.0, 256, "vgg19"),
+        ("dimensionless", "relu2_2", "relu4_3", 5.0, 384, "vgg16"),
+        ("paper", "relu2_2", "relu4_3", 5.0, 384, "vgg16"),
+    ],
+)
+def test_an_objective_sets_what_is_not_given_and_nothing_else(
+    objective, content, style, weight, size, network
+):
+    chosen = train(loss=LossConfig(objective=objective))
+    loss = chosen.loss
+    assert (loss.content_layers, loss.style_layers_for("vgg16")[-1]) == ((content,), style)
+    assert (loss.style_weight, chosen.style_size, chosen.loss_network) == (weight, size, network)
+    assert to_dict(chosen)["style_size"] == size  # a checkpoint records the values, not their absence
+    own = LossConfig(objective, style_weight=3, content_layers=("relu3_1",), style_layers=("relu1_1",))
+    other = "vgg16" if network == "vgg19" else "vgg19"
+    given = train(loss=own, style_size=99, loss_network=other)
+    assert (given.loss.style_weight, given.loss.content_layers) == (3, ("relu3_1",))
+    assert (given.loss.style_layers_for("vgg16"), given.style_size) == (("relu1_1",), 99)
+    assert given.loss_network == other
+
+
+def test_bold_is_the_default_objective_and_an_unknown_one_is_refused():
+    assert train().loss.objective == "bold"
+    with pytest.raises(InputError, match="--objective must be one of bold, dimensionless, paper, got 'soft'"):
+        LossConfig(objective="soft")
 
 
 def test_an_objective_without_any_term_is_refused():

@@ -39,7 +39,7 @@ def test_a_preset_comes_back_from_json_and_toml(config):
 
 def test_the_baseline_of_the_feed_forward_paper_has_the_objective_of_training():
     config = GATYS_PRESETS["johnson2016-baseline"]
-    assert config.loss == LossConfig()
+    assert config.loss == LossConfig(objective="dimensionless")
     assert (config.start, config.bounds, config.steps, config.optimizer) == (
         "noise",
         "projected",

@@ -222,7 +222,7 @@ def grid_energy_by_definition(images: np.ndarray) -> float:
 
 def definitions(config: LossConfig, painting: Tensor, image: Tensor, photo: Tensor) -> list[float]:
     """The weighted terms by the formulas, from the features of the same network."""
-    network, relative = loss_network(), config.objective == "dimensionless"
+    network, relative = loss_network(), config.objective != "paper"
     found, wanted, style = (
         {k: v.numpy() for k, v in network(x.double()).items()} for x in (image, photo, painting[None])
     )
@@ -343,7 +343,8 @@ def test_a_style_image_may_come_as_one_picture_or_as_a_batch_of_one():
 
 @pytest.mark.parametrize(("arch", "deep"), [("vgg16", "relu4_3"), ("vgg19", "relu4_2")])
 def test_each_loss_network_has_its_own_default_style_layers(arch, deep):
-    assert LossConfig().style_layers_for(arch)[-1] == deep
+    assert LossConfig(objective="dimensionless").style_layers_for(arch)[-1] == deep
+    assert LossConfig().style_layers_for(arch)[-1] == "relu5_1"
     assert LossConfig(style_layers=("relu1_1",)).style_layers_for(arch) == ("relu1_1",)
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from fast_nst.config import LossConfig
 from fast_nst.errors import InputError
 from fast_nst.models.checkpoint import load_checkpoint, read_tensors
 from fast_nst.training.logging.run_log import read_metrics
@@ -124,6 +125,30 @@ def test_resuming_with_other_settings_is_refused_by_name(config):
     trainer.save()
     with pytest.raises(InputError, match="seed was 0, is 3"):
         Trainer(replace(config, resume=True, seed=3))
+
+
+def test_resuming_another_objective_says_which_flag_resumes_it(config):
+    layers = {"content_layers": ("relu1_2",), "style_layers": ("relu1_1", "relu1_2")}
+    before = replace(config, loss=LossConfig("dimensionless", **layers))
+    trainer = Trainer(before)
+    next(iter(trainer))
+    trainer.save()
+    told = r"loss.style_weight was 5.0, is 10.0; the run has --objective dimensionless: give it,"
+    with pytest.raises(InputError, match=told):
+        Trainer(replace(config, resume=True))
+    same = LossConfig("bold", style_weight=5, **layers)  # the name alone changes nothing
+    assert Trainer(replace(config, loss=same, resume=True)).step == 1
+
+
+def test_resume_must_refuses_a_folder_without_a_state_and_resumes_one_with(config):
+    with pytest.raises(
+        InputError, match=r"--resume must: there is no state in .*; --resume alone starts over"
+    ):
+        Trainer(replace(config, resume="must"))
+    trainer = Trainer(config)
+    next(iter(trainer))
+    trainer.save()
+    assert Trainer(replace(config, resume="must")).step == 1
 
 
 def test_resuming_where_there_is_no_state_starts_over(config, tmp_path):

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fast_nst.config import TaskConfig
+from fast_nst.config import LossConfig, TaskConfig
 from fast_nst.config.recipe import fixed_settings
 from fast_nst.errors import InputError
 from fast_nst.io.files import sync_folder
@@ -165,19 +165,34 @@ def check_unchanged(state: TrainingState, config: TaskConfig, origin: dict[str, 
         InputError: names each difference.
     """
     # Through the config and back, so that options a state is too old to know have their defaults.
-    before, now = (fixed_settings(c) for c in (from_dict(type(config), state.config), config))
+    saved = from_dict(type(config), state.config)
+    before, now = _effective_settings(saved), _effective_settings(config)
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"
         for key in sorted({*before, *now})
         if before.get(key) != now.get(key)
     ]
     if changed:
-        raise InputError(f"the run has other settings: {', '.join(changed)}; start a new --run instead")
+        cure = "start a new --run instead"
+        was, wanted = (getattr(getattr(c, "loss", None), "objective", None) for c in (saved, config))
+        if was != wanted:
+            cure = f"the run has --objective {was}: give it, or start a new --run"
+        raise InputError(f"the run has other settings: {', '.join(changed)}; {cure}")
     for name, what in (("style_sha256", "style image"), ("vgg_sha256", "VGG weights")):
         if state.origin.get(name, origin.get(name)) != origin.get(name):
             raise InputError(f"the {what} changed since the run was saved; start a new --run instead")
     if state.data != data:
         raise InputError(f"the photographs of {config.dataset} changed since the run was saved")
+
+
+def _effective_settings(config: TaskConfig) -> dict[str, Any]:
+    """`fixed_settings`, with what the objective's name stands for in place of the name."""
+    settings = fixed_settings(config)
+    loss = getattr(config, "loss", None)
+    if isinstance(loss, LossConfig):
+        settings["loss.style_layers"] = list(loss.style_layers_for(config.loss_network))
+        settings["loss.objective"] = "relative errors" if loss.preset.relative else "sums"
+    return settings
 
 
 def remove_states(path: Path) -> None:

@@ -52,6 +52,11 @@ class RunFolder:
             InputError: a result is there already, or a folder cannot be written to.
         """
         resuming = bool(config.resume) and any(path.exists() for path in state_paths(self.state))
+        if config.resume == "must" and not resuming:
+            raise InputError(
+                f"--resume must: there is no state in {self.path} to resume from; "
+                "--resume alone starts over then"
+            )
         if self.out.suffix != ".safetensors":
             raise InputError(f"--out must end in .safetensors, got {self.out}")
         if not (config.overwrite or resuming):
