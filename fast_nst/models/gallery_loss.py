@@ -23,6 +23,11 @@ from fast_nst.models.vgg import VGGFeatures
 __all__ = ["GalleryLoss", "GalleryTarget", "GalleryTerms"]
 
 
+# Pixels: the networks work at an eighth of the size, and what upsampling leaves repeats as often. Left to
+# itself the gallery filled flat regions with tiles of that size.
+GRID_PERIOD = 8
+
+
 class GalleryTerms(NamedTuple):
     """Weighted terms; their sum is what is minimized."""
 
@@ -138,7 +143,7 @@ class GalleryLoss(nn.Module):
             c.style_weight * (styles.mean(dim=0) * here).mean(),
             c.style_weight * (self._identity(images, target.photos) * (1 - here)).mean(),
             c.tv_weight * tv,
-            c.grid_weight * grid_energy(self._whole(grid_phases(images))),
+            c.grid_weight * grid_energy(self._whole(grid_phases(images, GRID_PERIOD))),
             tv.new_zeros(()),
         )
 

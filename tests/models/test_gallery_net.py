@@ -119,7 +119,7 @@ def test_the_objective_of_one_style_is_the_perceptual_objective(features: VGGFea
     many = GalleryLoss(features, [None, style, torch.rand(3, 24, 20)], CONFIG)
     expected = one(images, one.content_target(photos))
     found = many(images, many.content_target(photos, torch.tensor([1, 1])))
-    for name in ("content", "tv", "grid"):
+    for name in ("content", "tv"):
         torch.testing.assert_close(getattr(found, name), getattr(expected, name))
     distance = many.style_distances(images, torch.tensor([1, 1])).mean()
     torch.testing.assert_close(CONFIG.style_weight * distance, expected.style)
@@ -180,3 +180,11 @@ def test_rows_begin_with_the_colors_of_their_style_images() -> None:
     covariance = torch.cov(style.flatten(1))
     torch.testing.assert_close(net.color[1] @ net.color[1].T, covariance, atol=2e-4, rtol=0.05)
     assert torch.equal(net.color[0], torch.eye(3))
+
+
+def test_tiles_of_the_networks_stride_cost_more_than_pictures_without_them(features: VGGFeatures) -> None:
+    loss = GalleryLoss(features, [torch.rand(3, 24, 20)], CONFIG)
+    images, rows = torch.rand(2, 3, 64, 64), torch.tensor([0, 0])
+    target = loss.content_target(images, rows)
+    tiles = images + 0.1 * torch.rand(3, 8, 8).repeat(1, 8, 8)
+    assert float(loss(tiles, target).grid) > 2 * float(loss(images, target).grid)
