@@ -330,7 +330,8 @@ def test_strength_strokes_and_colors(opened):
     browser.set("#stroke", 100 * np.log(2) / np.log(3))  # the row of twice the scale alone
     browser.settled()
     assert browser.text("#stroke-value").startswith("2")
-    near(browser.pixels(), expected(rgb, {3: 1}), 6)
+    # What is left of the size, 2 %, is made by resizing, which blurs edges.
+    assert np.median(np.abs(browser.pixels() - expected(rgb, {3: 1}))) <= 2
     browser.click("#reset")
     browser.click("#colors")
     browser.settled()
