@@ -22,11 +22,10 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fast_nst.errors import InputError
-from fast_nst.io.images import MAX_LEVEL, ImageReadError
+from fast_nst.io.images import MAX_LEVEL, ImageReadError, Levels
 from fast_nst.system.memory import free_memory
 from fast_nst.training.data.photos import DatasetError, PhotoSource, cut, load_photo
 from fast_nst.training.data.sampling import Sample, batch_indices, crop_of
@@ -35,8 +34,6 @@ from fast_nst.training.data.worker_pool import THREAD_NAME, WorkerPool, WorkItem
 __all__ = ["THREAD_NAME", "Batch", "PhotoBatches", "as_images"]
 
 _log = logging.getLogger("fast_nst")
-
-Array = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +64,10 @@ def as_images(crops: Tensor, device: torch.device) -> Tensor:
 class _Cut:
     """A crop, its photograph, and the unreadable ones skipped before it. No crop: all were unreadable."""
 
-    crop: Array | None
+    crop: Levels | None
     index: int
     skipped: Mapping[int, str]
-    network_input: Array | None = None
+    network_input: Levels | None = None
 
 
 @dataclass
@@ -83,9 +80,9 @@ class _Reader:
     seed: int
     max_skips: int  # more in a row than the run may have in all: no use in looking further
     cache_bytes: int
-    network_input: Callable[[Array], Array] | None
+    network_input: Callable[[Levels], Levels] | None
     bad: dict[int, str] = field(default_factory=dict)  # so that a bad file is read once, not once an epoch
-    cache: dict[int, Array] = field(default_factory=dict)
+    cache: dict[int, Levels] = field(default_factory=dict)
     held: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -108,7 +105,7 @@ class _Reader:
                 break
         return _Cut(None, sample.index, skipped)
 
-    def photo(self, index: int) -> Array:
+    def photo(self, index: int) -> Levels:
         photo = self.cache.get(index)
         if photo is None:
             photo = load_photo(self.source, index, self.image_size, self.photo_size)
@@ -116,7 +113,7 @@ class _Reader:
                 self._keep(index, photo)
         return photo
 
-    def _keep(self, index: int, photo: Array) -> None:
+    def _keep(self, index: int, photo: Levels) -> None:
         """Cache it, unless the whole set will not fit: a part would only take memory from the disk cache."""
         with self.lock:
             if index in self.cache or not self.cache_bytes:
@@ -172,7 +169,7 @@ class PhotoBatches(Iterator[Batch]):
         bad: Mapping[str, str] | None = None,
         timeout: float = 120,
         prefetch: int = 4,
-        network_input: Callable[[Array], Array] | None = None,
+        network_input: Callable[[Levels], Levels] | None = None,
     ) -> None:
         if batch_size % world_size:
             near = max(1, round(batch_size / world_size)) * world_size
