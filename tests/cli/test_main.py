@@ -136,10 +136,10 @@ def raising(error: BaseException):
     ],
 )
 def test_what_a_user_can_cause_ends_in_one_line_and_a_code(said, error, code, line):
-    answer = said(lambda arguments: common.guarded(raising(error), arguments), [])
+    answer = said(common.guarded(raising(error)), [])
     assert (answer.code, answer.out, answer.err) == (code, [], [line])
 
 
 def test_what_only_we_can_cause_keeps_its_traceback():
     with pytest.raises(ZeroDivisionError):
-        common.guarded(raising(ZeroDivisionError()), [])
+        common.guarded(raising(ZeroDivisionError()))([])

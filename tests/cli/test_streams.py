@@ -104,7 +104,7 @@ def test_a_signal_during_an_import_that_catches_exceptions_ends_quietly(tmp_path
     # A shell starts what runs in the background with SIGINT ignored.
     script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     script += "from fast_nst.cli.common import guarded, leave; import importlib\n"
-    script += "leave(guarded(lambda _: importlib.import_module('greedy'), []))"
+    script += "leave(guarded(lambda _: importlib.import_module('greedy'))([]))"
     process = subprocess.run(
         [sys.executable, "-c", script],
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
