@@ -75,7 +75,7 @@ def quick() -> list[str]:
     """Flags of the quickest training there is, for a current folder that holds a copy of the `material`."""
     flags = """--style the_waves.png --dataset photos --vgg-weights vgg.safetensors --preset tiny
     --content-layers relu1_2 --style-layers relu1_1 relu1_2 --image-size 32 --style-size 32 --batch-size 2
-    --compile off --precision fp32 --device cpu"""
+    --compile off --precision fp32 --device cpu --flat-share 0"""
     return flags.split()
 
 
