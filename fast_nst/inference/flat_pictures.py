@@ -21,17 +21,14 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from fast_nst.io.images import MAX_LEVEL
+from fast_nst.io.images import MAX_LEVEL, Levels
 from fast_nst.system.opencv import opencv
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["beside_reference", "flatness", "run_float", "run_uint8"]
-
-Levels = NDArray[np.uint8]
 
 FLAT, CLEAR = 2.0, 4.0  # standard deviation, levels
 GAP = 64  # pixels; the strokes of the bundled styles reach about 40
