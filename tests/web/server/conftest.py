@@ -108,10 +108,10 @@ def launch(
     """Starts servers, and ends those that still run at the end."""
     started: list[Running] = []
 
-    page = tmp_path_factory.mktemp("page")
-    (page / "index.html").write_text("<!doctype html><title>page</title>")
+    blank = tmp_path_factory.mktemp("page")
+    (blank / "index.html").write_text("<!doctype html><title>page</title>")
 
-    def start(flags: Sequence[str] = (), **environment: str) -> Running:
+    def start(flags: Sequence[str] = (), *, page: Path = blank, **environment: str) -> Running:
         folder = tmp_path_factory.mktemp("server")
         command = [sys.executable, "-m", "fast_nst", "web", "--port", "0", "--backend", "torch"]
         command += ["--device", "cpu", "--precision", "fp32", "--page", str(page)]

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 from fast_nst.config.web import WebConfig
 from fast_nst.errors import InputError
+from fast_nst.web import protocol
 from fast_nst.web.guard import is_loopback
 from fast_nst.web.jobs import JobQueue, WebJob
 from fast_nst.web.parameters import Parameters
@@ -147,6 +150,28 @@ def test_loopback_addresses_are_known(loopback, hosts):
 def test_options_out_of_range_are_refused(option, word):
     with pytest.raises(InputError, match=word):
         WebConfig(**option)
+
+
+@pytest.mark.parametrize("receives", [True, False])
+def test_a_client_that_does_not_receive_is_cut_off(monkeypatch, receives):
+    monkeypatch.setattr(protocol, "STALLED_SECONDS", 0.05)
+
+    class Connection(protocol._EndsStalled, asyncio.Protocol):
+        pass
+
+    async def sends() -> list[str]:
+        ended: list[str] = []
+        connection = Connection()
+        connection.loop = asyncio.get_running_loop()
+        connection.transport = SimpleNamespace(abort=lambda: ended.append("aborted"))
+        connection.pause_writing()
+        if receives:
+            connection.resume_writing()
+        await asyncio.sleep(0.2)
+        connection.connection_lost(None)
+        return ended
+
+    assert asyncio.run(sends()) == ([] if receives else ["aborted"])
 
 
 def test_a_short_token_is_refused(monkeypatch):
