@@ -23,8 +23,8 @@ from PIL import Image
 
 from fast_nst.config import GalleryNetConfig, NetworkConfig
 from fast_nst.models.checkpoint import save_checkpoint
+from fast_nst.models.gallery_files import GalleryRow
 from fast_nst.models.gallery_net import GalleryNet
-from fast_nst.models.model_files import GalleryRow
 from fast_nst.models.transform_net import TransformNet
 
 
