@@ -104,7 +104,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def launch(
     styles: list[Path], gallery: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[Sequence[str]], Running]]:
+) -> Iterator[Callable[..., Running]]:
     """Starts servers, and ends those that still run at the end."""
     started: list[Running] = []
 
