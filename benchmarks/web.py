@@ -6,7 +6,7 @@
 ``camera``: the client sends a frame of 640 x 480 as JPEG, waits for the result and sends the next one, as the
 page does; the loop of ``fast-nst stylize 0`` gets the same frames without a camera's wait. Both take turns,
 in several rounds, so that whatever else the machine does hits both. Printed is the median and the range of
-the ratio. Needs the extra web.
+the ratio, and processor time a frame, which on a busy machine says more. Needs the extra web.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import argparse
 import io
 import itertools
 import json
+import os
 import re
 import statistics
 import subprocess
@@ -73,8 +74,8 @@ def server(style: str, page: Path) -> Iterator[tuple[subprocess.Popen[str], int]
         process.wait()
 
 
-def over_socket(socket: ClientConnection, data: list[bytes], seconds: float) -> tuple[float, float]:
-    """Frames a second, and the median time of one in seconds."""
+def over_socket(socket: ClientConnection, data: list[bytes], seconds: float) -> tuple[float, float, int]:
+    """Frames a second, the median time of one in seconds, and their number."""
     spent, started = [], time.perf_counter()
     for frame in itertools.cycle(data):
         before = time.perf_counter()
@@ -85,7 +86,7 @@ def over_socket(socket: ClientConnection, data: list[bytes], seconds: float) -> 
         spent.append(time.perf_counter() - before)
         if time.perf_counter() - started >= seconds:
             break
-    return len(spent) / (time.perf_counter() - started), statistics.median(spent)
+    return len(spent) / (time.perf_counter() - started), statistics.median(spent), len(spent)
 
 
 class Endless:
@@ -108,8 +109,8 @@ class Endless:
         pass
 
 
-def in_the_loop(stylizer: Stylizer, pixels: list[NDArray[np.uint8]], seconds: float) -> float:
-    """Frames a second of the camera command's loop."""
+def in_the_loop(stylizer: Stylizer, pixels: list[NDArray[np.uint8]], seconds: float) -> tuple[float, int]:
+    """Frames a second of the camera command's loop, and their number."""
     camera = Camera("0", CameraConfig(), open=lambda source: Endless(pixels))
     live = Live(camera, [("style", Path())], StylizeConfig(), screen=None, load=lambda path: stylizer)
     started, count = time.perf_counter(), 0
@@ -119,26 +120,38 @@ def in_the_loop(stylizer: Stylizer, pixels: list[NDArray[np.uint8]], seconds: fl
             break
     rate = count / (time.perf_counter() - started)
     live.close()
-    return rate
+    return rate, count
 
 
 def camera(style: str, page: Path, rounds: int, seconds: float) -> None:
     """The table of ``camera``."""
     pixels, stylizer = frames(), Stylizer.load(style)
     data = list(map(jpeg, pixels))
-    ratios = []
-    with server(style, page) as (_, port), connect(f"ws://127.0.0.1:{port}/api/camera") as socket:
+    ratios, costs = [], []
+    with server(style, page) as (process, port), connect(f"ws://127.0.0.1:{port}/api/camera") as socket:
         socket.send(json.dumps({"weights": {Path(style).stem: 1}}))
         over_socket(socket, data, seconds / 2)
         in_the_loop(stylizer, pixels, seconds / 2)
         for _ in range(rounds):
-            loop = in_the_loop(stylizer, pixels, seconds)
-            rate, latency = over_socket(socket, data, seconds)
+            before = processor_seconds(os.getpid())
+            loop, count = in_the_loop(stylizer, pixels, seconds)
+            loop_cost = 1e3 * (processor_seconds(os.getpid()) - before) / count
+            before = processor_seconds(process.pid)
+            rate, latency, count = over_socket(socket, data, seconds)
+            cost = 1e3 * (processor_seconds(process.pid) - before) / count
             ratios.append(rate / loop)
-            print(
-                f"loop {loop:6.2f}/s   socket {rate:6.2f}/s, {1e3 * latency:5.0f} ms   ratio {ratios[-1]:.2f}"
-            )
-    print(f"{style}, {stylizer}: ratio {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})")
+            costs.append(loop_cost / cost)
+            print(f"loop {loop:6.2f}/s, {loop_cost:5.0f} ms of processor a frame", end="   ")
+            print(f"socket {rate:6.2f}/s, {cost:5.0f} ms, {1e3 * latency:5.0f} ms until it is back")
+    for name, values in (("rate", ratios), ("processor", costs)):
+        spread = f"{min(values):.2f}–{max(values):.2f}"
+        print(f"{style}, {stylizer}: socket over loop, by {name} {statistics.median(values):.2f} ({spread})")
+
+
+def processor_seconds(process: int) -> float:
+    """Processor time of a process and its threads so far."""
+    fields = Path(f"/proc/{process}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def resident(process: int) -> float:
@@ -154,7 +167,7 @@ def memory(style: str, page: Path, rounds: int, seconds: float) -> None:
     with server(style, page) as (process, port), connect(f"ws://127.0.0.1:{port}/api/camera") as socket:
         socket.send(json.dumps({"weights": {Path(style).stem: 1}}))
         for _ in range(rounds):
-            rate, _ = over_socket(socket, data, seconds)
+            rate, _, _ = over_socket(socket, data, seconds)
             print(f"{resident(process.pid):7.1f} MB, {rate:.2f} frames/s")
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -45,6 +47,7 @@ def entry(path: Path) -> str:
     return path.relative_to(PACKAGE).with_suffix("").parts[0]
 
 
+@functools.cache
 def tree(path: Path) -> ast.Module:
     return ast.parse(path.read_text(encoding="utf-8"))
 
@@ -93,7 +96,7 @@ every_file = pytest.mark.parametrize("path", [*MODULES, *SCRIPTS], ids=label)
 
 
 @pytest.mark.parametrize("path", ordered, ids=label)
-def test_imports_point_down(path):
+def test_imports_point_down(path: Any) -> None:
     assert entry(path) in ORDER, f"add {entry(path)} to ORDER at its place"
     for name in imported(path):
         if name.startswith("fast_nst.") and name != "fast_nst.__version__":
@@ -102,14 +105,14 @@ def test_imports_point_down(path):
             assert ORDER.index(wanted) <= ORDER.index(entry(path)), f"{label(path)} imports {name}"
 
 
-def test_the_tree_shows_the_architecture():
+def test_the_tree_shows_the_architecture() -> None:
     top = [p.stem for p in MODULES if p.parent == PACKAGE and not p.name.startswith("__")]
     assert len(top) <= MODULES_AT_THE_TOP, f"{top}: put a module into the room it belongs to"
     rooms = {p.name for p in PACKAGE.iterdir() if (p / "__init__.py").exists()}
     assert rooms | set(top) == set(ORDER)
 
 
-def test_modules_of_one_package_do_not_import_in_circles():
+def test_modules_of_one_package_do_not_import_in_circles() -> None:
     needs = {label(p).removesuffix(".py").replace("/", "."): set(imported(p)) for p in MODULES}
     while ready := [name for name, wanted in needs.items() if not wanted & (needs.keys() - {name})]:
         for name in ready:
@@ -121,27 +124,27 @@ def test_modules_of_one_package_do_not_import_in_circles():
     ("number", "home"),
     [(255, "io/pixels"), (0.485, "models/vgg"), (0.229, "models/vgg"), (1e-5, "config/network")],
 )
-def test_a_pixel_convention_has_one_home(number, home):
+def test_a_pixel_convention_has_one_home(number: float, home: str) -> None:
     def numbers(path: Path) -> set[float]:
         constants = (n.value for n in ast.walk(tree(path)) if isinstance(n, ast.Constant))
-        return {value for value in constants if type(value) in (int, float)}
+        return {v for v in constants if isinstance(v, int | float) and not isinstance(v, bool)}
 
     assert {label(path) for path in MODULES if number in numbers(path)} == {f"fast_nst/{home}.py"}
 
 
-def test_pillow_is_known_only_at_the_pixel_boundary():
+def test_pillow_is_known_only_at_the_pixel_boundary() -> None:
     users = {label(p) for p in MODULES if any(name.split(".")[0] == "PIL" for name in imported(p))}
     assert {Path(user).parent.as_posix() for user in users} == {"fast_nst/io"}
 
 
 @pytest.mark.parametrize("engine", ["openvino", "onnxruntime"])
-def test_an_engine_with_telemetry_is_imported_in_one_place(engine):
+def test_an_engine_with_telemetry_is_imported_in_one_place(engine: str) -> None:
     assert not {label(p) for p in MODULES if any(name.split(".")[0] == engine for name in imported(p))}
     assert f"fast_nst/system/{engine}.py" in map(label, MODULES)
 
 
 @every_file
-def test_nothing_runs_what_a_file_or_a_user_says(path):
+def test_nothing_runs_what_a_file_or_a_user_says(path: Any) -> None:
     for name, call in calls(path):
         last = name.split(".")[-1]
         assert name not in ("eval", "exec", "compile", "__import__", "os.system", "os.popen"), name
@@ -155,13 +158,13 @@ def test_nothing_runs_what_a_file_or_a_user_says(path):
 
 
 @pytest.mark.parametrize("path", library, ids=label)
-def test_only_the_command_line_prints_and_exits(path):
+def test_only_the_command_line_prints_and_exits(path: Any) -> None:
     assert not {"print", "sys.exit", "exit", "quit", "os._exit"} & {name for name, _ in calls(path)}
     assert "SystemExit" not in {n.id for n in ast.walk(tree(path)) if isinstance(n, ast.Name)}
 
 
 @every_module
-def test_nothing_happens_on_import(path):
+def test_nothing_happens_on_import(path: Any) -> None:
     plain = (
         ast.Import,
         ast.ImportFrom,
@@ -179,13 +182,13 @@ def test_nothing_happens_on_import(path):
 
 
 @every_file
-def test_a_module_opens_with_what_it_is_for(path):
+def test_a_module_opens_with_what_it_is_for(path: Any) -> None:
     if path.stat().st_size:
         assert ast.get_docstring(tree(path))
 
 
 @every_file
-def test_what_a_module_offers_is_there_and_has_a_docstring(path):
+def test_what_a_module_offers_is_there_and_has_a_docstring(path: Any) -> None:
     body = tree(path).body
     kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
     defined = {n.name: n for n in body if isinstance(n, kinds)}
@@ -197,7 +200,7 @@ def test_what_a_module_offers_is_there_and_has_a_docstring(path):
 
 
 @every_module
-def test_modules_and_functions_stay_short_enough_to_read(path):
+def test_modules_and_functions_stay_short_enough_to_read(path: Any) -> None:
     assert len(path.read_text(encoding="utf-8").splitlines()) <= MOST_LINES_OF_A_MODULE
     for node in ast.walk(tree(path)):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -214,12 +217,12 @@ def loaded_after(code: str) -> set[str]:
     return set(done.stdout.splitlines()[-1].split())
 
 
-def test_importing_the_package_costs_nothing():
+def test_importing_the_package_costs_nothing() -> None:
     assert not {"torch", "numpy", "PIL"} & loaded_after("import fast_nst")
 
 
 @pytest.mark.parametrize("script", ["train.py", "stylize.py", "compare.py"])
-def test_help_does_not_wait_for_torch(script):
+def test_help_does_not_wait_for_torch(script: str) -> None:
     code = f"""
 import runpy, sys
 sys.argv = [{script!r}, "--help"]

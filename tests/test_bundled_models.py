@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -18,19 +21,19 @@ from fast_nst.models.resampling import downsample, upsample
 NAMES = sorted(bundled_upscalers())
 
 
-def test_both_of_the_papers_factors_are_bundled():
+def test_both_of_the_papers_factors_are_bundled() -> None:
     assert {"x4", "x8"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_model_is_small_and_enlarges_by_what_its_name_says(name):
+def test_a_bundled_model_is_small_and_enlarges_by_what_its_name_says(name: str) -> None:
     path = bundled_upscalers()[name]
     assert path.stat().st_size < 4e6
     assert name == f"x{load_upscaler(path).network.config.factor}"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_model_says_how_it_was_made(name):
+def test_a_bundled_model_says_how_it_was_made(name: str) -> None:
     metadata = read_tensors(bundled_upscalers()[name])[1]
     assert metadata["style"] == name
     assert metadata["licence"] == "MIT"
@@ -41,7 +44,9 @@ def test_a_bundled_model_says_how_it_was_made(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_model_adds_less_than_half_a_level_of_grid_to_smooth_gradients(name, benchmark):
+def test_a_bundled_model_adds_less_than_half_a_level_of_grid_to_smooth_gradients(
+    name: str, benchmark: Callable[[str], ModuleType]
+) -> None:
     look, enlarge = benchmark("checkerboard"), Upscaler(name, device="cpu", precision="fp32", match=False)
     side = look.SIZE // enlarge.factor
     pictures = look.gradients(4)[..., :side, :side]
@@ -53,7 +58,7 @@ def test_a_bundled_model_adds_less_than_half_a_level_of_grid_to_smooth_gradients
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_model_is_nearer_to_photographs_than_bicubic_enlargement(name, shared):
+def test_a_bundled_model_is_nearer_to_photographs_than_bicubic_enlargement(name: str, shared: Path) -> None:
     enlarge = Upscaler(name, device="cpu", precision="fp32")
     factor, gains = enlarge.factor, []
     for path in find_pictures(shared / "data/sr/Set5"):

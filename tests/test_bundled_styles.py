@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -16,19 +19,19 @@ from fast_nst.models.vgg import load_vgg
 NAMES = sorted(bundled_styles())
 
 
-def test_four_styles_are_bundled_at_least():
+def test_four_styles_are_bundled_at_least() -> None:
     assert {"composition-vii", "starry-night", "the-great-wave", "the-scream"} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_style_is_small_and_of_full_width(name):
+def test_a_bundled_style_is_small_and_of_full_width(name: str) -> None:
     path = bundled_styles()[name]
     assert path.stat().st_size < 4e6
     assert load_checkpoint(path).network.config == PRESETS["default"]
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_style_says_how_it_was_made(name):
+def test_a_bundled_style_says_how_it_was_made(name: str) -> None:
     metadata = read_tensors(bundled_styles()[name])[1]
     assert metadata["style"] == name
     assert metadata["licence"] == "MIT"
@@ -39,7 +42,9 @@ def test_a_bundled_style_says_how_it_was_made(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_style_leaves_no_grid_in_smooth_gradients(name, benchmark):
+def test_a_bundled_style_leaves_no_grid_in_smooth_gradients(
+    name: str, benchmark: Callable[[str], ModuleType]
+) -> None:
     checkerboard = benchmark("checkerboard")
     stylize = Stylizer.load(name, device="cpu", precision="fp32")
     painted = [stylize(picture) for picture in checkerboard.gradients(6)]
@@ -48,7 +53,7 @@ def test_a_bundled_style_leaves_no_grid_in_smooth_gradients(name, benchmark):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_style_stylizes_every_content_image_differently(name):
+def test_a_bundled_style_stylizes_every_content_image_differently(name: str) -> None:
     """Neither the content image unchanged nor one result for all, and nothing near black or white."""
     stylize = Stylizer.load(name, device="cpu")
     photos = torch.rand(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
@@ -62,7 +67,9 @@ def test_a_bundled_style_stylizes_every_content_image_differently(name):
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", NAMES)
-def test_a_bundled_style_comes_near_its_style_image_and_keeps_the_content(name, shared, benchmark):
+def test_a_bundled_style_comes_near_its_style_image_and_keeps_the_content(
+    name: str, shared: Path, benchmark: Callable[[str], ModuleType]
+) -> None:
     distance = benchmark("style_distance")
     vgg = load_vgg("vgg19", distance.LAYERS, file=shared / "weights" / "vgg19-imagenet-fp16.safetensors")
     style_image = distance.style_image_of(bundled_styles()[name], None)

@@ -17,6 +17,7 @@ import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -190,6 +191,10 @@ def told(capsys: pytest.CaptureFixture[str]) -> Callable[[list[str]], tuple[int,
     return call
 
 
+HELP: dict[tuple[str, ...], str] = {}
+"""help texts, each asked for once"""
+
+
 @pytest.fixture
 def options(
     told: Callable[[list[str]], tuple[int, str]],
@@ -202,9 +207,11 @@ def options(
     def show(words: list[str]) -> str:
         if not words[0].startswith("benchmarks/"):
             task = ["--task", "super-resolution"] if "super-resolution" in words else []
-            code, text = told([words[0], *task, "--help"])
-            assert code == 0, text
-            return text
+            asked = (words[0], *task, "--help")
+            if asked not in HELP:
+                code, HELP[asked] = told(list(asked))
+                assert code == 0, HELP[asked]
+            return HELP[asked]
         monkeypatch.setattr(sys, "argv", [words[0], "--help"])
         capsys.readouterr()
         with pytest.raises(SystemExit) as end:
@@ -227,7 +234,7 @@ def check_options(words: list[str], text: str) -> None:
             assert (given or value) in re.sub(r"[\s│]", "", choices[1]).split(","), f"{flag} {value}"
 
 
-def test_every_block_says_what_it_is():
+def test_every_block_says_what_it_is() -> None:
     """A block without a language would escape the tests below."""
     known = {"bash", "console", "python", "toml", "json", "text", "bibtex", "latex"}
     assert {
@@ -235,7 +242,7 @@ def test_every_block_says_what_it_is():
     } == set()
 
 
-def test_the_checks_see_what_is_wrong(options):
+def test_the_checks_see_what_is_wrong(options: Callable[[list[str]], str]) -> None:
     with pytest.raises(AssertionError, match="no option --styel"):
         check_options(["stylize", "photo.jpg", "--styel", "the-scream"], options(["stylize"]))
     with pytest.raises(AssertionError, match="--codec mpeg2"):
@@ -245,7 +252,7 @@ def test_the_checks_see_what_is_wrong(options):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_long_command_has_options_that_exist(page, options):
+def test_every_long_command_has_options_that_exist(page: Any, options: Callable[[list[str]], str]) -> None:
     for block in blocks(page):
         if block.mark and block.language in SHELL:
             for words in (words for line in block.lines for words in parts(line)):
@@ -254,7 +261,9 @@ def test_every_long_command_has_options_that_exist(page, options):
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_command_of_a_page_runs(page, here, told):
+def test_every_command_of_a_page_runs(
+    page: Any, here: Path, told: Callable[[list[str]], tuple[int, str]]
+) -> None:
     for block in blocks(page):
         missing = [name for name in block.reason.split() if importlib.util.find_spec(name) is None]
         if block.mark == "long" or block.language not in SHELL or (block.mark == "needs" and missing):
@@ -280,7 +289,7 @@ def run_in_shell(line: str, here: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_python_on_a_page_runs(page, here):
+def test_python_on_a_page_runs(page: Any, here: Path) -> None:
     for block in blocks(page):
         if block.language != "python":
             continue
@@ -295,7 +304,7 @@ def test_python_on_a_page_runs(page, here):
             exec(compile(block.text, str(page), "exec"), {})
 
 
-def test_every_page_is_in_the_navigation_and_the_readme_links_to_files_that_exist():
+def test_every_page_is_in_the_navigation_and_the_readme_links_to_files_that_exist() -> None:
     pages = {str(page.relative_to(ROOT / "docs")) for page in (ROOT / "docs").rglob("*.md")}
     listed = set(
         re.findall(r": ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(encoding="utf-8"), flags=re.M)
@@ -305,7 +314,7 @@ def test_every_page_is_in_the_navigation_and_the_readme_links_to_files_that_exis
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
-def test_the_two_commands_of_the_readme_come_first():
+def test_the_two_commands_of_the_readme_come_first() -> None:
     """``.ci/run`` runs the first two blocks, one line each."""
     first, second = [block for block in blocks(ROOT / "README.md") if block.language == "bash"][:2]
     assert [len(block.text.splitlines()) for block in (first, second)] == [1, 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,7 +71,9 @@ def style_distance(picture: str) -> float:
     return sum(distances) / len(distances)
 
 
-def test_a_trained_style_brings_pictures_nearer_to_the_style_image(here, train, capsys):
+def test_a_trained_style_brings_pictures_nearer_to_the_style_image(
+    here: Path, train: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     steps = ["--steps", "60", "--learning-rate", "1e-2", "--warmup", "5", "--style-weight", "20"]
     assert command.main(merged(train, steps)) == 0
     assert capsys.readouterr().out == "dots.safetensors\n"
@@ -82,7 +85,9 @@ def test_a_trained_style_brings_pictures_nearer_to_the_style_image(here, train, 
         assert style_distance(result) < 0.9 * style_distance(result.replace("_dots", ""))
 
 
-def test_training_and_inference_feed_the_network_the_same_tensor(here, train, monkeypatch):
+def test_training_and_inference_feed_the_network_the_same_tensor(
+    here: Path, train: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """InstanceNorm hides errors of scale from the eye, so this is the only place where they show."""
     shutil.rmtree("photos")
     turned = Image.Exif()
@@ -103,7 +108,7 @@ def test_training_and_inference_feed_the_network_the_same_tensor(here, train, mo
     monkeypatch.setattr(TransformNet, "forward", recorded(TransformNet.forward))
     stream = row_bands.stream
 
-    def streamed(network: FoldedNet, source: Source, size: tuple[int, int], **options: object) -> RowBands:
+    def streamed(network: FoldedNet, source: Source, size: tuple[int, int], **options: Any) -> RowBands:
         fed.append(source(0, size[0]))
         return stream(network, source, size, **options)
 
@@ -121,13 +126,15 @@ def test_training_and_inference_feed_the_network_the_same_tensor(here, train, mo
         assert torch.equal(image, stylized) or torch.equal(image, stylized.flip(-1))
     assert 0.9 < stylized.max() <= 1
     # And both see what a person sees: upright, red first.
-    with Image.open("photos/photo.jpg") as image:
-        seen = np.rot90(np.asarray(image), -1)
+    with Image.open("photos/photo.jpg") as file:
+        seen = np.rot90(np.asarray(file), -1)
     np.testing.assert_array_equal((stylized.permute(1, 2, 0) * 255).round().byte().numpy(), seen)
 
 
 @pytest.mark.weights
-def test_the_real_loss_network_trains_on_real_photographs(here, train, shared, capsys):
+def test_the_real_loss_network_trains_on_real_photographs(
+    here: Path, train: list[str], shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     data, weights = shared / "data", shared / "weights/vgg19-imagenet-fp16.safetensors"
     where = ["--style", str(data / "styles/starry_night.jpg"), "--dataset", str(data / "coco/train2017")]
     network = ["--loss-network", "vgg19", "--vgg-weights", str(weights)]
@@ -140,7 +147,9 @@ def test_the_real_loss_network_trains_on_real_photographs(here, train, shared, c
 
 
 @pytest.mark.weights
-def test_real_weights_that_end_too_early_are_refused_by_name(here, train, shared, capsys):
+def test_real_weights_that_end_too_early_are_refused_by_name(
+    here: Path, train: list[str], shared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     weights = shared / "weights/vgg16-imagenet-to-conv3_3-fp16.safetensors"
     arguments = merged(train, ["--vgg-weights", str(weights), "--style-layers", "relu1_2", "relu4_1"])
     assert command.main(arguments) == 2

@@ -14,7 +14,7 @@ NOTEBOOK = Path(__file__).resolve().parents[1] / "examples/quickstart.ipynb"
 
 # Jupyter's client warns of event loops and of sockets that it closes late, which is not ours to mend.
 @pytest.mark.filterwarnings("ignore")
-def test_the_quickstart_runs_from_top_to_bottom(tmp_path, monkeypatch):
+def test_the_quickstart_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("nbclient", "nbformat", "ipykernel"):
         if importlib.util.find_spec(name) is None:
             pytest.skip(f"{name} is not installed, so no kernel runs notebooks")
@@ -32,7 +32,7 @@ def test_the_quickstart_runs_from_top_to_bottom(tmp_path, monkeypatch):
     assert errors == []
 
 
-def test_the_notebook_is_stored_without_outputs():
+def test_the_notebook_is_stored_without_outputs() -> None:
     import json
 
     cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]

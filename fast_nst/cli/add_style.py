@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fast_nst.cli.common import USAGE, guarded, say
 from fast_nst.cli.train import run
 
@@ -17,12 +15,9 @@ DESCRIPTION = """Add a style to a gallery: train its rows in minutes, and write 
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@guarded
+def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
-    return guarded(_add, arguments)
-
-
-def _add(arguments: list[str]) -> int:
     if not arguments:
         say(f"{DESCRIPTION}\nfast-nst add-style --help lists every option.")
         return USAGE

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import functools
 import logging
 import os
 import signal
@@ -88,10 +89,21 @@ def program(command: str) -> str:
     return script if script == f"{command}.py" else f"fast-nst {command}"
 
 
-def guarded(command: Callable[[list[str]], int], arguments: Sequence[str] | None = None) -> int:
-    """Run a command; whatever its user can cause ends as one line and an exit code, not as a traceback."""
+def guarded(command: Callable[[list[str]], int]) -> Callable[[Sequence[str] | None], int]:
+    """Decorate a command: what its user can cause ends as one line and an exit code, not as a traceback.
+
+    The command takes the arguments given, or those of the process.
+    """
+
+    @functools.wraps(command)
+    def run(arguments: Sequence[str] | None = None) -> int:
+        return _run(command, list(sys.argv[1:] if arguments is None else arguments))
+
+    return run
+
+
+def _run(command: Callable[[list[str]], int], given: list[str]) -> int:
     _open_closed_streams()
-    given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         with _signals_raise(), _library_messages():
             return command(given)
@@ -157,7 +169,7 @@ def _end_at_once(number: int, frame: FrameType | None) -> NoReturn:
     During an import the process ends here: packages catch exceptions while they are loaded, and what they
     make of this one is a traceback about something else.
     """
-    while frame is not None and frame.f_code is not guarded.__code__:
+    while frame is not None and frame.f_code is not _run.__code__:
         if frame.f_code.co_filename.startswith("<frozen importlib"):
             say("error: interrupted" if number == signal.SIGINT else "error: terminated")
             os._exit(SIGNALLED + number)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fast_nst.cli.common import DONE, USAGE, guarded, program, put, say
 from fast_nst.cli.progress import ProgressBar
 from fast_nst.config.baseline import CompareConfig
@@ -19,12 +17,9 @@ The same command resumes an interrupted comparison.
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@guarded
+def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
-    return guarded(_compare, arguments)
-
-
-def _compare(arguments: list[str]) -> int:
     prog = program("compare")
     description = DESCRIPTION.replace("compare.py", prog)
     if not arguments:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fast_nst.cli.common import DONE, USAGE, guarded, put, say
 from fast_nst.cli.progress import ProgressBar
 from fast_nst.config import EvaluateConfig
@@ -18,12 +16,9 @@ DESCRIPTION = """Evaluate super-resolution models, compared with bicubic interpo
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@guarded
+def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
-    return guarded(_evaluate, arguments)
-
-
-def _evaluate(arguments: list[str]) -> int:
     if not arguments:
         say(f"{DESCRIPTION}\n{PROG} --help lists every option.")
         return USAGE

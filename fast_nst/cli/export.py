@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,12 +21,9 @@ DESCRIPTION = """Write a trained style in a format of other programs.
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@guarded
+def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
-    return guarded(_export, arguments)
-
-
-def _export(arguments: list[str]) -> int:
     if not arguments:
         say(f"{DESCRIPTION}\nfast-nst export --help lists every option.")
         return USAGE

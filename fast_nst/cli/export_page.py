@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from fast_nst.cli.common import DONE, USAGE, guarded, put, say
 from fast_nst.cli.progress import ProgressBar
@@ -20,12 +20,9 @@ DESCRIPTION = """Write a page that stylizes pictures and the webcam in the brows
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@guarded
+def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
-    return guarded(_export, arguments)
-
-
-def _export(arguments: list[str]) -> int:
     if not arguments:
         say(f"{DESCRIPTION}\n{PROG} --help lists every option.")
         return USAGE

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +29,9 @@ class ImportConfig:
     """replace an existing file"""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@guarded
+def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
-    return guarded(_import, arguments)
-
-
-def _import(arguments: list[str]) -> int:
     from fast_nst.cli.parsing import parse_with_sources
 
     files, config = parse_with_sources(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import keyword
 import sys
-from collections.abc import Sequence
 from difflib import get_close_matches
 from typing import NoReturn
 
@@ -50,12 +49,9 @@ COMMANDS = {
 NAMES = [name for group in COMMANDS.values() for name in group]
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@guarded
+def main(given: list[str]) -> int:
     """The command; returns its exit code."""
-    return guarded(_main, arguments)
-
-
-def _main(given: list[str]) -> int:
     if given in (["--version"], ["-V"]):
         put(f"fast-nst {__version__}")
         return DONE

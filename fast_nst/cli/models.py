@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,12 +18,9 @@ class ModelsConfig:
     """print one JSON record per model, with its training settings"""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@guarded
+def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
-    return guarded(_models, arguments)
-
-
-def _models(arguments: list[str]) -> int:
     from fast_nst.cli.listing import list_files
     from fast_nst.cli.parsing import parse
 

@@ -32,11 +32,6 @@ DESCRIPTION = """Stylize images with any style image, without training, by optim
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """The command; returns its exit code."""
-    return guarded(_optimize, arguments)
-
-
 def content_and_style(sources: Sequence[str], prog: str) -> tuple[str, str]:
     """The two images of a command that takes exactly one of each."""
     if len(sources) != 2:
@@ -50,7 +45,9 @@ def _files(sources: Sequence[str]) -> str:
     return f"{len(sources)} file{'s' * (len(sources) != 1)}"
 
 
-def _optimize(arguments: list[str]) -> int:
+@guarded
+def main(arguments: list[str]) -> int:
+    """The command; returns its exit code."""
     if not arguments:
         say(f"{DESCRIPTION}\n{PROG} --help lists every option.")
         return USAGE

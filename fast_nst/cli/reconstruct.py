@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fast_nst.cli.common import DONE, USAGE, guarded, put, say
 from fast_nst.cli.optimize import content_and_style
 from fast_nst.cli.progress import ProgressBar
@@ -19,12 +17,9 @@ DESCRIPTION = """Reconstruct a content image from each layer of a loss network, 
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@guarded
+def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
-    return guarded(_reconstruct, arguments)
-
-
-def _reconstruct(arguments: list[str]) -> int:
     if not arguments:
         say(f"{DESCRIPTION}\n{PROG} --help lists every option.")
         return USAGE

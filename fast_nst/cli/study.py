@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fast_nst.cli.common import DONE, USAGE, guarded, put, say
 from fast_nst.cli.optimize import content_and_style
 from fast_nst.cli.progress import ProgressBar
@@ -24,12 +22,9 @@ The report is studies/NAME/report.md. The same command resumes an interrupted st
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@guarded
+def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
-    return guarded(_study, arguments)
-
-
-def _study(arguments: list[str]) -> int:
     if not arguments:
         say(f"{DESCRIPTION}\n{PROG} --help lists every option.")
         return USAGE

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,12 +20,9 @@ class StylesConfig:
     """print one JSON record per style, with its training settings"""
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@guarded
+def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
-    return guarded(_styles, arguments)
-
-
-def _styles(arguments: list[str]) -> int:
     from fast_nst.cli.listing import list_files
     from fast_nst.cli.parsing import parse
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from fast_nst.cli.batch import BatchReport, own_jobs
@@ -30,12 +30,9 @@ DESCRIPTION = """Stylize pictures, videos and the camera with a trained style.
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@guarded
+def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
-    return guarded(_stylize, arguments)
-
-
-def _stylize(arguments: list[str]) -> int:
     if not arguments:
         prog = program("stylize")
         styles = "python -m fast_nst styles" if prog == "stylize.py" else "fast-nst styles"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -37,12 +37,9 @@ DESCRIPTION = """Train a style transfer network from one style image, or a super
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@guarded
+def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
-    return guarded(_train, arguments)
-
-
-def _train(arguments: list[str]) -> int:
     prog = program("train")
     description = DESCRIPTION.replace("train.py", prog)
     if not arguments:

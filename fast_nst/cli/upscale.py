@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -27,12 +26,9 @@ DESCRIPTION = """Upscale pictures with a super-resolution network.
 MATCH = {"auto": None, "on": True, "off": False}
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@guarded
+def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
-    return guarded(_upscale, arguments)
-
-
-def _upscale(arguments: list[str]) -> int:
     if not arguments:
         say(f"{DESCRIPTION}\n{PROG} --help lists every option.")
         return USAGE

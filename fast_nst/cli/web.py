@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from fast_nst.cli.common import DONE, guarded, say
@@ -22,12 +21,9 @@ DESCRIPTION = """Serve a page for pictures, videos and the webcam, with this mac
 _MODULES = ("fastapi", "uvicorn", "websockets", "python_multipart")
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+@guarded
+def main(arguments: list[str]) -> int:
     """The command; returns its exit code."""
-    return guarded(_web, arguments)
-
-
-def _web(arguments: list[str]) -> int:
     from fast_nst.cli.parsing import parse
     from fast_nst.config.web import WebConfig
 

@@ -14,6 +14,7 @@ import tyro
 from fast_nst.config import LossNetwork
 from fast_nst.config.optimize import GatysConfig, Start, check_least, start_named
 from fast_nst.errors import InputError
+from fast_nst.io.limits import MAX_PIXELS
 
 __all__ = ["CompareConfig", "OptimizeConfig", "ReconstructConfig", "StudyConfig"]
 
@@ -30,7 +31,7 @@ class OptimizeConfig(GatysConfig):
     """iterations between previews in the run folder"""
     quality: int = 95
     """of JPEG, WebP and AVIF, 1 to 100"""
-    max_pixels: int = 110_000_000
+    max_pixels: int = MAX_PIXELS
     """refuse images with more pixels than this before decoding them"""
     overwrite: bool = False
     """replace existing files"""

@@ -13,6 +13,7 @@ from fast_nst.config.network import GalleryNetConfig, NetworkConfig, UpscaleNetC
 from fast_nst.config.recipe import EXTERNAL, FREE, LOCAL, SOURCE
 from fast_nst.config.stylize import Precision
 from fast_nst.errors import InputError
+from fast_nst.io.limits import MAX_PIXELS
 from fast_nst.serialization import flag_name
 
 __all__ = ["RunConfig", "TaskName"]
@@ -107,7 +108,7 @@ class RunConfig:
     """torch.compile; auto uses it where a compiler exists and the run is long enough to pay for it"""
     workers: int = field(default=2, metadata=LOCAL)
     """threads that read images"""
-    max_pixels: int = field(default=110_000_000, metadata=FREE)
+    max_pixels: int = field(default=MAX_PIXELS, metadata=FREE)
     """refuse a style image with more pixels than this before decoding it"""
     license: Annotated[str | None, tyro.conf.arg(aliases=("--licence",))] = field(
         default=None, metadata=LOCAL

@@ -11,6 +11,7 @@ from typing import Literal
 from fast_nst.config.controls import ControlsConfig
 from fast_nst.config.video import CameraConfig, VideoConfig
 from fast_nst.errors import InputError
+from fast_nst.io.limits import MAX_PIXELS
 from fast_nst.serialization import flag_name, parse_bytes
 
 __all__ = ["Backend", "ExportConfig", "ExportPageConfig", "InferenceConfig", "Precision", "StylizeConfig"]
@@ -29,7 +30,7 @@ class InferenceConfig:
     """file format of the result, such as png or jpg [default: the output's ending, else the input's]"""
     quality: int = 95
     """of JPEG, WebP and AVIF, 1 to 100"""
-    max_pixels: int = 110_000_000
+    max_pixels: int = MAX_PIXELS
     """refuse pictures with more pixels than this before decoding them"""
     batch_size: int = 1
     """pictures of equal size computed together"""

@@ -43,6 +43,10 @@ class TrainConfig(RunConfig, _Style):
     """the frozen network whose features are compared [default: vgg19; --objective dimensionless,
     paper: vgg16]"""
 
+    flat_share: float = 1 / 16
+    """share of the training crops that are replaced by flat, two-tone and gradient pictures; without them a
+    white frame becomes nearly black"""
+
     temporal: bool = False
     """add a temporal loss for video: strokes follow motion and do not flicker; 1.5 times the work"""
     temporal_weight: float = 20.0
@@ -61,6 +65,8 @@ class TrainConfig(RunConfig, _Style):
             raise InputError(f"TrainConfig is for the task style, got {self.task!r}: UpscaleTrainConfig is")
         if self.style_size < 32:
             raise InputError(f"--style-size must be at least 32, got {self.style_size}")
+        if not 0 <= self.flat_share <= 1:
+            raise InputError(f"--flat-share is a share from 0 to 1, got {self.flat_share}")
         if not 0 <= self.temporal_weight < float("inf"):
             raise InputError(
                 f"--temporal-weight must be a finite number of at least 0, got {self.temporal_weight}"

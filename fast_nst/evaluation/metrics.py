@@ -10,13 +10,11 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-from fast_nst.io.images import MAX_LEVEL
+from fast_nst.io.images import MAX_LEVEL, Levels
 
 __all__ = ["WINDOW", "luma", "psnr", "ssim"]
 
 Array = NDArray[np.float64]
-Levels = NDArray[np.uint8]
-
 # Wang et al. 2004: a Gaussian window of 11 x 11 with a standard deviation of 1.5, and two small constants
 # that keep flat parts of a picture from dividing by zero.
 WINDOW, SIGMA = 11, 1.5

@@ -12,21 +12,18 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from fast_nst.config import EvaluateConfig
 from fast_nst.errors import InputError
 from fast_nst.evaluation.metrics import WINDOW, luma, psnr, ssim
 from fast_nst.inference.upscaler import Upscaler
-from fast_nst.io.images import Picture, find_pictures, from_uint8, over_white, read_picture
+from fast_nst.io.images import Levels, Picture, find_pictures, from_uint8, over_white, read_picture
 from fast_nst.models.losses import feature_loss
 from fast_nst.models.resampling import downsample, upsample
 from fast_nst.models.vgg import load_vgg
 from fast_nst.system.device import choose_device
 
 __all__ = ["BICUBIC", "PAPER", "Evaluation", "Measured", "Score"]
-
-Levels = NDArray[np.uint8]
 
 BICUBIC = "bicubic"
 

@@ -6,16 +6,13 @@ import json
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fast_nst.evaluation.metrics import luma
 from fast_nst.evaluation.super_resolution import BICUBIC, PAPER, Evaluation, Measured, Score
-from fast_nst.io.images import MAX_LEVEL, save_image
+from fast_nst.io.images import MAX_LEVEL, Levels, save_image
 from fast_nst.serialization import to_dict
 
 __all__ = ["write_evaluation"]
-
-Levels = NDArray[np.uint8]
 
 SIDE, GAP, ZOOM = 96, 8, 2  # side of a crop, gap between two, pixels; and the factor they are shown at
 

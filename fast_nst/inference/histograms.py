@@ -9,11 +9,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_nst.io.images import MAX_LEVEL
+from fast_nst.io.images import MAX_LEVEL, Levels
 
 __all__ = ["match_histogram"]
-
-Levels = NDArray[np.uint8]
 
 
 def match_histogram(picture: Levels, reference: Levels) -> Levels:

@@ -122,7 +122,13 @@ class Predictor(ABC):
             raise InputError(
                 f"expected (B, H, W, 3) uint8 images, got {images.dtype} of shape {images.shape}"
             )
+        return self._batch_uint8(images)
+
+    def _batch_uint8(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return self.backend.run_uint8(images)
+
+    def _batch_float(self, images: Tensor) -> Tensor:
+        return self.backend.run_float(images)
 
     def run_float(self, images: Tensor) -> Tensor:
         """Stylize or upscale tensors in one piece.
@@ -152,8 +158,8 @@ class Predictor(ABC):
                 "scale them, or convert uint8 with from_uint8"
             )
         if images.ndim == 3:
-            return self.backend.run_float(images.unsqueeze(0))[0]
-        return self.backend.run_float(images)
+            return self._batch_float(images.unsqueeze(0))[0]
+        return self._batch_float(images)
 
     def pictures(
         self, pictures: Sequence[Picture], *, progress: Callable[[float], None] = no_progress

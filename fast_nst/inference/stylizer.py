@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_nst.errors import InputError
+from fast_nst.inference import flat_pictures
 from fast_nst.inference.controls import Controls, apply_controls
 from fast_nst.inference.engine.backends.choice import advise_faster
 from fast_nst.inference.networks import EngineSettings, TrainedStyle, trained_style
@@ -190,6 +191,12 @@ class Stylizer(Predictor):
             raise InputError("controls do not work on tensors; give a picture, an array or a file")
         return super().run_float(images)
 
+    def _batch_uint8(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return flat_pictures.run_uint8(self.backend.run_uint8, images)
+
+    def _batch_float(self, images: Tensor) -> Tensor:
+        return flat_pictures.run_float(self.backend.run_float, images)
+
     def _pictures(self, pictures: Sequence[Picture], progress: Callable[[float], None]) -> list[Picture]:
         if self._applied.are_default:
             return super()._pictures(pictures, progress)
@@ -231,12 +238,16 @@ class Stylizer(Predictor):
         Raises:
             InputError: as `pictures`.
         """
-        size = picture.height, picture.width
-        with self._lock:
+
+        def stylize(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            size = images.shape[1], images.shape[2]
             planned = plan_bands(self._config, *size, self._free_memory(*size, 1))
             if rows is not None:
                 planned = BandPlan(rows, planned.maps)
-            stylized = self._torch_backend().run_in_bands(picture.rgb, planned, progress)
+            return self._torch_backend().run_in_bands(images[0], planned, progress)[None]
+
+        with self._lock:
+            stylized = flat_pictures.run_uint8(stylize, picture.rgb[None])[0]
         return self._finished(picture, stylized)
 
     def _torch_backend(self) -> TorchBackend:

@@ -20,7 +20,17 @@ from fast_nst.io.color import log_once
 from fast_nst.io.image_files import FORMATS, ImageReadError, check_size
 from fast_nst.io.image_reader import EXTENSIONS, find_pictures, read_picture, read_size
 from fast_nst.io.image_writer import ImageWriteError, can_write, check_target, keeps_alpha, write_picture
-from fast_nst.io.pixels import MAX_LEVEL, MAX_PIXELS, Metadata, Picture, check_rgb, fit, over_white, resized
+from fast_nst.io.pixels import (
+    MAX_LEVEL,
+    MAX_PIXELS,
+    Levels,
+    Metadata,
+    Picture,
+    check_rgb,
+    fit,
+    over_white,
+    resized,
+)
 from fast_nst.io.transparency import fill_hidden
 
 if TYPE_CHECKING:
@@ -33,6 +43,7 @@ __all__ = [
     "MAX_PIXELS",
     "ImageReadError",
     "ImageWriteError",
+    "Levels",
     "Metadata",
     "Picture",
     "can_write",

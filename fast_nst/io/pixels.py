@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from fast_nst.errors import InputError
+from fast_nst.io.limits import MAX_PIXELS
 from fast_nst.io.transparency import fill_hidden
 
 __all__ = [
     "MAX_LEVEL",
     "MAX_PIXELS",
+    "Levels",
     "Metadata",
     "Picture",
     "check_rgb",
@@ -29,8 +31,8 @@ __all__ = [
 
 MAX_LEVEL = 255  # white in 8-bit files
 
-# 300 MB of RGB, which a PNG of 12 KB can claim to hold. The few cameras above it need --max-pixels.
-MAX_PIXELS = 110_000_000
+Levels = NDArray[np.uint8]
+"""8-bit values, 0 to 255; the shape is where it is used"""
 
 
 @dataclass(frozen=True)

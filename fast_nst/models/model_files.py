@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Mapping
 from difflib import get_close_matches
 from pathlib import Path
@@ -44,6 +45,7 @@ T = TypeVar("T")
 FORMAT = 1
 KEY = "fast_nst"
 ENDING = ".safetensors"
+FOLDER_VARIABLE = "FAST_NST_CHECKPOINTS"
 # The metadata key of each kind's network configuration.
 STYLE, UPSCALER, GALLERY = "network", "upscaler", "gallery"
 ADDED = "added_to"  # likewise of styles that are added to a gallery: the tensors' hash of that gallery
@@ -187,8 +189,9 @@ def bundled_style_image(style: Path) -> Path | None:
 
 
 def _bundled() -> dict[str, Path]:
-    here = Path(__file__).resolve().parents[1]
-    for folder in (here / "checkpoints", here.parent / "checkpoints"):
+    """From the folder that ``FAST_NST_CHECKPOINTS`` names, or else from that of the package or checkout."""
+    here, given = Path(__file__).resolve().parents[1], os.environ.get(FOLDER_VARIABLE)
+    for folder in [Path(given)] if given else [here / "checkpoints", here.parent / "checkpoints"]:
         if found := {model_name(path): path for path in sorted(folder.glob(f"*{ENDING}"))}:
             return found
     return {}

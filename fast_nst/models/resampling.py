@@ -11,13 +11,11 @@ import functools
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_nst.io.images import MAX_LEVEL
+from fast_nst.io.images import MAX_LEVEL, Levels
 
 __all__ = ["BLUR", "bicubic_kernel", "downsample", "downsampling_matrix", "upsample", "upsampling_matrix"]
 
 Array = NDArray[np.float32]
-Levels = NDArray[np.uint8]
-
 # Johnson et al. 2016, section 4.2, blur and then interpolate. What they interpolate with does not widen its
 # kernel when it downsamples, as their framework's did not: with one that does, their bicubic rows are not
 # reproduced; docs/benchmarks.md has the figures of both.

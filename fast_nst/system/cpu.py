@@ -15,10 +15,13 @@ __all__ = ["cpu_fingerprint", "cpu_has_matrix_units", "may_have_accelerator", "t
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
+_CPUINFO = Path("/proc/cpuinfo")
+
+
 @functools.cache
-def _cpu_flags() -> frozenset[str]:
+def _cpu_flags(cpuinfo: Path) -> frozenset[str]:
     try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        lines = cpuinfo.read_text().splitlines()
     except OSError:
         return frozenset()
     return frozenset(next((line.split(":")[1] for line in lines if line.startswith("flags")), "").split())
@@ -29,18 +32,25 @@ def _isa_limit() -> str:
     return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
 
 
-def cpu_has_matrix_units() -> bool:
+def cpu_has_matrix_units(cpuinfo: Path = _CPUINFO) -> bool:
     """Whether this processor has matrix units for bf16 (AMX), and is allowed to use them.
 
     Without them bf16 saves memory traffic at most, and costs accuracy all the same.
+
+    Args:
+        cpuinfo: Linux's description of the processor.
     """
     limit = _isa_limit()
-    return "amx_bf16" in _cpu_flags() and ("AMX" in limit or limit in ("", "ALL", "DEFAULT"))
+    return "amx_bf16" in _cpu_flags(cpuinfo) and ("AMX" in limit or limit in ("", "ALL", "DEFAULT"))
 
 
-def cpu_fingerprint() -> str:
-    """A digest that is equal only for processors with the same instructions under the same limits."""
-    words = [platform.machine(), platform.processor(), _isa_limit(), *sorted(_cpu_flags())]
+def cpu_fingerprint(cpuinfo: Path = _CPUINFO) -> str:
+    """A digest that is equal only for processors with the same instructions under the same limits.
+
+    Args:
+        cpuinfo: Linux's description of the processor.
+    """
+    words = [platform.machine(), platform.processor(), _isa_limit(), *sorted(_cpu_flags(cpuinfo))]
     return hashlib.sha256(" ".join(words).encode()).hexdigest()[:16]
 
 

@@ -11,13 +11,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fast_nst.config import GalleryTrainConfig, TrainConfig, UpscaleTrainConfig
 from fast_nst.errors import InputError
 from fast_nst.evaluation.metrics import luma, psnr, ssim
-from fast_nst.io.images import from_uint8, to_uint8
+from fast_nst.io.images import Levels, from_uint8, to_uint8
 from fast_nst.models.losses import LossTerms
 from fast_nst.models.model_files import ADDED, find_gallery, read_metadata
 from fast_nst.models.reconstruction import ReconstructionTerms
@@ -30,8 +29,6 @@ from fast_nst.training.objective import CallableObjective, Objective
 from fast_nst.training.step import Rows
 
 __all__ = ["GalleryTask", "StyleTask", "Task", "UpscaleTask"]
-
-Levels = NDArray[np.uint8]
 
 
 class Task(Protocol):

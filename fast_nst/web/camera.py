@@ -80,8 +80,9 @@ class _Camera:
                 for task in ended:
                     task.result()
         except TimeoutError:
-            with suppress(Exception):
-                await self._socket.close(_GOING_AWAY, "idle for too long")
+            with suppress(Exception):  # TimeoutError again where the client does not receive
+                async with asyncio.timeout(1.0):
+                    await self._socket.close(_GOING_AWAY, "idle for too long")
         finally:
             for task in (stylizing, reading):
                 task.cancel()

@@ -21,7 +21,6 @@ from fast_nst.inference.styles import gallery_styles
 from fast_nst.io.files import write_atomically
 from fast_nst.io.image_writer import write_picture
 from fast_nst.io.images import read_picture, resized
-from fast_nst.models.checkpoint import load_checkpoint, load_gallery
 from fast_nst.models.gallery_files import gallery_rows
 from fast_nst.models.model_files import bundled_galleries, bundled_styles, read_metadata
 from fast_nst.system.extras import how_to_install
@@ -75,6 +74,8 @@ def web_model(style: Path) -> bytes:
         CheckpointError: the style cannot be used.
         InputError: the package that writes ONNX is missing.
     """
+    from fast_nst.models.checkpoint import load_checkpoint  # torch, which a server may not need
+
     checkpoint = load_checkpoint(style)
     try:
         from fast_nst.inference.engine.folded_net import plan_of
@@ -91,6 +92,8 @@ def web_gallery(gallery: Path) -> bytes:
         CheckpointError: the gallery cannot be used.
         InputError: the package that writes ONNX is missing.
     """
+    from fast_nst.models.checkpoint import load_gallery
+
     network = load_gallery(gallery).network
     try:
         from fast_nst.inference.engine.gallery_graph import build_gallery_graph

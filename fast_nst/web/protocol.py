@@ -13,19 +13,50 @@ from typing import Any
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 from fast_nst.web.headers import SECURITY_HEADERS
 from fast_nst.web.refusals import error_body
 
-__all__ = ["GuardedProtocol"]
+__all__ = ["GuardedProtocol", "GuardedSocket"]
 
 HEAD_SECONDS = 10.0  # for the headers of a request, and for what is left of a body nobody reads
+STALLED_SECONDS = 60.0  # for a client to receive anything of what it is sent
 MOST_OF_A_CLIENT = 64  # connections
 MOST_CONNECTIONS = 512
 MOST_HEADER_BYTES = 16384
 
 
-class GuardedProtocol(H11Protocol):  # type: ignore[misc]  # uvicorn's types are not read, see pyproject.toml
+class _EndsStalled:
+    """Part of a protocol: ends a connection whose client does not receive what it is sent."""
+
+    transport: asyncio.Transport
+    loop: asyncio.AbstractEventLoop
+    _stalled: asyncio.TimerHandle | None = None
+
+    def pause_writing(self) -> None:
+        super().pause_writing()  # type: ignore[misc]
+        self._stalled = self.loop.call_later(STALLED_SECONDS, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        self._receives()
+        super().resume_writing()  # type: ignore[misc]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._receives()
+        super().connection_lost(exc)  # type: ignore[misc]
+
+    def _receives(self) -> None:
+        if self._stalled is not None:
+            self._stalled.cancel()
+            self._stalled = None
+
+
+class GuardedSocket(_EndsStalled, WebSocketsSansIOProtocol):  # type: ignore[misc]  # as below
+    """uvicorn's WebSockets, ended where the client does not receive."""
+
+
+class GuardedProtocol(_EndsStalled, H11Protocol):  # type: ignore[misc]  # types not read: pyproject.toml
     """uvicorn's HTTP/1.1 with limits for a single connection and a single client."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:

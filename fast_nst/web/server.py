@@ -23,7 +23,7 @@ from fast_nst.web.engine import Engine
 from fast_nst.web.export_page import page_files
 from fast_nst.web.guard import Guard, is_loopback
 from fast_nst.web.page_cache import cached_page
-from fast_nst.web.protocol import MOST_HEADER_BYTES, GuardedProtocol
+from fast_nst.web.protocol import MOST_HEADER_BYTES, GuardedProtocol, GuardedSocket
 from fast_nst.web.storage import Storage
 
 __all__ = ["Address", "serve"]
@@ -109,7 +109,7 @@ def _server(app: Guard) -> _Server:
     config = uvicorn.Config(
         app,
         http=GuardedProtocol,
-        ws="websockets-sansio",
+        ws=GuardedSocket,
         ws_max_size=MOST_FRAME_BYTES,
         ws_per_message_deflate=False,  # frames are compressed already
         h11_max_incomplete_event_size=MOST_HEADER_BYTES,

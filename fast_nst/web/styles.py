@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from fast_nst.config import StylizeConfig
 from fast_nst.inference.styles import choose_style, gallery_styles
 from fast_nst.models.model_files import bundled_galleries, bundled_styles
 from fast_nst.web.models import StyleLabel, style_labels
@@ -48,14 +49,11 @@ def offered_styles(wanted: tuple[str, ...]) -> dict[str, Style]:
             whole = choice.name == choice.file.stem
             names = gallery_styles(choice.file) if whole else list(choice.weights)
             found |= dict.fromkeys(names, (choice.file, True))
+    names = list(found)
     if not wanted:
         found = {name: (file, False) for name, file in bundled_styles().items()}
         for file in bundled_galleries().values():
             found |= dict.fromkeys(gallery_styles(file), (file, True))
-    labels = {label.id: label for label in style_labels()}
-    ordered = sorted(found, key=list(labels).index if set(found) <= set(labels) else list(found).index)
-    return {name: Style(labels.get(name) or _unknown(name), *found[name]) for name in ordered}
-
-
-def _unknown(name: str) -> StyleLabel:
-    return StyleLabel(name, name.replace("-", " ").replace("_", " ").capitalize(), "", "")
+        default = StylizeConfig().style
+        names = sorted(found, key=lambda name: name != default)
+    return {label.id: Style(label, *found[label.id]) for label in style_labels(names)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -28,7 +29,7 @@ LOSS = LossConfig(content_layers=("relu2_1",), style_layers=("relu1_1", "relu2_1
 
 
 @pytest.fixture
-def material(tmp_path, picture) -> Path:
+def material(tmp_path: Path, picture: Callable[..., Tensor]) -> Path:
     """Two photographs and, in the folder beside theirs, the painting of a style."""
     for name, seed in (("content/a", 0), ("content/b", 1), ("styles/dots", 2), ("styles/other", 3)):
         (tmp_path / name).parent.mkdir(exist_ok=True)
@@ -45,7 +46,7 @@ def material(tmp_path, picture) -> Path:
 
 
 @pytest.fixture
-def config(material, weights) -> CompareConfig:
+def config(material: Path, weights: Path) -> CompareConfig:
     return CompareConfig(
         style=str(material / "dots.safetensors"),
         content=material / "content",
@@ -59,13 +60,15 @@ def config(material, weights) -> CompareConfig:
     )
 
 
-def test_a_checkpoint_without_an_objective_has_the_one_of_its_time():
+def test_a_checkpoint_without_an_objective_has_the_one_of_its_time() -> None:
     loss = _loss_of({"loss": {"style_weight": 5.0, "content_layers": ["relu2_2"]}, "grid_weight": 3.0})
     assert loss == LossConfig("dimensionless", style_weight=5.0, grid_weight=3.0)
     assert _loss_of({"loss": to_dict(LossConfig())}) == LossConfig()
 
 
-def test_both_methods_are_judged_by_the_objective_the_style_was_trained_with(config, picture):
+def test_both_methods_are_judged_by_the_objective_the_style_was_trained_with(
+    config: CompareConfig, picture: Callable[..., Tensor]
+) -> None:
     comparison = Comparison(config)
     assert comparison.objective.config == LOSS
     assert len(list(comparison)) == len(comparison.pieces) == 5
@@ -77,7 +80,7 @@ def test_both_methods_are_judged_by_the_objective_the_style_was_trained_with(con
     assert all(later <= earlier for earlier, later in zip(photo.curve, photo.curve[1:], strict=False))
 
 
-def test_the_report_has_both_tables_and_everything_that_the_page_shows(config):
+def test_the_report_has_both_tables_and_everything_that_the_page_shows(config: CompareConfig) -> None:
     comparison = Comparison(config)
     list(comparison)
     index = write_comparison(comparison)
@@ -99,7 +102,7 @@ def test_the_report_has_both_tables_and_everything_that_the_page_shows(config):
         assert any(number == pytest.approx(ratio, rel=0.05) for number in shown)
 
 
-def test_the_report_is_written_for_a_person(config):
+def test_the_report_is_written_for_a_person(config: CompareConfig) -> None:
     """The style image is shown, facts are in words, and there is no spread of a single image."""
     for name, images in (("one", 1), ("two", 2)):
         comparison = Comparison(replace(config, images=(images,), out=config.out / name))
@@ -120,7 +123,9 @@ def without_css(text: str) -> str:
     return re.sub(r"<style>.*</style>", "", text, flags=re.DOTALL)
 
 
-def test_an_interrupted_comparison_goes_on_with_what_is_missing(config, material):
+def test_an_interrupted_comparison_goes_on_with_what_is_missing(
+    config: CompareConfig, material: Path
+) -> None:
     for done in Comparison(config):
         if done.done == 2:
             break
@@ -132,7 +137,7 @@ def test_an_interrupted_comparison_goes_on_with_what_is_missing(config, material
     assert comparison.losses[0].images == 2
 
 
-def test_one_half_can_be_left_out(config):
+def test_one_half_can_be_left_out(config: CompareConfig) -> None:
     speed = Comparison(replace(config, only="speed"))
     assert speed.pieces == ["speed_32"]
     list(speed)
@@ -141,7 +146,7 @@ def test_one_half_can_be_left_out(config):
     assert not any(name.startswith("speed") for name in Comparison(replace(config, only="loss")).pieces)
 
 
-def test_the_iteration_that_passes_the_network_counts_from_one():
+def test_the_iteration_that_passes_the_network_counts_from_one() -> None:
     assert first_below([5, 4, 3, 2], 3.5) == 3
     assert first_below([5, 4], 5) == 1
     assert first_below([5, 4], 1) is None
@@ -168,18 +173,22 @@ def change(config: CompareConfig, material: Path, what: str) -> CompareConfig:
         ("none", "no content image was given: --content IMAGE or FOLDER"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(config, material, what, told):
+def test_what_cannot_be_compared_is_refused(
+    config: CompareConfig, material: Path, what: str, told: str
+) -> None:
     with pytest.raises(InputError, match=told):
         Comparison(change(config, material, what))
 
 
-def test_a_style_image_that_was_renamed_and_is_another_is_not_taken(config, material):
+def test_a_style_image_that_was_renamed_and_is_another_is_not_taken(
+    config: CompareConfig, material: Path
+) -> None:
     (material / "styles/other.png").replace(material / "styles/dots.png")
     with pytest.raises(InputError, match="give it with --style-image FILE"):
         Comparison(config)
 
 
-def test_values_are_those_of_the_objective(config):
+def test_values_are_those_of_the_objective(config: CompareConfig) -> None:
     comparison = Comparison(replace(config, only="loss", images=(1,)))
     list(comparison)
     content = square(comparison.files[0], 32)
@@ -193,7 +202,7 @@ def test_values_are_those_of_the_objective(config):
 
 
 @pytest.mark.parametrize("name", sorted(bundled_styles()))
-def test_a_bundled_style_is_compared_with_nothing_at_hand(config, name):
+def test_a_bundled_style_is_compared_with_nothing_at_hand(config: CompareConfig, name: str) -> None:
     """Its style image comes with the package: small, short side 512 pixels."""
     file = bundled_style_image(find_style(name))
     assert file is not None

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fast_nst.baseline.objective import (
@@ -43,7 +47,7 @@ class Given(nn.Module):
 
 def by_definition(
     image: Tensor, photo: Tensor, painting: Tensor, config: GatysConfig
-) -> tuple[float, np.ndarray]:
+) -> tuple[float, NDArray[Any]]:
     """Equations 1 to 7 and their derivatives (equations 2 and 6), layer by layer, for `Given`."""
     total, slope = 0.0, np.zeros(image.numel())
     given = Given()
@@ -63,7 +67,9 @@ def by_definition(
 
 @pytest.mark.parametrize("painting_shape", [(3, 8, 8), (3, 12, 4), (3, 16, 8)])
 @pytest.mark.parametrize("factor", [0.5, 1.0])
-def test_the_objective_and_its_gradient_are_those_of_the_paper(painting_shape, factor):
+def test_the_objective_and_its_gradient_are_those_of_the_paper(
+    painting_shape: tuple[int, int, int], factor: float
+) -> None:
     generator = torch.Generator().manual_seed(0)
     image, photo = torch.randn(2, 3, 8, 8, generator=generator, dtype=torch.float64)
     painting = torch.randn(painting_shape, generator=generator, dtype=torch.float64)
@@ -78,7 +84,7 @@ def test_the_objective_and_its_gradient_are_those_of_the_paper(painting_shape, f
 
 
 @pytest.mark.weights
-def test_on_a_real_layer_the_objective_and_its_gradient_are_those_of_the_paper(shared):
+def test_on_a_real_layer_the_objective_and_its_gradient_are_those_of_the_paper(shared: Path) -> None:
     """The gradient in features is the paper's; the network takes it to pixels."""
     vgg = load_vgg("vgg19", ["conv2_1"], file=shared / "weights/vgg19-imagenet-fp16.safetensors").double()
     photo = load_image(shared / "data/content/chicago.jpg", size=48).double()
@@ -113,7 +119,7 @@ def test_on_a_real_layer_the_objective_and_its_gradient_are_those_of_the_paper(s
     torch.testing.assert_close(ours, theirs, rtol=1e-7, atol=1e-9 * float(theirs.abs().max()))
 
 
-def test_with_means_both_terms_are_means_over_activations_and_gram_entries():
+def test_with_means_both_terms_are_means_over_activations_and_gram_entries() -> None:
     image, photo, painting = torch.rand(3, 3, 8, 8, dtype=torch.float64)
     config = replace(
         CONFIG,
@@ -130,18 +136,18 @@ def test_with_means_both_terms_are_means_over_activations_and_gram_entries():
     torch.testing.assert_close(terms.style, 3.0 * (f @ f.T / 64 - a @ a.T / 64).square().mean())
 
 
-def test_layers_without_weights_share_one_equally():
+def test_layers_without_weights_share_one_equally() -> None:
     loss = GatysLoss(Given(), torch.rand(3, 8, 8), replace(CONFIG, style_layer_weights=()))
     assert loss.style_weights == {"a": 0.5, "b": 0.5}
 
 
-def test_a_term_without_weight_needs_no_layer():
+def test_a_term_without_weight_needs_no_layer() -> None:
     loss = GatysLoss(Given(), torch.rand(3, 8, 8), replace(CONFIG, content_weight=0))
     assert loss.content_weights == {}
     assert loss(torch.rand(1, 3, 8, 8), {}).content == 0
 
 
-def test_total_variation_is_in_the_unit_of_the_pixels():
+def test_total_variation_is_in_the_unit_of_the_pixels() -> None:
     image = torch.rand(1, 3, 8, 8)
     unit, levels = (
         GatysLoss(Given(), image[0], replace(CONFIG, content_weight=0, tv_weight=2, pixels=pixels))(
@@ -152,14 +158,16 @@ def test_total_variation_is_in_the_unit_of_the_pixels():
     torch.testing.assert_close(levels, unit * MAX_LEVEL**2)
 
 
-def test_the_training_objectives_are_the_trainer_s_own_class(weights, picture):
+def test_the_training_objectives_are_the_trainer_s_own_class(
+    weights: Path, picture: Callable[..., Tensor]
+) -> None:
     config = GatysConfig(content_layers=("relu1_1",), style_layers=("relu2_1",), vgg_weights=weights)
     objective = make_objective(load_features(config, ()), picture(1), config)
     assert isinstance(objective, PerceptualLoss)
     assert objective.config == config.loss
 
 
-def test_a_network_is_asked_for_no_deeper_than_the_layers_of_a_config():
+def test_a_network_is_asked_for_no_deeper_than_the_layers_of_a_config() -> None:
     assert wanted_layers(CONFIG) == ("a", "b", "a", "b")
     assert wanted_layers(GatysConfig(style_layers=(), loss_network="vgg16"))[-1] == "relu4_3"
 
@@ -176,7 +184,7 @@ def normalized(pooling: str, pictures: list[Tensor]) -> tuple[VGGFeatures, VGGFe
 
 
 @pytest.mark.parametrize("pooling", ["max", "average"])
-def test_normalised_channels_have_a_mean_activation_of_one(pooling):
+def test_normalised_channels_have_a_mean_activation_of_one(pooling: str) -> None:
     pictures = [torch.rand(3, 24, 20, dtype=torch.float64), torch.rand(3, 16, 16, dtype=torch.float64)]
     one, other = normalized(pooling, pictures)
     means = torch.stack([other(p[None])["relu2_2"].mean(dim=(0, 2, 3)) for p in pictures]).mean(dim=0)
@@ -185,7 +193,7 @@ def test_normalised_channels_have_a_mean_activation_of_one(pooling):
     torch.testing.assert_close(means[fires], torch.ones_like(means[fires]))
 
 
-def test_normalising_changes_nothing_but_each_channel_s_scale():
+def test_normalising_changes_nothing_but_each_channel_s_scale() -> None:
     pictures = [torch.rand(3, 24, 20, dtype=torch.float64)]
     one, other = normalized("max", pictures)
     image = torch.rand(1, 3, 12, 12, dtype=torch.float64)
@@ -195,7 +203,9 @@ def test_normalising_changes_nothing_but_each_channel_s_scale():
         torch.testing.assert_close(after, before * scale[..., None, None])
 
 
-def test_a_folder_of_photographs_can_be_measured_over(weights, picture, tmp_path):
+def test_a_folder_of_photographs_can_be_measured_over(
+    weights: Path, picture: Callable[..., Tensor], tmp_path: Path
+) -> None:
     config = GatysConfig(
         content_layers=("relu1_1",),
         style_layers=("relu2_1",),

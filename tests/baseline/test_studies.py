@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -17,7 +19,14 @@ from fast_nst.io.images import load_image
 BASE = GATYS_PRESETS["wang"]
 
 
-def outcome(variant, style=1.0, content=1.0, curve=(4.0, 2.0, 1.0), distance=0.5, noise=1.0) -> Outcome:
+def outcome(
+    variant: Any,
+    style: Any = 1.0,
+    content: Any = 1.0,
+    curve: Any = (4.0, 2.0, 1.0),
+    distance: Any = 0.5,
+    noise: Any = 1.0,
+) -> Outcome:
     total = [content + style] if curve is None else list(curve)
     return Outcome(variant, [content], [style], total, 0.5, distance, noise, torch.zeros(3, 4, 4))
 
@@ -30,14 +39,14 @@ def verdicts(study: str, **by_name: dict[str, object]) -> dict[str, bool]:
     return {claim.claim: claim.holds for claim in check_claims(study, outcomes(study, **by_name))}
 
 
-def test_a_study_varies_one_thing():
+def test_a_study_varies_one_thing() -> None:
     for study, field in (("start", "start"), ("content", "content_layers")):
         configs = [variant.config for variant in variants_of(study, BASE)]
         assert len({getattr(config, field) for config in configs}) == len(configs)
         assert len({replace(c, start="content", content_layers=("relu1_1",)) for c in configs}) == 1
 
 
-def test_the_study_of_total_variation_runs_all_of_the_others_with_and_without():
+def test_the_study_of_total_variation_runs_all_of_the_others_with_and_without() -> None:
     names = [variant.name for variant in variants_of("tv", BASE)]
     for study in STUDIES[:-1]:
         for variant in variants_of(study, BASE):
@@ -45,7 +54,7 @@ def test_the_study_of_total_variation_runs_all_of_the_others_with_and_without():
     assert len(names) == len(set(names))
 
 
-def test_an_unknown_study_is_refused_with_those_there_are():
+def test_an_unknown_study_is_refused_with_those_there_are() -> None:
     with pytest.raises(InputError, match="unknown study 'tvv'; known: start, content, style, tv"):
         variants_of("tvv", BASE)
 
@@ -53,12 +62,14 @@ def test_an_unknown_study_is_refused_with_those_there_are():
 @pytest.mark.parametrize(
     ("noise", "photo", "holds"), [((4, 3, 2), (3, 2, 1), True), ((3, 1, 1), (4, 3, 1), False)]
 )
-def test_fewer_iterations_are_those_to_an_equal_loss(noise, photo, holds):
+def test_fewer_iterations_are_those_to_an_equal_loss(
+    noise: tuple[int, int, int], photo: tuple[int, int, int], holds: bool
+) -> None:
     found = verdicts("start", noise={"curve": noise}, content={"curve": photo})
     assert found == {"fewer iterations from the content image": holds}
 
 
-def test_the_claims_of_content_layers_follow_the_runs():
+def test_the_claims_of_content_layers_follow_the_runs() -> None:
     one = {
         f"content_{layer}": {"distance": d}
         for layer, d in zip(("conv2_2", "conv3_3", "conv4_4", "conv5_4"), (0.4, 0.3, 0.2, 0.1), strict=True)
@@ -70,7 +81,7 @@ def test_the_claims_of_content_layers_follow_the_runs():
     assert not any(found.values())
 
 
-def test_the_cut_of_the_candidates_is_measured_against_the_baseline():
+def test_the_cut_of_the_candidates_is_measured_against_the_baseline() -> None:
     few = {"style": 4.0, "curve": (9, 6.0)}
     base = {"style": 100.0, "curve": (200, 100.0)}
     found = verdicts(
@@ -83,7 +94,7 @@ def test_the_cut_of_the_candidates_is_measured_against_the_baseline():
 
 
 @pytest.mark.weights
-def test_a_study_writes_its_report_and_an_interrupted_one_goes_on(shared, tmp_path):
+def test_a_study_writes_its_report_and_an_interrupted_one_goes_on(shared: Path, tmp_path: Path) -> None:
     photo = load_image(shared / "data/content/chicago.jpg", size=48)
     painting = load_image(shared / "data/styles/starry_night.jpg", size=48)
     config = StudyConfig(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -52,7 +53,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def picture(here: Path) -> Callable[..., Path]:
     """Writes noise, a different one for each name."""
 
-    def write(name: str, height: int = 11, width: int = 14, mode: str = "RGB", **options: object) -> Path:
+    def write(name: str, height: int = 11, width: int = 14, mode: str = "RGB", **options: Any) -> Path:
         path = here / name
         path.parent.mkdir(parents=True, exist_ok=True)
         bands = len(Image.new(mode, (1, 1)).getbands())
@@ -64,10 +65,10 @@ def picture(here: Path) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def said(capsys: pytest.CaptureFixture[str]) -> Callable[[Callable[[list[str]], int], list[str]], Said]:
+def said(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
     """Calls a command with arguments, in this process."""
 
-    def call(main: Callable[[list[str]], int], arguments: list[str]) -> Said:
+    def call(main: Callable[[list[str]], int], arguments: Sequence[str | Path]) -> Said:
         capsys.readouterr()
         code = main([str(argument) for argument in arguments])
         out, err = capsys.readouterr()

@@ -2,32 +2,44 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from fast_nst.cli import stylize as command
 
+if TYPE_CHECKING:
+    from tests.cli.conftest import Said
+
 
 @pytest.fixture
-def run(said, style):
+def run(said: Callable[..., Said], style: str) -> Callable[..., Said]:
     return lambda *arguments: said(command.main, [*arguments, "--style", style, "--format", "png"])
 
 
-def pixels(path) -> np.ndarray:
+def pixels(path: Path | str) -> Any:
     with Image.open(path) as image:
         return np.asarray(image.convert("RGB")).astype(int)
 
 
-def test_strength_half_is_half_way_between_content_and_style(run, picture):
+def test_strength_half_is_half_way_between_content_and_style(
+    run: Callable[..., Said], picture: Callable[..., Path]
+) -> None:
     source = picture("a.png")
     full = pixels(run(source, "--out", "full.png").out[0])
     half = pixels(run(source, "--out", "half.png", "--strength", "0.5").out[0])
     assert np.abs(half - (pixels(source) + full) / 2).max() <= 1
 
 
-def test_a_mask_file_says_where_to_stylize(run, picture, here):
+def test_a_mask_file_says_where_to_stylize(
+    run: Callable[..., Said], picture: Callable[..., Path], here: Path
+) -> None:
     source = picture("a.png")
     content = pixels(source)
     mask = np.zeros(content.shape[:2], np.uint8)
@@ -41,7 +53,9 @@ def test_a_mask_file_says_where_to_stylize(run, picture, here):
 
 
 @pytest.mark.parametrize("flags", [["--stroke", "2"], ["--colors", "photo"], ["--colors", "match"]])
-def test_each_control_changes_the_result_and_keeps_its_size(run, picture, flags):
+def test_each_control_changes_the_result_and_keeps_its_size(
+    run: Callable[..., Said], picture: Callable[..., Path], flags: list[str]
+) -> None:
     source = picture("a.png")
     full = pixels(run(source, "--out", "full.png").out[0])
     made = pixels(run(source, "--out", "other.png", *flags).out[0])
@@ -49,13 +63,15 @@ def test_each_control_changes_the_result_and_keeps_its_size(run, picture, flags)
     assert (made != full).mean() > 0.1
 
 
-def test_videos_take_the_same_controls(said, style, clip, here):
+def test_videos_take_the_same_controls(
+    said: Callable[..., Said], style: str, clip: Callable[..., Path], here: Path
+) -> None:
     source = clip("a.mkv", codec="ffv1", pixels="bgr0")
     flags = ["--strength", "0", "--codec", "ffv1", "--format", "mkv", "--style", style]
     answer = said(command.main, [str(source), "--out", str(here / "b.mkv"), *flags])
     assert answer.code == 0
 
-    def frames(path) -> list[np.ndarray]:
+    def frames(path: Any) -> list[NDArray[Any]]:
         with av.open(str(path)) as container:
             return [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
 
@@ -72,7 +88,9 @@ def test_videos_take_the_same_controls(said, style, clip, here):
         (["--mask", "none.png"], "none.png"),
     ],
 )
-def test_wrong_controls_are_one_line_and_nothing_is_written(run, picture, here, flags, words):
+def test_wrong_controls_are_one_line_and_nothing_is_written(
+    run: Callable[..., Said], picture: Callable[..., Path], here: Path, flags: list[str], words: str
+) -> None:
     answer = run(picture("a.png"), "--out", "made.png", *flags)
     assert answer.code == 2
     assert any(words in line for line in answer.err)

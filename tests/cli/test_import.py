@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 
 from fast_nst.cli import import_ as command
 from fast_nst.cli import stylize
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Said
 
 BLOCKS = 2
 
@@ -32,7 +37,9 @@ def theirs(here: Path) -> Path:
     return here / "candy.model"
 
 
-def test_the_command_writes_a_style_that_can_be_used(said, theirs, picture):
+def test_the_command_writes_a_style_that_can_be_used(
+    said: Callable[..., Said], theirs: Path, picture: Callable[..., Path]
+) -> None:
     answer = said(command.main, [theirs])
     assert answer.code == 0
     assert answer.out == ["candy.safetensors"]
@@ -41,7 +48,7 @@ def test_the_command_writes_a_style_that_can_be_used(said, theirs, picture):
     assert said(stylize.main, ["photo.png", "--style", "candy.safetensors"]).out == ["photo_candy.png"]
 
 
-def test_the_command_replaces_nothing_unasked(said, theirs, here):
+def test_the_command_replaces_nothing_unasked(said: Callable[..., Said], theirs: Path, here: Path) -> None:
     (here / "candy.safetensors").write_text("mine")
     answer = said(command.main, [theirs])
     assert answer.code == 2
@@ -59,7 +66,9 @@ def test_the_command_replaces_nothing_unasked(said, theirs, here):
         (["a.pth"], "there is no file a.pth"),
     ],
 )
-def test_the_command_says_what_it_needs(said, here, arguments, told):
+def test_the_command_says_what_it_needs(
+    said: Callable[..., Said], here: Path, arguments: list[Any], told: str
+) -> None:
     answer = said(command.main, arguments)
     assert answer.code == 2
     assert told in answer.errors[0]
@@ -75,12 +84,16 @@ def test_the_command_says_what_it_needs(said, here, arguments, told):
         (".pth", ".pth.safetensors"),
     ],
 )
-def test_the_dots_of_a_name_stay(said, theirs, here, name, out):
+def test_the_dots_of_a_name_stay(
+    said: Callable[..., Said], theirs: Path, here: Path, name: str, out: str
+) -> None:
     theirs.rename(here / name)
     assert said(command.main, [name]).out == [out]
 
 
-def test_a_folder_that_cannot_be_written_is_reported_with_the_file(said, theirs):
+def test_a_folder_that_cannot_be_written_is_reported_with_the_file(
+    said: Callable[..., Said], theirs: Path
+) -> None:
     answer = said(command.main, [theirs, "--out", "nowhere/candy.safetensors"])
     assert answer.code == 1
     assert answer.errors == [

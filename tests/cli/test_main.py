@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from fast_nst import __version__
-from fast_nst.cli import common, main, models, styles
+from fast_nst.cli import common, main, styles
 from fast_nst.errors import InputError
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Said
 
 ROOT = Path(__file__).parents[2]
 
 
-def test_without_a_command_it_lists_them(said):
+def test_without_a_command_it_lists_them(said: Callable[..., Said]) -> None:
     answer = said(main.main, [])
     assert answer.code == 2
     assert answer.out == []
@@ -25,18 +31,18 @@ def test_without_a_command_it_lists_them(said):
 
 
 @pytest.mark.parametrize("flag", ["--help", "-h"])
-def test_help_lists_the_commands_on_stdout(said, flag):
+def test_help_lists_the_commands_on_stdout(said: Callable[..., Said], flag: str) -> None:
     answer = said(main.main, [flag])
     assert answer.code == 0
     assert answer.err == []
     assert any("fast-nst stylize" in line for line in answer.out)
 
 
-def test_the_version_is_the_package_s(said):
+def test_the_version_is_the_package_s(said: Callable[..., Said]) -> None:
     assert said(main.main, ["--version"]).out == [f"fast-nst {__version__}"]
 
 
-def test_an_unknown_command_gets_the_nearest_name(said):
+def test_an_unknown_command_gets_the_nearest_name(said: Callable[..., Said]) -> None:
     answer = said(main.main, ["stilize"])
     assert answer.code == 2
     assert answer.err[0] == "error: unknown command 'stilize'; did you mean 'stylize'?"
@@ -46,28 +52,29 @@ def test_an_unknown_command_gets_the_nearest_name(said):
 @pytest.mark.parametrize(
     "name", ["train", "stylize", "styles", "import", "export", "optimize", "reconstruct", "study", "compare"]
 )
-def test_each_command_has_its_help_and_its_explanation_under_its_own_name(said, name):
+def test_each_command_has_its_help_and_its_explanation_under_its_own_name(
+    said: Callable[..., Said], name: str
+) -> None:
     answer = said(main.main, [name, "--help"])
     assert answer.code == 0
     assert answer.out[0].startswith(f"usage: fast-nst {name}")
     assert not any(f"{name}.py" in line for line in answer.out)
 
 
-def test_the_package_can_be_run():
+def test_the_package_can_be_run() -> None:
     words = [sys.executable, "-m", "fast_nst", "--version"]
     answer = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=True)
     assert answer.stdout == f"fast-nst {__version__}\n"
 
 
 @pytest.fixture
-def bundle(monkeypatch, style):
+def bundle(monkeypatch: pytest.MonkeyPatch, style: str) -> None:
     """The test's style, as the only bundled one."""
-    for module in ("checkpoint", "model_files"):
-        monkeypatch.setattr(f"fast_nst.models.{module}.bundled_styles", lambda: {"dots": Path(style)})
+    monkeypatch.setenv("FAST_NST_CHECKPOINTS", str(Path(style).parent))
 
 
 @pytest.mark.usefixtures("bundle")
-def test_bundled_styles_are_listed_with_width_and_steps(said):
+def test_bundled_styles_are_listed_with_width_and_steps(said: Callable[..., Said]) -> None:
     answer = said(styles.main, [])
     assert answer.code == 0
     assert answer.err == []
@@ -76,7 +83,7 @@ def test_bundled_styles_are_listed_with_width_and_steps(said):
 
 
 @pytest.mark.usefixtures("bundle")
-def test_bundled_styles_are_reported_in_json_with_what_their_files_say(said):
+def test_bundled_styles_are_reported_in_json_with_what_their_files_say(said: Callable[..., Said]) -> None:
     (line,) = said(styles.main, ["--json"]).out
     record = json.loads(line)
     assert record["style"] == "dots"
@@ -84,35 +91,36 @@ def test_bundled_styles_are_reported_in_json_with_what_their_files_say(said):
     assert Path(record["file"]).is_file()
 
 
-def test_a_copy_without_styles_says_so_and_lists_none(said, monkeypatch):
-    monkeypatch.setattr("fast_nst.models.model_files.bundled_styles", dict)
+def test_a_copy_without_styles_says_so_and_lists_none(
+    said: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAST_NST_CHECKPOINTS", str(tmp_path))
     answer = said(styles.main, ["--json"])
     assert (answer.code, answer.out) == (0, [])
     assert len(answer.err) == 1
 
 
-@pytest.mark.parametrize(("command", "lister"), [(styles, "bundled_styles"), (models, "bundled_upscalers")])
-def test_a_damaged_file_does_not_hide_the_others(said, monkeypatch, style, tmp_path, command, lister):
-    damaged = tmp_path / "damaged.safetensors"
-    damaged.write_bytes(b"\xff" * 100)
-    monkeypatch.setattr(f"fast_nst.models.model_files.{lister}", lambda: {"damaged": damaged})
-    answer = said(command.main, ["--json"])
-    assert (answer.code, answer.out, len(answer.errors)) == (1, [], 1)
-    if command is styles:
-        both = {"damaged": damaged, "dots": Path(style)}
-        monkeypatch.setattr(f"fast_nst.models.model_files.{lister}", lambda: both)
-        answer = said(command.main, [])
-        assert answer.code == 1
-        assert [line.split()[0] for line in answer.out] == ["dots"]
+def test_a_damaged_file_does_not_hide_the_others(
+    said: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, style: str, tmp_path: Path
+) -> None:
+    (tmp_path / "damaged.safetensors").write_bytes(b"\xff" * 100)
+    shutil.copy(style, tmp_path)
+    monkeypatch.setenv("FAST_NST_CHECKPOINTS", str(tmp_path))
+    answer = said(styles.main, [])
+    assert (answer.code, len(answer.errors)) == (1, 1)
+    assert "damaged.safetensors" in answer.errors[0]
+    assert [line.split()[0] for line in answer.out] == ["dots"]
 
 
-def test_a_bundled_style_stylizes_by_its_name(bundle, said, picture, here):
+def test_a_bundled_style_stylizes_by_its_name(
+    bundle: None, said: Callable[..., Said], picture: Callable[..., Path], here: Path
+) -> None:
     picture("a.png")
     answer = said(main.main, ["stylize", "a.png", "--style", "dots"])
     assert (answer.code, answer.out) == (0, ["a_dots.png"])
 
 
-def raising(error: BaseException):
+def raising(error: BaseException) -> Any:
     def command(_: list[str]) -> int:
         raise error
 
@@ -135,11 +143,13 @@ def raising(error: BaseException):
         (common.Terminated(), 143, "error: terminated"),
     ],
 )
-def test_what_a_user_can_cause_ends_in_one_line_and_a_code(said, error, code, line):
-    answer = said(lambda arguments: common.guarded(raising(error), arguments), [])
+def test_what_a_user_can_cause_ends_in_one_line_and_a_code(
+    said: Callable[..., Said], error: Any, code: int, line: str
+) -> None:
+    answer = said(common.guarded(raising(error)), [])
     assert (answer.code, answer.out, answer.err) == (code, [], [line])
 
 
-def test_what_only_we_can_cause_keeps_its_traceback():
+def test_what_only_we_can_cause_keeps_its_traceback() -> None:
     with pytest.raises(ZeroDivisionError):
-        common.guarded(raising(ZeroDivisionError()), [])
+        common.guarded(raising(ZeroDivisionError()))([])

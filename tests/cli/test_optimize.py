@@ -8,7 +8,9 @@ import shutil
 import signal
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -19,6 +21,9 @@ from safetensors.torch import save_file
 from fast_nst.cli import optimize, reconstruct, study
 from fast_nst.models.vgg import VGGFeatures, layer_names
 from fast_nst.training.logging.run_log import read_metrics
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Said
 
 LAYERS = ["--content-layers", "relu1_2", "--style-layers", "relu1_1", "relu1_2"]
 PLACE = ["--vgg-weights", "vgg.safetensors", "--device", "cpu", "--precision", "fp32"]
@@ -48,20 +53,22 @@ def size_of(path: str) -> tuple[int, int]:
         return image.size
 
 
-def test_without_arguments_each_command_explains_itself(said):
+def test_without_arguments_each_command_explains_itself(said: Callable[..., Said]) -> None:
     for command in (optimize, reconstruct, study):
         answer = said(command.main, [])
         assert (answer.code, answer.out) == (2, [])
         assert any("photo.jpg painting.jpg" in line for line in answer.err)
 
 
-def test_a_picture_is_written_under_the_names_of_both(said, here):
+def test_a_picture_is_written_under_the_names_of_both(said: Callable[..., Said], here: Path) -> None:
     answer = said(optimize.main, ["photo.png", "dots.jpg", *QUICK])
     assert (answer.code, answer.out) == (0, ["photo_dots.png"]), answer.err
     assert size_of("photo_dots.png") == (32, 24)
 
 
-def test_nothing_is_overwritten_unasked_and_that_is_said_before_the_work(said, here, override):
+def test_nothing_is_overwritten_unasked_and_that_is_said_before_the_work(
+    said: Callable[..., Said], here: Path, override: Callable[[list[str], list[str]], list[str]]
+) -> None:
     (here / "out.png").write_text("mine")
     words = override(QUICK, ["--out", "out.png", "--vgg-weights", "gone"])
     answer = said(optimize.main, ["photo.png", "dots.jpg", *words])
@@ -71,7 +78,7 @@ def test_nothing_is_overwritten_unasked_and_that_is_said_before_the_work(said, h
     assert size_of("out.png") == (32, 24)
 
 
-def test_a_run_folder_gets_metrics_a_plot_and_previews(said, here):
+def test_a_run_folder_gets_metrics_a_plot_and_previews(said: Callable[..., Said], here: Path) -> None:
     words = ["photo.png", "dots.jpg", *QUICK, "--run", "run", "--preview-every", "2"]
     assert said(optimize.main, words).code == 0
     assert [line["step"] for line in read_metrics(here / "run/metrics.jsonl")] == [1, 2, 3, 4]
@@ -84,7 +91,13 @@ def test_a_run_folder_gets_metrics_a_plot_and_previews(said, here):
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_keeps_the_best_so_far(said, here, number, code, override):
+def test_a_signal_keeps_the_best_so_far(
+    said: Callable[..., Said],
+    here: Path,
+    number: int,
+    code: int,
+    override: Callable[[list[str], list[str]], list[str]],
+) -> None:
     def interrupt_when_running() -> None:
         while not (here / "run/metrics.jsonl").exists() or not read_metrics(here / "run/metrics.jsonl"):
             time.sleep(0.01)
@@ -100,7 +113,9 @@ def test_a_signal_keeps_the_best_so_far(said, here, number, code, override):
     assert size_of("photo_dots.png") == (32, 24)
 
 
-def test_a_broken_loss_writes_the_last_good_picture_and_says_so(said, here):
+def test_a_broken_loss_writes_the_last_good_picture_and_says_so(
+    said: Callable[..., Said], here: Path
+) -> None:
     # 0 at the start, which is the content image, and beyond the range of fp32 after the first step.
     answer = said(optimize.main, ["photo.png", "dots.jpg", *QUICK, "--content-weight", "3e38"])
     assert (answer.code, answer.out) == (1, ["photo_dots.png"])
@@ -109,7 +124,7 @@ def test_a_broken_loss_writes_the_last_good_picture_and_says_so(said, here):
     assert size_of("photo_dots.png") == (32, 24)
 
 
-def test_flags_override_a_file_and_a_file_a_preset(said, here):
+def test_flags_override_a_file_and_a_file_a_preset(said: Callable[..., Said], here: Path) -> None:
     (here / "run.toml").write_text('steps = 9\nhistory = 3\nvgg_weights = "vgg.safetensors"\nsize = 32\n')
     words = ["photo.png", "dots.jpg", "--config", "run.toml", "--preset", "wang-candidate-1", *LAYERS]
     answer = said(optimize.main, [*words, "--steps", "7", "--run", "run", "--device", "cpu"])
@@ -119,7 +134,7 @@ def test_flags_override_a_file_and_a_file_a_preset(said, here):
     assert (line["step"], line["learning_rate"]) == (7, 5.0)
 
 
-def test_a_preset_may_stand_in_the_file(said, here):
+def test_a_preset_may_stand_in_the_file(said: Callable[..., Said], here: Path) -> None:
     (here / "run.toml").write_text(
         'preset = "sharma"\nsize = 32\nsteps = 2\nvgg_weights = "vgg.safetensors"\n'
     )
@@ -128,7 +143,7 @@ def test_a_preset_may_stand_in_the_file(said, here):
     assert "sharma, 32 x 24" in answer.err[0]
 
 
-def test_every_content_image_has_a_result_of_its_own(said, here):
+def test_every_content_image_has_a_result_of_its_own(said: Callable[..., Said], here: Path) -> None:
     (here / "more").mkdir()
     for name in ("photo.png", "other.png"):
         shutil.copy(here / "photo.png", here / "more" / name)
@@ -140,7 +155,7 @@ def test_every_content_image_has_a_result_of_its_own(said, here):
     assert {path.name for path in (here / "run").iterdir()} == {"photo_dots", "other_dots", "photo_dots_2"}
 
 
-def test_a_file_that_cannot_be_read_does_not_end_the_run(said, here):
+def test_a_file_that_cannot_be_read_does_not_end_the_run(said: Callable[..., Said], here: Path) -> None:
     (here / "bad.png").write_bytes(b"no image")
     (here / "small.png").write_bytes((here / "photo.png").read_bytes()[:60])
     answer = said(optimize.main, ["bad.png", "gone.png", "small.png", "photo.png", "dots.jpg", *QUICK])
@@ -161,20 +176,26 @@ def test_a_file_that_cannot_be_read_does_not_end_the_run(said, here):
         (["photo.png", "dots.jpg", "--style-layers", "relu2_1"], "lacks conv2_1 of vgg19"),
     ],
 )
-def test_what_cannot_be_done_is_one_line(said, here, words, told, override):
+def test_what_cannot_be_done_is_one_line(
+    said: Callable[..., Said],
+    here: Path,
+    words: list[str],
+    told: str,
+    override: Callable[[list[str], list[str]], list[str]],
+) -> None:
     answer = said(optimize.main, override([*LAYERS, *PLACE], words))
     assert answer.code == 2
     (line,) = answer.errors
     assert told in line
 
 
-def test_an_unknown_preset_is_refused_with_the_known_ones(said, here):
+def test_an_unknown_preset_is_refused_with_the_known_ones(said: Callable[..., Said], here: Path) -> None:
     answer = said(optimize.main, ["photo.png", "dots.jpg", "--preset", "wangg"])
     assert answer.code == 2
     assert any("wang-candidate-1" in line for line in answer.err)
 
 
-def test_reconstructions_are_one_sheet(said, here):
+def test_reconstructions_are_one_sheet(said: Callable[..., Said], here: Path) -> None:
     words = [
         "photo.png",
         "dots.jpg",
@@ -197,7 +218,7 @@ def test_reconstructions_are_one_sheet(said, here):
     ]
 
 
-def test_a_study_is_named_first(said, here):
+def test_a_study_is_named_first(said: Callable[..., Said], here: Path) -> None:
     assert (
         said(study.main, ["tvv", "photo.png", "dots.jpg"]).errors[0].startswith("error: unknown study 'tvv'")
     )

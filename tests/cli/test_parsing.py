@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import pytest
 import tyro
@@ -49,7 +49,7 @@ CONFIGS = [
         (["--no-resume"], False),
     ],
 )
-def test_a_switch_may_have_a_named_form(words, resume):
+def test_a_switch_may_have_a_named_form(words: list[Any], resume: bool | str) -> None:
     found = parse(TrainConfig, [*words, "--style", "a", "--dataset", "b"], prog="test", description="")
     assert found.resume == resume
 
@@ -63,7 +63,7 @@ def test_a_switch_may_have_a_named_form(words, resume):
         (["--no-resume=must"], "--no-resume takes no value"),
     ],
 )
-def test_a_wrong_form_of_a_switch_is_refused(words, told):
+def test_a_wrong_form_of_a_switch_is_refused(words: list[str], told: str) -> None:
     with pytest.raises(InputError, match=told):
         parse(TrainConfig, ["--style", "a", "--dataset", "b", *words], prog="test", description="")
 
@@ -107,14 +107,14 @@ def refusal(*words: str) -> str:
     return str(caught.value)
 
 
-def test_a_flag_may_be_given_by_its_alias():
+def test_a_flag_may_be_given_by_its_alias() -> None:
     assert read("--steadiness", "0.25") == Config(smoothing=0.25) == read("--smoothing=0.25")
     assert read("--mass", "2") == Config(inner=Inner(weight=2))
     assert read("--now") == Config(live=True)
     assert read("--no-now") == read("--no-live") == Config()
 
 
-def test_a_file_may_use_an_alias_and_a_flag_overrides_it(tmp_path):
+def test_a_file_may_use_an_alias_and_a_flag_overrides_it(tmp_path: Path) -> None:
     file = tmp_path / "run.toml"
     file.write_text("steadiness = 0.25\n[inner]\nmass = 3.0\n")
     found = read("--config", str(file))
@@ -124,17 +124,17 @@ def test_a_file_may_use_an_alias_and_a_flag_overrides_it(tmp_path):
         from_dict(Config, {"steadiness": 0.1, "smoothing": 0.2})
 
 
-def test_help_lists_an_alias_beside_its_flag(capsys):
+def test_help_lists_an_alias_beside_its_flag(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         read("--help")
     assert "--steadiness FLOAT, --smoothing FLOAT" in capsys.readouterr().out
 
 
-def test_a_flag_and_its_alias_are_one_flag():
+def test_a_flag_and_its_alias_are_one_flag() -> None:
     assert refusal("--smoothing", "0.1", "--steadiness", "0.2") == "--smoothing is given twice; give it once"
 
 
-def test_flags_that_take_several_values_lose_none():
+def test_flags_that_take_several_values_lose_none() -> None:
     assert read("--sizes", "3", "4", "--title", "x") == Config(sizes=(3, 4), title="x")
     assert read("--names", "b", "c").inner.names == ("b", "c")
     assert (
@@ -143,23 +143,23 @@ def test_flags_that_take_several_values_lose_none():
     assert refusal("--sizes", "3", "four") == "--sizes must be a whole number, got 'four'"
 
 
-def test_words_between_flags_are_sources_in_their_order():
+def test_words_between_flags_are_sources_in_their_order() -> None:
     words = ["a", "--title", "x", "b", "-", "--live", "c", "--", "-d", "--live"]
     sources, found = parse_with_sources(Config, words, prog="test", description="", help="files")
     assert (sources, found) == (["a", "b", "-", "c", "./-d", "./--live"], Config(title="x", live=True))
 
 
-def test_a_value_may_look_like_a_flag_behind_an_equals_sign():
+def test_a_value_may_look_like_a_flag_behind_an_equals_sign() -> None:
     assert read("--title=--live") == Config(title="--live")
     assert refusal("--title", "--live") == "--title needs a value; --help says which"
 
 
-def test_the_limits_of_a_config_hold_for_flags_too():
+def test_the_limits_of_a_config_hold_for_flags_too() -> None:
     assert refusal("--smoothing", "2") == "--smoothing must be at most 1, got 2.0"
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.__name__)
-def test_every_flag_with_a_value_is_refused_when_it_is_given_twice(config):
+def test_every_flag_with_a_value_is_refused_when_it_is_given_twice(config: Any) -> None:
     for flag, (name, hint) in flags_of(config).items():
         if hint is bool:
             continue
@@ -168,8 +168,10 @@ def test_every_flag_with_a_value_is_refused_when_it_is_given_twice(config):
 
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda c: c.__name__)
-def test_every_default_comes_back_as_it_is(config):
-    required = {f.name: "x" for f in dataclasses.fields(config) if f.default is f.default_factory}
+def test_every_default_comes_back_as_it_is(config: Any) -> None:
+    required: dict[str, Any] = {
+        f.name: "x" for f in dataclasses.fields(config) if f.default is f.default_factory
+    }
     words = [word for name in required for word in (f"--{name}", "x")]
     if config is EvaluateConfig:
         words, required = ["--data", "x"], {"data": ("x",)}
@@ -188,12 +190,12 @@ def test_every_default_comes_back_as_it_is(config):
         ("--zzz", "--help lists all of them"),
     ],
 )
-def test_an_unknown_flag_gets_the_name_it_has_here(typed, told):
+def test_an_unknown_flag_gets_the_name_it_has_here(typed: str, told: str) -> None:
     with pytest.raises(InputError, match=f"unknown option {typed}; {told}".replace("?", r"\?")):
         parse_with_sources(StylizeConfig, ["a.jpg", typed, "1"], prog="test", description="", help="files")
 
 
-def test_the_british_spelling_of_license_is_an_alias():
+def test_the_british_spelling_of_license_is_an_alias() -> None:
     flags = ["--style", "a.png", "--dataset", "photos"]
     for flag in ("--license", "--licence"):
         assert parse(TrainConfig, [*flags, flag, "MIT"], prog="train.py", description="").license == "MIT"

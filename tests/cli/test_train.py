@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -11,25 +12,28 @@ import subprocess
 import sys
 import time
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import torch
 from PIL import Image
+from torch.optim.optimizer import register_optimizer_step_post_hook
 
 from fast_nst.cli import common, stylize, train
 from fast_nst.cli.common import Terminated
 from fast_nst.config import TrainConfig
 from fast_nst.errors import InputError
 from fast_nst.models.checkpoint import load_checkpoint
-from fast_nst.report import StepReport
-from fast_nst.training.logging.run_log import RunLog
 from fast_nst.training.state.lock import locked
-from fast_nst.training.step import TrainingStep
 from fast_nst.training.trainer import Trainer
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Said
 
 SCRIPT = Path(__file__).parents[2] / "train.py"
 
@@ -70,7 +74,7 @@ def same_weights(a: Path, b: Path) -> bool:
     return all(torch.equal(one[name], other[name]) for name in one)
 
 
-def test_without_arguments_it_explains_itself_in_a_few_lines(said):
+def test_without_arguments_it_explains_itself_in_a_few_lines(said: Callable[..., Said]) -> None:
     answer = said(train.main, [])
     assert answer.code == 2
     assert answer.out == []
@@ -78,7 +82,7 @@ def test_without_arguments_it_explains_itself_in_a_few_lines(said):
     assert any("--style" in line and "--dataset" in line for line in answer.err)
 
 
-def test_a_run_says_where_its_checkpoint_is_and_little_else(trained):
+def test_a_run_says_where_its_checkpoint_is_and_little_else(trained: SimpleNamespace) -> None:
     assert trained.out == "the-waves.safetensors\n"
     line, *progress = trained.err
     assert "5 photographs, cpu fp32, from step 0 to 6" in line
@@ -86,7 +90,7 @@ def test_a_run_says_where_its_checkpoint_is_and_little_else(trained):
     assert all(words.startswith("step ") for words in progress)  # one every ten seconds
 
 
-def test_a_run_leaves_its_log_its_curve_its_previews_and_its_settings(trained):
+def test_a_run_leaves_its_log_its_curve_its_previews_and_its_settings(trained: SimpleNamespace) -> None:
     lines = [json.loads(line) for line in (trained.run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6]
     for line in lines:
@@ -99,7 +103,9 @@ def test_a_run_leaves_its_log_its_curve_its_previews_and_its_settings(trained):
     assert (settings["steps"], settings["preset"]) == (6, "tiny")
 
 
-def test_a_checkpoint_is_used_by_stylize_at_once(trained, said, monkeypatch):
+def test_a_checkpoint_is_used_by_stylize_at_once(
+    trained: SimpleNamespace, said: Callable[..., Said], monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(trained.folder)
     answer = said(stylize.main, ["photos/0.png", "--style", "the-waves.safetensors", "--overwrite"])
     assert answer.code == 0
@@ -108,14 +114,16 @@ def test_a_checkpoint_is_used_by_stylize_at_once(trained, said, monkeypatch):
         assert image.size == (48, 40)
 
 
-def test_a_checkpoint_knows_its_recipe_but_no_folders(trained):
+def test_a_checkpoint_knows_its_recipe_but_no_folders(trained: SimpleNamespace) -> None:
     metadata = load_checkpoint(trained.folder / "the-waves.safetensors").metadata
     assert (metadata["style"], metadata["steps"], metadata["photographs"]) == ("the-waves", 6, 5)
     assert metadata["recipe"]["loss"]["style_layers"] == ["relu1_1", "relu1_2"]
     assert str(trained.folder) not in json.dumps(metadata)
 
 
-def test_a_finished_run_is_not_replaced_by_accident(trained, said, monkeypatch, quick):
+def test_a_finished_run_is_not_replaced_by_accident(
+    trained: SimpleNamespace, said: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, quick: list[str]
+) -> None:
     monkeypatch.chdir(trained.folder)
     before = (trained.folder / "the-waves.safetensors").read_bytes()
     answer = said(train.main, [*quick, "--steps", "6"])
@@ -125,7 +133,9 @@ def test_a_finished_run_is_not_replaced_by_accident(trained, said, monkeypatch, 
     assert (trained.folder / "the-waves.safetensors").read_bytes() == before
 
 
-def test_overwrite_starts_over_and_gives_the_same_again(trained, said, here, quick):
+def test_overwrite_starts_over_and_gives_the_same_again(
+    trained: SimpleNamespace, said: Callable[..., Said], here: Path, quick: list[str]
+) -> None:
     shutil.copytree(trained.run, here / "runs/the-waves")
     shutil.copy(trained.folder / "the-waves.safetensors", here)
     assert said(train.main, [*quick, "--steps", "6", "--report-every", "2", "--overwrite"]).code == 0
@@ -133,22 +143,25 @@ def test_overwrite_starts_over_and_gives_the_same_again(trained, said, here, qui
     assert len((here / "runs/the-waves/metrics.jsonl").read_text().splitlines()) == 3
 
 
-def stop_at(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
-    """The next run gets a Ctrl-C while it reports that step."""
-    write = RunLog.write
-
-    def interrupted(log: RunLog, report: StepReport) -> None:
-        write(log, report)
-        if report.step == step:
-            os.kill(os.getpid(), signal.SIGINT)
-
-    monkeypatch.setattr(RunLog, "write", interrupted)
+@contextmanager
+def at_each_step(act: Callable[[int], object]) -> Iterator[None]:
+    """Do something during every training step, whose number is counted from 1."""
+    steps = itertools.count(1)
+    hook = register_optimizer_step_post_hook(lambda *_: act(next(steps)))
+    yield
+    hook.remove()
 
 
-def test_three_steps_and_three_more_are_six_bit_for_bit(trained, said, here, monkeypatch, quick):
+def signal_at(step: int, number: int) -> Callable[[int], None]:
+    """Send this process a signal during that step."""
+    return lambda now: os.kill(os.getpid(), number) if now == step else None
+
+
+def test_three_steps_and_three_more_are_six_bit_for_bit(
+    trained: SimpleNamespace, said: Callable[..., Said], here: Path, quick: list[str]
+) -> None:
     run = [*quick, "--steps", "6", "--report-every", "1"]
-    with monkeypatch.context() as patch:
-        stop_at(patch, 3)
+    with at_each_step(signal_at(3, signal.SIGINT)):
         answer = said(train.main, run)
     assert answer.code == 130
     assert answer.err[-1] == "stopped at step 3; resume with the same command and --resume"
@@ -163,7 +176,9 @@ def test_three_steps_and_three_more_are_six_bit_for_bit(trained, said, here, mon
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_signal_leaves_a_usable_checkpoint(said, here, number, code, quick):
+def test_a_signal_leaves_a_usable_checkpoint(
+    said: Callable[..., Said], here: Path, number: int, code: int, quick: list[str]
+) -> None:
     process = script(*quick, "--steps", "100000", "--report-every", "1", cwd=here)
     metrics, patience = here / "runs/the-waves/metrics.jsonl", time.monotonic() + 60
     while time.monotonic() < patience and not (metrics.exists() and metrics.stat().st_size):
@@ -178,7 +193,7 @@ def test_a_signal_leaves_a_usable_checkpoint(said, here, number, code, quick):
     assert load_checkpoint("the-waves.safetensors").metadata["steps"] >= 1
 
 
-def test_a_second_signal_ends_a_run_at_once():
+def test_a_second_signal_ends_a_run_at_once() -> None:
     stopped = []
     trainer = SimpleNamespace(stop=lambda: stopped.append(True), compiling=False)
     for number, end in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)):
@@ -190,7 +205,7 @@ def test_a_second_signal_ends_a_run_at_once():
     assert stopped == [True, True]
 
 
-def test_a_signal_while_a_step_compiles_ends_the_run_at_once():
+def test_a_signal_while_a_step_compiles_ends_the_run_at_once() -> None:
     trainer = SimpleNamespace(stop=lambda: pytest.fail("waits for the step"), compiling=True)
     for number, end in ((signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, Terminated)):
         with common.stopped_by_signals(trainer, "") as caught, pytest.raises(end):
@@ -198,39 +213,39 @@ def test_a_signal_while_a_step_compiles_ends_the_run_at_once():
         assert caught == []
 
 
-def test_a_run_compiles_in_the_first_step_of_a_stage_only(config, monkeypatch):
+def test_a_run_compiles_in_the_first_step_of_a_stage_only(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch, "compile", lambda function, **_: lambda *given: function(*given))
     trainer = Trainer(replace(config, compile="on", start_size=32, start_steps=3, image_size=40))
-    compiling, step = [], TrainingStep.__call__
-
-    def noted(training_step: TrainingStep, *arguments: object) -> object:
-        compiling.append(trainer.compiling)
-        return step(training_step, *arguments)
-
-    monkeypatch.setattr(TrainingStep, "__call__", noted)
-    list(trainer)
+    compiling: list[bool] = []
+    with at_each_step(lambda _: compiling.append(trainer.compiling)):
+        list(trainer)
     assert [i for i, told in enumerate(compiling) if told] == [0, 3]
 
 
-def test_sigusr1_saves_state_and_checkpoint_and_the_run_goes_on(said, here, monkeypatch, quick):
-    write, steps = RunLog.write, []
+def test_sigusr1_saves_state_and_checkpoint_and_the_run_goes_on(
+    said: Callable[..., Said], here: Path, quick: list[str]
+) -> None:
+    steps: list[int] = []
 
-    def told(log: RunLog, report: StepReport) -> None:
-        write(log, report)
-        if report.step == 3:
+    def act(step: int) -> None:
+        if step == 3:
             os.kill(os.getpid(), signal.SIGUSR1)
-        if report.step == 4:
+        if step == 4:
             steps.append(load_checkpoint("the-waves.safetensors").metadata["steps"])
 
-    monkeypatch.setattr(RunLog, "write", told)
-    answer = said(train.main, [*quick, "--steps", "5", "--report-every", "1"])
+    with at_each_step(act):
+        answer = said(train.main, [*quick, "--steps", "5", "--report-every", "1"])
     assert (answer.code, answer.out) == (0, ["the-waves.safetensors"])
     assert steps == [3]
     assert "saving the-waves.safetensors after this step" in answer.err
     assert load_checkpoint("the-waves.safetensors").metadata["steps"] == 5
 
 
-def test_a_run_in_a_folder_where_another_one_trains_is_refused(said, here, quick):
+def test_a_run_in_a_folder_where_another_one_trains_is_refused(
+    said: Callable[..., Said], here: Path, quick: list[str]
+) -> None:
     Path("runs/the-waves").mkdir(parents=True)
     with locked(Path("runs/the-waves")):
         answer = said(train.main, [*quick, "--steps", "2"])
@@ -241,9 +256,11 @@ def test_a_run_in_a_folder_where_another_one_trains_is_refused(said, here, quick
     ]
 
 
-def test_running_out_of_memory_is_one_line_with_the_cure(said, here, quick, monkeypatch):
-    monkeypatch.setattr(TrainingStep, "__call__", lambda *_: torch.empty(2**60, dtype=torch.uint8))
-    answer = said(train.main, [*quick, "--steps", "2"])
+def test_running_out_of_memory_is_one_line_with_the_cure(
+    said: Callable[..., Said], here: Path, quick: list[str]
+) -> None:
+    with at_each_step(lambda _: torch.empty(2**60, dtype=torch.uint8)):
+        answer = said(train.main, [*quick, "--steps", "2"])
     assert answer.code == 2
     assert answer.errors == [
         "error: out of memory with --batch-size 2 and --image-size 32: lower one of them, in a new --run"
@@ -252,7 +269,9 @@ def test_running_out_of_memory_is_one_line_with_the_cure(said, here, quick, monk
 
 
 @pytest.mark.parametrize(("share", "code"), [("0.4", 0), ("0.1", 2)])
-def test_bad_photographs_are_listed_and_too_many_end_the_run(said, here, quick, share, code):
+def test_bad_photographs_are_listed_and_too_many_end_the_run(
+    said: Callable[..., Said], here: Path, quick: list[str], share: str, code: int
+) -> None:
     for name in ("bad.jpg", "worse.jpg"):
         Path("photos", name).touch()
     answer = said(train.main, [*quick, "--steps", "8", "--max-bad", share])
@@ -289,7 +308,14 @@ def test_bad_photographs_are_listed_and_too_many_end_the_run(said, here, quick, 
     ],
     ids=lambda value: " ".join(value[:2]),
 )
-def test_bad_input_is_one_clear_line_and_nothing_is_written(said, here, changed, told, quick, override):
+def test_bad_input_is_one_clear_line_and_nothing_is_written(
+    said: Callable[..., Said],
+    here: Path,
+    changed: list[str],
+    told: list[str],
+    quick: list[str],
+    override: Callable[[list[str], list[str]], list[str]],
+) -> None:
     (here / "empty").mkdir()
     before = files(here)
     answer = said(train.main, override(quick, changed))
@@ -301,7 +327,9 @@ def test_bad_input_is_one_clear_line_and_nothing_is_written(said, here, changed,
     assert files(here) == before
 
 
-def test_a_resumed_run_keeps_its_settings(trained, said, here, quick):
+def test_a_resumed_run_keeps_its_settings(
+    trained: SimpleNamespace, said: Callable[..., Said], here: Path, quick: list[str]
+) -> None:
     shutil.copytree(trained.run, here / "runs/the-waves")
     answer = said(train.main, [*quick, "--steps", "8", "--resume", "--seed", "1"])
     assert answer.code == 2
@@ -309,11 +337,13 @@ def test_a_resumed_run_keeps_its_settings(trained, said, here, quick):
 
 
 @pytest.fixture
-def parsed(said, monkeypatch, tmp_path) -> Callable[..., TrainConfig | list[str]]:
+def parsed(
+    said: Callable[..., Said], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[..., TrainConfig | list[str]]:
     """The config a command line makes, or the lines that refuse it."""
     seen: list[TrainConfig] = []
 
-    def refuse(config: TrainConfig, **_: object) -> None:
+    def refuse(config: TrainConfig, **_: Any) -> None:
         seen.append(config)
         raise InputError("enough is known")
 
@@ -327,7 +357,9 @@ def parsed(said, monkeypatch, tmp_path) -> Callable[..., TrainConfig | list[str]
     return parse
 
 
-def test_flags_override_the_file_and_the_file_the_defaults(parsed, tmp_path):
+def test_flags_override_the_file_and_the_file_the_defaults(
+    parsed: Callable[..., Any], tmp_path: Path
+) -> None:
     plain = 'style = "wave.jpg"\nsteps = 7\nseed = 3\npreset = "small"\n'
     (tmp_path / "run.toml").write_text(f"{plain}[loss]\nstyle_weight = 9\ntv_weight = 2.0\n")
     for config in (["--config", "run.toml"], ["--config=run.toml"]):
@@ -338,7 +370,9 @@ def test_flags_override_the_file_and_the_file_the_defaults(parsed, tmp_path):
         assert (found.batch_size, found.loss.content_weight) == (4, 1.0)
 
 
-def test_the_settings_of_a_run_can_be_given_to_the_next(parsed, trained):
+def test_the_settings_of_a_run_can_be_given_to_the_next(
+    parsed: Callable[..., Any], trained: SimpleNamespace
+) -> None:
     found = parsed("--config", str(trained.run / "config.toml"), "--seed", "5")
     assert isinstance(found, TrainConfig)
     assert type(found) is TrainConfig
@@ -347,7 +381,9 @@ def test_the_settings_of_a_run_can_be_given_to_the_next(parsed, trained):
 
 
 @pytest.mark.parametrize("written", ["flag", "file"])
-def test_flags_and_files_win_over_what_an_objective_sets(parsed, tmp_path, written):
+def test_flags_and_files_win_over_what_an_objective_sets(
+    parsed: Callable[..., TrainConfig | list[str]], tmp_path: Path, written: str
+) -> None:
     """Also where the objective comes from a flag and the rest from a file, and the other way around."""
     chosen, own = '[loss]\nobjective = "dimensionless"\n', "[loss]\nstyle_weight = 9\n"
     (tmp_path / "run.toml").write_text("seed = 3\n" + (own if written == "flag" else chosen))
@@ -369,21 +405,25 @@ def test_flags_and_files_win_over_what_an_objective_sets(parsed, tmp_path, writt
         ("steps 3", "run.toml is not TOML"),
     ],
 )
-def test_a_wrong_file_is_refused_in_one_line_that_names_it(parsed, tmp_path, text, told):
+def test_a_wrong_file_is_refused_in_one_line_that_names_it(
+    parsed: Callable[..., Any], tmp_path: Path, text: str, told: str
+) -> None:
     (tmp_path / "run.toml").write_text(text)
-    (line,) = parsed("--style", "a.jpg", "--dataset", "b", "--config", "run.toml")
+    (line,) = list(parsed("--style", "a.jpg", "--dataset", "b", "--config", "run.toml"))
     assert line.startswith("error: --config run.toml")
     assert told in line
 
 
-def test_what_neither_the_file_nor_the_flags_give_is_asked_for(parsed, tmp_path):
+def test_what_neither_the_file_nor_the_flags_give_is_asked_for(
+    parsed: Callable[..., Any], tmp_path: Path
+) -> None:
     (tmp_path / "run.toml").write_text('style = "wave.jpg"')
     lines = parsed("--config", "run.toml")
     assert any("--dataset" in line for line in lines)
     assert not any("--style" in line for line in lines)
 
 
-def test_switches_are_flags_that_can_be_turned_off(parsed, tmp_path):
+def test_switches_are_flags_that_can_be_turned_off(parsed: Callable[..., Any], tmp_path: Path) -> None:
     (tmp_path / "run.toml").write_text("overwrite = true")
     base = ["--style", "a.jpg", "--dataset", "b"]
     assert parsed(*base, "--overwrite").overwrite
@@ -392,12 +432,12 @@ def test_switches_are_flags_that_can_be_turned_off(parsed, tmp_path):
     assert any("False" in line for line in parsed(*base, "--overwrite", "False"))
 
 
-def test_an_unknown_flag_gets_the_nearest_name(parsed):
+def test_an_unknown_flag_gets_the_nearest_name(parsed: Callable[..., Any]) -> None:
     lines = parsed("--style", "a.jpg", "--dataset", "b", "--style-wieght", "3")
     assert any("--style-weight" in line for line in lines)
 
 
-def test_a_value_out_of_range_is_one_line(parsed):
+def test_a_value_out_of_range_is_one_line(parsed: Callable[..., Any]) -> None:
     assert parsed("--style", "a", "--dataset", "b", "--steps", "0") == [
         "error: --steps must be at least 1, got 0"
     ]
@@ -414,7 +454,9 @@ def test_a_value_out_of_range_is_one_line(parsed):
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else None,
 )
-def test_a_wrong_command_line_is_one_clear_line(said, arguments, told):
+def test_a_wrong_command_line_is_one_clear_line(
+    said: Callable[..., Said], arguments: list[Any], told: str
+) -> None:
     answer = said(train.main, ["--steps", "2", *arguments])
     assert (answer.code, answer.out) == (2, [])
     assert len(answer.err) == 1

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,7 +19,11 @@ from fast_nst.cli import main, models, stylize, upscale
 from fast_nst.config import UPSCALE_PRESETS
 from fast_nst.inference.upscaler import Upscaler
 from fast_nst.models.checkpoint import save_checkpoint
+from fast_nst.models.model_files import bundled_styles, bundled_upscalers
 from fast_nst.models.upscale_net import UpscaleNet
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Said
 
 
 @pytest.fixture(scope="session")
@@ -30,7 +37,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 @pytest.fixture
-def enlarge(said, model):
+def enlarge(said: Callable[..., Said], model: str) -> Callable[..., Said]:
     """``upscale ARGUMENTS`` with the test's model."""
     return lambda *arguments: said(upscale.main, [*arguments, "--model", model, "--device", "cpu"])
 
@@ -40,7 +47,9 @@ def size(path: Path | str) -> tuple[int, int]:
         return image.size
 
 
-def test_a_picture_becomes_four_times_as_large_and_is_named_after_the_model(enlarge, picture, model):
+def test_a_picture_becomes_four_times_as_large_and_is_named_after_the_model(
+    enlarge: Callable[..., Said], picture: Callable[..., Path], model: str
+) -> None:
     picture("a.png", 11, 14)
     answer = enlarge("a.png")
     assert (answer.code, answer.out) == (0, ["a_large.png"])
@@ -48,7 +57,9 @@ def test_a_picture_becomes_four_times_as_large_and_is_named_after_the_model(enla
     assert size("a_large.png") == (56, 44)
 
 
-def test_folders_are_kept_and_videos_in_them_reported(enlarge, picture, clip):
+def test_folders_are_kept_and_videos_in_them_reported(
+    enlarge: Callable[..., Said], picture: Callable[..., Path], clip: Callable[..., Path]
+) -> None:
     picture("in/a.png")
     picture("in/deep/b.jpg")
     clip("in/c.mp4", frames=2)
@@ -58,14 +69,16 @@ def test_folders_are_kept_and_videos_in_them_reported(enlarge, picture, clip):
     assert "error: in/c.mp4 is a video; fast-nst upscale takes pictures" in answer.errors
 
 
-def test_alpha_is_kept(enlarge, picture):
+def test_alpha_is_kept(enlarge: Callable[..., Said], picture: Callable[..., Path]) -> None:
     picture("a.png", mode="RGBA")
     enlarge("a.png", "--out", "b.png")
     with Image.open("b.png") as image:
         assert (image.mode, image.size) == ("RGBA", (56, 44))
 
 
-def test_histograms_are_matched_unless_reported_otherwise(enlarge, picture):
+def test_histograms_are_matched_unless_reported_otherwise(
+    enlarge: Callable[..., Said], picture: Callable[..., Path]
+) -> None:
     picture("a.png")
     for choice in ("auto", "on", "off"):
         enlarge("a.png", "--out", f"{choice}.png", "--match-histogram", choice)
@@ -74,7 +87,9 @@ def test_histograms_are_matched_unless_reported_otherwise(enlarge, picture):
     assert (found["on"] != found["off"]).any()
 
 
-def test_records_say_the_size_of_the_result(enlarge, picture):
+def test_records_say_the_size_of_the_result(
+    enlarge: Callable[..., Said], picture: Callable[..., Path]
+) -> None:
     picture("a.png", 11, 14)
     (line,) = enlarge("a.png", "--json").out
     record = json.loads(line)
@@ -90,7 +105,9 @@ def test_records_say_the_size_of_the_result(enlarge, picture):
         (["--memory", "1MB"], "more are needed; give more --memory"),
     ],
 )
-def test_what_cannot_be_done_is_said_in_one_line(enlarge, picture, arguments, reason):
+def test_what_cannot_be_done_is_said_in_one_line(
+    enlarge: Callable[..., Said], picture: Callable[..., Path], arguments: list[str], reason: str
+) -> None:
     picture("a.png")
     answer = enlarge("a.png", *arguments)
     assert answer.code in (1, 2)
@@ -98,7 +115,9 @@ def test_what_cannot_be_done_is_said_in_one_line(enlarge, picture, arguments, re
     assert reason in line
 
 
-def test_a_style_and_a_model_are_not_taken_for_each_other(said, picture, model, style):
+def test_a_style_and_a_model_are_not_taken_for_each_other(
+    said: Callable[..., Said], picture: Callable[..., Path], model: str, style: str
+) -> None:
     picture("a.png")
     (line,) = said(upscale.main, ["a.png", "--model", style]).errors
     assert line.endswith("is a style, not a super-resolution model: stylize.py takes it")
@@ -106,8 +125,16 @@ def test_a_style_and_a_model_are_not_taken_for_each_other(said, picture, model, 
     assert line.endswith("is a super-resolution model, not a style: fast-nst upscale takes it")
 
 
-def test_bundled_models_are_listed_and_found_by_the_factor(said, picture, model, monkeypatch):
-    monkeypatch.setattr("fast_nst.models.model_files.bundled_upscalers", lambda: {"x4": Path(model)})
+def test_bundled_models_are_listed_and_found_by_the_factor(
+    said: Callable[..., Said],
+    picture: Callable[..., Path],
+    model: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "bundle").mkdir()
+    shutil.copy(model, tmp_path / "bundle/x4.safetensors")
+    monkeypatch.setenv("FAST_NST_CHECKPOINTS", str(tmp_path / "bundle"))
     (line,) = said(models.main, []).out
     assert line.split()[:5] == ["x4", "x4", "feature", "7", "steps"]
     (line,) = said(main.main, ["models", "--json"]).out
@@ -118,24 +145,22 @@ def test_bundled_models_are_listed_and_found_by_the_factor(said, picture, model,
     assert "unknown model 'x8'; bundled: x4; or give a .safetensors file" in line
 
 
-def test_a_bundled_model_is_no_bundled_style(tmp_path, monkeypatch, model, style):
-    from fast_nst.models import model_files
-
-    folder = tmp_path / "fast_nst" / "checkpoints"
-    folder.mkdir(parents=True)
+def test_a_bundled_model_is_no_bundled_style(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, model: str, style: str
+) -> None:
     for name, file in (("x4", model), ("dots", style)):
-        (folder / f"{name}.safetensors").write_bytes(Path(file).read_bytes())
-    monkeypatch.setattr(model_files, "__file__", str(tmp_path / "fast_nst" / "models" / "model_files.py"))
-    assert list(model_files.bundled_styles()) == ["dots"]
-    assert list(model_files.bundled_upscalers()) == ["x4"]
+        shutil.copy(file, tmp_path / f"{name}.safetensors")
+    monkeypatch.setenv("FAST_NST_CHECKPOINTS", str(tmp_path))
+    assert list(bundled_styles()) == ["dots"]
+    assert list(bundled_upscalers()) == ["x4"]
 
 
-def test_without_arguments_it_explains_itself(said):
+def test_without_arguments_it_explains_itself(said: Callable[..., Said]) -> None:
     answer = said(upscale.main, [])
     assert answer.code == 2
     assert any("fast-nst upscale photo.jpg" in line for line in answer.err)
 
 
-def test_the_help_does_not_speak_of_videos(capsys):
+def test_the_help_does_not_speak_of_videos(capsys: pytest.CaptureFixture[str]) -> None:
     assert upscale.main(["--help"]) == 0
     assert not {"video", "videos", "film", "mp4"} & set(re.findall(r"\w+", capsys.readouterr().out))

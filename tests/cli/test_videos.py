@@ -9,7 +9,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import av
 import pytest
@@ -22,11 +24,14 @@ from fast_nst.inference.batch.jobs import Job, plan
 from fast_nst.inference.batch.sources import camera_of
 from fast_nst.inference.stylizer import Stylizer
 
+if TYPE_CHECKING:
+    from tests.cli.conftest import Said
+
 SCRIPT = Path(__file__).parents[2] / "stylize.py"
 
 
 @pytest.fixture
-def stylize(said, style):
+def stylize(said: Callable[..., Said], style: str) -> Callable[..., Said]:
     return lambda *arguments: said(command.main, [*arguments, "--style", style])
 
 
@@ -35,7 +40,9 @@ def frames(path: Path | str) -> int:
         return sum(1 for _ in video.decode(video=0))
 
 
-def test_a_video_is_stylized_into_the_current_folder(stylize, clip, here, style):
+def test_a_video_is_stylized_into_the_current_folder(
+    stylize: Callable[..., Said], clip: Callable[..., Path], here: Path, style: str
+) -> None:
     headline = f"dots, {Stylizer.load(style)}"
     clip("in/clip.mp4")
     answer = stylize("in/clip.mp4")
@@ -55,11 +62,13 @@ def test_a_video_is_stylized_into_the_current_folder(stylize, clip, here, style)
         ("a.mp4", {"out": "x/"}, "x/a.mp4"),
     ],
 )
-def test_a_video_s_result_is_named_like_a_picture_s(here, name, options, target):
+def test_a_video_s_result_is_named_like_a_picture_s(
+    here: Path, name: str, options: dict[str, Any], target: str
+) -> None:
     assert plan([name], "dots", StylizeConfig(**options)).jobs == [Job(name, target, video=True)]
 
 
-def test_an_animation_stays_one_unless_a_picture_is_asked_for(here):
+def test_an_animation_stays_one_unless_a_picture_is_asked_for(here: Path) -> None:
     still = Image.new("RGB", (8, 6))
     still.save("a.gif", save_all=True, append_images=[Image.new("RGB", (8, 6), "red")])
     still.save("b.gif")
@@ -80,12 +89,16 @@ def test_an_animation_stays_one_unless_a_picture_is_asked_for(here):
         ("a.jpg", {"format": "mp4"}, r"cannot write --format mp4; give png, jpg"),
     ],
 )
-def test_what_a_kind_cannot_be_written_as_is_refused(here, source, options, told):
+def test_what_a_kind_cannot_be_written_as_is_refused(
+    here: Path, source: str, options: dict[str, Any], told: str
+) -> None:
     with pytest.raises(InputError, match=told):
         plan([source], "dots", StylizeConfig(**options))
 
 
-def test_a_folder_may_hold_both(stylize, clip, picture, here):
+def test_a_folder_may_hold_both(
+    stylize: Callable[..., Said], clip: Callable[..., Path], picture: Callable[..., Path], here: Path
+) -> None:
     clip("holiday/sun/clip.mp4", frames=3)
     picture("holiday/a.png", 9, 12)
     answer = stylize("holiday", "--json", "--format", "mp4")
@@ -101,7 +114,9 @@ def test_a_folder_may_hold_both(stylize, clip, picture, here):
     assert "error: holiday_dots/sun/clip.mp4 exists; give --overwrite or --skip-existing" in refused.errors
 
 
-def test_one_broken_video_does_not_stop_the_others(stylize, clip, here):
+def test_one_broken_video_does_not_stop_the_others(
+    stylize: Callable[..., Said], clip: Callable[..., Path], here: Path
+) -> None:
     clip("in/a.mp4", frames=2)
     (here / "in/b.mp4").write_bytes(b"\0\0\0\x20ftypisom" + bytes(100))
     (here / "in/c.mp4").write_text("#EXTM3U\n/etc/passwd\n")
@@ -115,7 +130,9 @@ def test_one_broken_video_does_not_stop_the_others(stylize, clip, here):
     assert sorted(path.name for path in Path("in_dots").iterdir()) == ["a.mp4", "d.mp4"]
 
 
-def test_what_a_person_should_know_of_a_video_is_said(stylize, clip, here):
+def test_what_a_person_should_know_of_a_video_is_said(
+    stylize: Callable[..., Said], clip: Callable[..., Path], here: Path
+) -> None:
     clip("a.mkv", subtitles=True, frames=2)
     answer = stylize("a.mkv", "--out", "b.mp4")
     assert answer.code == 0
@@ -132,7 +149,9 @@ def test_what_a_person_should_know_of_a_video_is_said(stylize, clip, here):
         (["--start", "60"], "there is no frame after --start 60 seconds"),
     ],
 )
-def test_wrong_settings_are_one_line(stylize, clip, here, flags, told):
+def test_wrong_settings_are_one_line(
+    stylize: Callable[..., Said], clip: Callable[..., Path], here: Path, flags: list[str], told: str
+) -> None:
     clip("a.mp4", frames=2)
     answer = stylize("a.mp4", *flags)
     assert answer.code in (1, 2)
@@ -146,7 +165,9 @@ def shown(path: str) -> list[bytes]:
         return [frame.to_ndarray(format="rgb24").tobytes() for frame in video.decode(video=0)]
 
 
-def test_smoothing_makes_another_video_by_its_new_and_its_old_name(stylize, clip, here):
+def test_smoothing_makes_another_video_by_its_new_and_its_old_name(
+    stylize: Callable[..., Said], clip: Callable[..., Path], here: Path
+) -> None:
     clip("a.mp4", frames=4)
     assert stylize("a.mp4", "--out", "b.mkv", "--codec", "ffv1").code == 0
     assert stylize("a.mp4", "--out", "c.mkv", "--codec", "ffv1", "--temporal-smoothing").code == 0
@@ -160,7 +181,7 @@ def test_smoothing_makes_another_video_by_its_new_and_its_old_name(stylize, clip
         assert shown(f"{key}.mkv") == smooth
 
 
-def test_a_number_or_an_address_is_a_camera(here):
+def test_a_number_or_an_address_is_a_camera(here: Path) -> None:
     assert camera_of(["0"], StylizeConfig()) == "0"
     assert camera_of(["rtsp://host/live"], StylizeConfig()) == "rtsp://host/live"
     assert camera_of(["a.mp4"], StylizeConfig()) is None
@@ -171,7 +192,7 @@ def test_a_number_or_an_address_is_a_camera(here):
     assert camera_of(["0"], StylizeConfig()) is None
 
 
-def test_settings_of_videos_are_checked_by_the_library_too():
+def test_settings_of_videos_are_checked_by_the_library_too() -> None:
     with pytest.raises(InputError, match="--smoothing-strength"):
         StylizeConfig(video=VideoConfig(smoothing_strength=1.0))
 
@@ -196,7 +217,7 @@ def wait_for_frames(folder: Path, process: subprocess.Popen[str], seconds: float
 
 
 @pytest.fixture
-def long(clip) -> Path:
+def long(clip: Callable[..., Path]) -> Path:
     return clip("long.mkv", frames=1500, sound=["aac"], options={"preset": "ultrafast"})
 
 
@@ -212,7 +233,9 @@ def check_what_is_there(folder: Path, error: str, word: str) -> None:
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_what_is_done_plays_after_a_signal(long, here, style, number, code):
+def test_what_is_done_plays_after_a_signal(
+    long: Path, here: Path, style: str, number: int, code: int
+) -> None:
     process = started(here, style)
     wait_for_frames(here / "out", process, 1.0)
     process.send_signal(number)
@@ -224,7 +247,9 @@ def test_what_is_done_plays_after_a_signal(long, here, style, number, code):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_folder_is_completed_by_the_next_run(clip, long, here, style, number):
+def test_an_interrupted_folder_is_completed_by_the_next_run(
+    clip: Callable[..., Path], long: Path, here: Path, style: str, number: int
+) -> None:
     """With --skip-existing and a manifest, no part of a video counts as a video, nor as an input."""
     clip("in/a.mp4", frames=3)
     (here / "in/b.mkv").write_bytes(long.read_bytes())
@@ -260,7 +285,7 @@ def test_an_interrupted_folder_is_completed_by_the_next_run(clip, long, here, st
     ]
 
 
-def test_a_partial_video_is_no_input_of_the_next_run(clip, here):
+def test_a_partial_video_is_no_input_of_the_next_run(clip: Callable[..., Path], here: Path) -> None:
     clip("a.mp4")
     clip("a_dots.partial.mp4")
     clip("b.partial.mp4")
@@ -269,7 +294,7 @@ def test_a_partial_video_is_no_input_of_the_next_run(clip, here):
     assert len(plan(["a_dots.partial.mp4"], "dots", config).jobs) == 1
 
 
-def test_a_full_disk_leaves_no_video(clip, here, style):
+def test_a_full_disk_leaves_no_video(clip: Callable[..., Path], here: Path, style: str) -> None:
     clip("a.mkv", frames=60)
 
     def small_files() -> None:
@@ -285,7 +310,7 @@ def test_a_full_disk_leaves_no_video(clip, here, style):
     assert list((here / "out").iterdir()) == []
 
 
-def test_a_killed_run_leaves_no_file_of_that_name(long, here, style):
+def test_a_killed_run_leaves_no_file_of_that_name(long: Path, here: Path, style: str) -> None:
     (here / "out").mkdir()
     process = started(here, style)
     wait_for_frames(here / "out", process, 0.2)
@@ -296,7 +321,7 @@ def test_a_killed_run_leaves_no_file_of_that_name(long, here, style):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_ten_kills_and_ten_interruptions_at_any_moment(long, here, style):
+def test_ten_kills_and_ten_interruptions_at_any_moment(long: Path, here: Path, style: str) -> None:
     target = here / "out/b.mp4"
     for i in range(10):
         process = started(here, style)

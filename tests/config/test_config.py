@@ -8,6 +8,7 @@ import sys
 import tomllib
 from dataclasses import FrozenInstanceError, fields
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -41,12 +42,12 @@ CHANGED = [
 UNCHANGED = [*PRESETS.values(), LossConfig(), TrainConfig(Path("a.png"), "photos"), StylizeConfig()]
 
 
-def train(**changes: object) -> TrainConfig:
+def train(**changes: Any) -> TrainConfig:
     return TrainConfig(style=Path("dots.png"), dataset="photos", **changes)
 
 
 @pytest.mark.parametrize("config", [*CHANGED, *UNCHANGED], ids=lambda c: type(c).__name__)
-def test_a_config_comes_back_from_json_as_it_went(config):
+def test_a_config_comes_back_from_json_as_it_went(config: Any) -> None:
     back = from_dict(type(config), json.loads(json.dumps(to_dict(config))))
     assert back == config
     for f in fields(config):
@@ -55,29 +56,29 @@ def test_a_config_comes_back_from_json_as_it_went(config):
 
 
 @pytest.mark.parametrize("config", [*CHANGED, *UNCHANGED], ids=lambda c: type(c).__name__)
-def test_a_config_comes_back_from_toml_as_it_went(config):
+def test_a_config_comes_back_from_toml_as_it_went(config: Any) -> None:
     assert from_dict(type(config), tomllib.loads(to_toml(config))) == config
 
 
 @pytest.mark.parametrize("name", ['a "b"', "c\\d", "naïve\ttab", "line\nbreak", "del\x7f", "日本"])
-def test_any_name_of_a_file_comes_back_from_toml(name):
+def test_any_name_of_a_file_comes_back_from_toml(name: str) -> None:
     config = TrainConfig(style=Path(name), dataset=name)
     assert from_dict(TrainConfig, tomllib.loads(to_toml(config))) == config
 
 
-def test_what_is_none_is_left_out_for_toml_has_no_word_for_it():
+def test_what_is_none_is_left_out_for_toml_has_no_word_for_it() -> None:
     assert "minutes" not in to_dict(train())
     assert to_dict(train())["style"] == "dots.png"
 
 
-def test_whole_numbers_become_floats_where_a_float_is_meant():
+def test_whole_numbers_become_floats_where_a_float_is_meant() -> None:
     config = from_dict(TrainConfig, {"style": "a", "dataset": "b", "minutes": 5, "loss": {"style_weight": 7}})
     assert (type(config.minutes), type(config.loss.style_weight)) == (float, float)
 
 
-def test_a_config_cannot_be_changed_by_accident():
+def test_a_config_cannot_be_changed_by_accident() -> None:
     with pytest.raises(FrozenInstanceError):
-        train().steps = 3
+        train().steps = 3  # type: ignore[misc]
 
 
 @pytest.mark.parametrize(
@@ -126,7 +127,9 @@ def test_a_config_cannot_be_changed_by_accident():
         (LossConfig, [1, 2], "LossConfig must be a table of options, got [1, 2]"),
     ],
 )
-def test_values_that_do_not_fit_are_refused_with_their_place_and_the_allowed_ones(cls, values, reason):
+def test_values_that_do_not_fit_are_refused_with_their_place_and_the_allowed_ones(
+    cls: Any, values: dict[str, Any] | list[int], reason: str
+) -> None:
     with pytest.raises(InputError) as caught:
         from_dict(cls, values)
     assert reason in str(caught.value)
@@ -203,46 +206,48 @@ NAN, INF = float("nan"), float("inf")
         (StylizeConfig, {"overwrite": True, "skip_existing": True}, "exclude each other; give one"),
     ],
 )
-def test_a_value_out_of_range_is_refused_with_the_flag_the_value_and_the_limit(make, values, reason):
+def test_a_value_out_of_range_is_refused_with_the_flag_the_value_and_the_limit(
+    make: Any, values: dict[str, Any], reason: str
+) -> None:
     with pytest.raises(InputError) as caught:
         make(**values)
     assert reason in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_the_network_of_a_run_is_its_preset_with_what_overrides_it():
+def test_the_network_of_a_run_is_its_preset_with_what_overrides_it() -> None:
     assert train().network == PRESETS["default"]
     assert train(preset="tiny").network.widths == (8, 16, 32)
     tiny_free = train(preset="tiny", upsample="free").network
     assert (tiny_free.widths, tiny_free.upsample) == ((8, 16, 32), "free")
 
 
-def test_the_paper_preset_is_the_papers():
+def test_the_paper_preset_is_the_papers() -> None:
     paper = PRESETS["paper"]
     assert (paper.norm, paper.upsample, paper.padding, paper.output) == ("batch", "paper", "paper", "tanh")
     assert paper.widths == (32, 64, 128)
     assert paper.blocks == 5
 
 
-def test_the_config_is_read_without_torch():
+def test_the_config_is_read_without_torch() -> None:
     code = "import sys, fast_nst.config; print(sorted({'torch', 'numpy', 'PIL'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
 
 
-def test_another_librarys_reason_is_cut_to_its_first_line():
+def test_another_librarys_reason_is_cut_to_its_first_line() -> None:
     assert first_line(ValueError("this\nand a page of advice")) == "this"
     assert first_line(ValueError("")) == "ValueError"
     assert first_line(ValueError("\nlate")) == "ValueError"
 
 
-def test_paths_may_be_given_as_text():
-    config = TrainConfig(style="painting.jpg", dataset="photos", run="runs/painting")  # type: ignore[arg-type]
+def test_paths_may_be_given_as_text() -> None:
+    config = TrainConfig(style="painting.jpg", dataset="photos", run="runs/painting")
     assert config.style == Path("painting.jpg")
     assert config.run == Path("runs/painting")
 
 
-def test_minutes_and_a_first_stage_exclude_each_other():
+def test_minutes_and_a_first_stage_exclude_each_other() -> None:
     with pytest.raises(InputError, match="--start-steps cannot be used with --minutes"):
         train(minutes=5, start_steps=4, start_size=64)
 
@@ -256,8 +261,8 @@ def test_minutes_and_a_first_stage_exclude_each_other():
     ],
 )
 def test_an_objective_sets_what_is_not_given_and_nothing_else(
-    objective, content, style, weight, size, network
-):
+    objective: str, content: str, style: str, weight: float, size: int, network: str
+) -> None:
     chosen = train(loss=LossConfig(objective=objective))
     loss = chosen.loss
     assert (loss.content_layers, loss.style_layers_for("vgg16")[-1]) == ((content,), style)
@@ -271,13 +276,13 @@ def test_an_objective_sets_what_is_not_given_and_nothing_else(
     assert given.loss_network == other
 
 
-def test_bold_is_the_default_objective_and_an_unknown_one_is_refused():
+def test_bold_is_the_default_objective_and_an_unknown_one_is_refused() -> None:
     assert train().loss.objective == "bold"
     with pytest.raises(InputError, match="--objective must be one of bold, dimensionless, paper, got 'soft'"):
         LossConfig(objective="soft")
 
 
-def test_an_objective_without_any_term_is_refused():
+def test_an_objective_without_any_term_is_refused() -> None:
     with pytest.raises(InputError, match="set at least one above 0"):
         LossConfig(content_weight=0, style_weight=0, tv_weight=0)
 
@@ -294,15 +299,15 @@ def test_an_objective_without_any_term_is_refused():
         ("10B", 10),
     ],
 )
-def test_sizes_are_read_as_people_write_them(text, size):
+def test_sizes_are_read_as_people_write_them(text: str, size: int) -> None:
     assert parse_bytes(text, "--memory") == size
 
 
 @pytest.mark.parametrize("text", ["", "GB", "-1GB", "2XB", "1e9", "two", "0", "0.1B", "1GB 2"])
-def test_what_is_no_size_is_refused_by_the_name_of_its_flag(text):
+def test_what_is_no_size_is_refused_by_the_name_of_its_flag(text: str) -> None:
     with pytest.raises(InputError, match=r"--memory .* is no size; write 512MB, 2GB or 1\.5GiB"):
         parse_bytes(text, "--memory")
 
 
-def test_sizes_are_shown_in_the_unit_that_suits():
+def test_sizes_are_shown_in_the_unit_that_suits() -> None:
     assert [show_bytes(size) for size in (5, 64_000_000, 12_800_000_000)] == ["1 MB", "64 MB", "12.8 GB"]

@@ -7,6 +7,7 @@ import tomllib
 import typing
 from dataclasses import fields, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,25 +20,25 @@ from fast_nst.serialization import from_dict, to_dict, to_toml
 presets = pytest.mark.parametrize("config", GATYS_PRESETS.values(), ids=GATYS_PRESETS.keys())
 
 
-def test_every_preset_is_on_the_command_line_and_knows_its_name():
+def test_every_preset_is_on_the_command_line_and_knows_its_name() -> None:
     assert set(typing.get_args(GatysPreset)) == GATYS_PRESETS.keys()
     assert all(config.preset == name for name, config in GATYS_PRESETS.items())
     assert GATYS_PRESETS["default"] == GatysConfig()
 
 
 @presets
-def test_every_layer_of_a_preset_exists(config):
+def test_every_layer_of_a_preset_exists(config: GatysConfig) -> None:
     known = layer_names(config.loss_network)
     assert {*config.content_layers, *config.style_layers} <= set(known)
 
 
 @presets
-def test_a_preset_comes_back_from_json_and_toml(config):
+def test_a_preset_comes_back_from_json_and_toml(config: GatysConfig) -> None:
     assert from_dict(GatysConfig, json.loads(json.dumps(to_dict(config)))) == config
     assert from_dict(GatysConfig, tomllib.loads(to_toml(config))) == config
 
 
-def test_the_baseline_of_the_feed_forward_paper_has_the_objective_of_training():
+def test_the_baseline_of_the_feed_forward_paper_has_the_objective_of_training() -> None:
     config = GATYS_PRESETS["johnson2016-baseline"]
     assert config.loss == LossConfig(objective="dimensionless")
     assert (config.start, config.bounds, config.steps, config.optimizer) == (
@@ -48,7 +49,7 @@ def test_the_baseline_of_the_feed_forward_paper_has_the_objective_of_training():
     )
 
 
-def test_published_numbers_are_as_published():
+def test_published_numbers_are_as_published() -> None:
     gatys, wang, kim = (GATYS_PRESETS[name] for name in ("gatys2016", "wang", "gokalp-kim"))
     assert gatys.content_weight / gatys.style_weight == 1e-3
     assert (gatys.pooling, gatys.activations, gatys.content_factor) == ("average", "normalized", 0.5)
@@ -80,7 +81,7 @@ def test_published_numbers_are_as_published():
         ({"objective": "gatys", "grid_weight": 1.0}, "--objective gatys has no grid term"),
     ],
 )
-def test_a_setting_that_cannot_be_is_refused_with_its_flag(changes, told):
+def test_a_setting_that_cannot_be_is_refused_with_its_flag(changes: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError) as caught:
         replace(GatysConfig(), **changes)
     assert told in str(caught.value)
@@ -96,12 +97,12 @@ def test_a_setting_that_cannot_be_is_refused_with_its_flag(changes, told):
         (baseline.ReconstructConfig, {"layers": ()}, "--layers needs at least one layer"),
     ],
 )
-def test_the_jobs_around_it_have_limits_too(cls, changes, told):
+def test_the_jobs_around_it_have_limits_too(cls: Any, changes: dict[str, Any], told: str) -> None:
     with pytest.raises(InputError, match=told):
         cls(**changes)
 
 
-def test_strings_are_paths_where_paths_are_meant():
+def test_strings_are_paths_where_paths_are_meant() -> None:
     config = GatysConfig(vgg_weights="a.pth", activation_images="b")
     assert [type(getattr(config, f.name)).__name__ for f in fields(config) if "vgg_w" in f.name] == [
         "PosixPath"

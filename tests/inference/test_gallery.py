@@ -151,7 +151,7 @@ def test_the_exported_graph_mixes_styles_by_its_input(
     from fast_nst.inference.engine.gallery_graph import build_gallery_graph
     from fast_nst.system.onnxruntime import onnxruntime
 
-    graph = build_gallery_graph(network.config, arrays_of(network), {}, pixels=pixels, upsampling=upsampling)  # type: ignore[arg-type]
+    graph = build_gallery_graph(network.config, arrays_of(network), {}, pixels=pixels, upsampling=upsampling)
     session = onnxruntime().InferenceSession(graph.SerializeToString(), providers=["CPUExecutionProvider"])
     image = photo[None] if pixels == "uint8" else (photo.transpose(2, 0, 1)[None] / 255).astype(np.float32)
     for strength in (1.0, 0.5, 0.0):

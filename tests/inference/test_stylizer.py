@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from fast_nst.config import NetworkConfig
 from fast_nst.errors import InputError
-from fast_nst.inference import predictor, stylizer
 from fast_nst.inference.controls import Controls
 from fast_nst.inference.stylizer import Stylizer
+from fast_nst.inference.tiled.memory_budget import whole_bytes
 from fast_nst.io.images import Picture, from_uint8, to_uint8
 from fast_nst.models.checkpoint import Checkpoint, CheckpointError, save_checkpoint
 from fast_nst.models.transform_net import TransformNet
+from fast_nst.system.memory import resident_memory
 
 
-def network(**options: object) -> TransformNet:
+def network(**options: Any) -> TransformNet:
     torch.manual_seed(0)
     return TransformNet(NetworkConfig(widths=(4, 4, 8), blocks=1, **options)).eval().requires_grad_(False)
 
@@ -28,27 +34,29 @@ def stylize() -> Stylizer:
     return Stylizer(Checkpoint(network(), {"style": "dots"}), device="cpu")
 
 
-def picture(height: int, width: int, seed: int = 0) -> np.ndarray:
+def picture(height: int, width: int, seed: int = 0) -> NDArray[Any]:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(1, 41), st.integers(1, 41))
-def test_the_result_has_the_size_of_the_picture_and_its_range(stylize, height, width):
+def test_the_result_has_the_size_of_the_picture_and_its_range(
+    stylize: Stylizer, height: int, width: int
+) -> None:
     out = stylize(torch.rand(3, height, width))
     assert out.shape == (3, height, width)
     assert out.dtype == torch.float32
     assert 0 <= out.min() <= out.max() <= 1
 
 
-def test_overshoot_is_clipped_and_nothing_else_is_changed(stylize):
+def test_overshoot_is_clipped_and_nothing_else_is_changed(stylize: Stylizer) -> None:
     image = torch.rand(2, 3, 24, 20)
     raw = network()(image)
     assert raw.min() < 0 or raw.max() > 1
     torch.testing.assert_close(stylize(image), raw.clamp(0, 1), rtol=0, atol=1e-4)
 
 
-def test_a_batch_is_its_pictures(stylize):
+def test_a_batch_is_its_pictures(stylize: Stylizer) -> None:
     images = torch.rand(3, 3, 17, 22)
     together = stylize(images)
     assert together.shape == images.shape
@@ -66,7 +74,9 @@ def test_a_batch_is_its_pictures(stylize):
         lambda image: image.clone().requires_grad_(),
     ],
 )
-def test_the_picture_s_layout_dtype_and_gradient_do_not_matter(stylize, prepare):
+def test_the_picture_s_layout_dtype_and_gradient_do_not_matter(
+    stylize: Stylizer, prepare: Callable[..., Any]
+) -> None:
     image = prepare(torch.rand(1, 3, 12, 12))
     plain = image.detach().float().contiguous()
     out = stylize(image)
@@ -74,14 +84,14 @@ def test_the_picture_s_layout_dtype_and_gradient_do_not_matter(stylize, prepare)
     assert not out.requires_grad
 
 
-def test_the_picture_is_left_as_it_was(stylize):
+def test_the_picture_is_left_as_it_was(stylize: Stylizer) -> None:
     image = torch.rand(3, 13, 14)
     before = image.clone()
     stylize(image)
     assert torch.equal(image, before)
 
 
-def test_the_result_may_be_changed_in_place(stylize):
+def test_the_result_may_be_changed_in_place(stylize: Stylizer) -> None:
     out = stylize(torch.rand(3, 12, 12))
     out.mul_(0.5)
     (out * torch.ones(1, requires_grad=True)).sum().backward()
@@ -100,12 +110,12 @@ def test_the_result_may_be_changed_in_place(stylize):
         (torch.zeros(3, 12, 12, dtype=torch.int64), r"torch\.int64"),
     ],
 )
-def test_what_is_no_picture_is_refused_with_what_was_found(stylize, images, told):
+def test_what_is_no_picture_is_refused_with_what_was_found(stylize: Stylizer, images: Any, told: str) -> None:
     with pytest.raises(InputError, match=told):
         stylize(images)
 
 
-def test_pictures_carry_their_alpha_over(stylize):
+def test_pictures_carry_their_alpha_over(stylize: Stylizer) -> None:
     alpha = picture(9, 11)[..., 0]
     clear, opaque = stylize.pictures([Picture(picture(9, 11), alpha), Picture(picture(9, 11, 1))])
     np.testing.assert_array_equal(clear.alpha, alpha)
@@ -115,7 +125,7 @@ def test_pictures_carry_their_alpha_over(stylize):
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_half_precision_stylizes_nearly_the_same(precision):
+def test_half_precision_stylizes_nearly_the_same(precision: str) -> None:
     image = torch.rand(3, 24, 24)
     full, half = (Stylizer(Checkpoint(network(), {}), device="cpu", precision=p) for p in ("fp32", precision))
     out = half(image)
@@ -123,7 +133,7 @@ def test_half_precision_stylizes_nearly_the_same(precision):
     assert (out - full(image)).abs().mean() < 0.02
 
 
-def test_an_overflow_is_reported_and_not_stylized():
+def test_an_overflow_is_reported_and_not_stylized() -> None:
     broken = network()
     broken.body.conv4.conv.weight.fill_(3e38)
     stylize = Stylizer(Checkpoint(broken, {}), device="cpu", backend="torch")
@@ -134,7 +144,7 @@ def test_an_overflow_is_reported_and_not_stylized():
 
 
 @pytest.mark.parametrize("rows", [None, 3])
-def test_a_picture_in_bands_is_the_picture(stylize, rows):
+def test_a_picture_in_bands_is_the_picture(stylize: Stylizer, rows: int | None) -> None:
     one = Picture(picture(30, 27), picture(30, 27)[..., 1])
     (whole,) = stylize.pictures([one])
     strips = stylize.in_bands(one, rows=rows)
@@ -142,37 +152,49 @@ def test_a_picture_in_bands_is_the_picture(stylize, rows):
     np.testing.assert_array_equal(strips.alpha, one.alpha)
 
 
-def test_a_batch_that_does_not_fit_is_stylized_one_by_one(monkeypatch):
-    stylize = Stylizer(Checkpoint(network(), {}), device="cpu", memory=10**12)
-    three = [Picture(picture(12, 12, seed)) for seed in range(3)]
+class Watched(Stylizer):
+    """Keeps the sizes of the batches that the engine got, and which pictures were stylized in row bands."""
+
+    def __init__(self) -> None:
+        super().__init__(Checkpoint(network(), {}), device="cpu", backend="torch", precision="fp32")
+        self.batches: list[int] = []
+        self.banded: list[Picture] = []
+
+    def run_uint8(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        self.batches.append(len(images))
+        return super().run_uint8(images)
+
+    def in_bands(self, picture: Picture, **options: Any) -> Picture:
+        self.banded.append(picture)
+        return super().in_bands(picture, **options)
+
+    def allow(self, pictures: float, side: int) -> None:
+        """Limit the process to what it holds now and what so many pictures take, and their results."""
+        each = whole_bytes(network().config, side, side, self.backend.maps) + 3 * side * side
+        self.memory = resident_memory() + int(pictures * each)
+
+
+def test_a_batch_that_does_not_fit_is_stylized_one_by_one() -> None:
+    stylize, side = Watched(), 600
+    three = [Picture(picture(side, side, seed)) for seed in range(3)]
     expected = stylize.pictures(three)
-    sizes: list[int] = []
-    levels = stylize.backend.run_uint8
-    monkeypatch.setattr(stylizer, "whole_bytes", lambda *_: 4 * 10**11)
-    monkeypatch.setattr(stylize.backend, "run_uint8", lambda batch: sizes.append(len(batch)) or levels(batch))
-    found = stylize.pictures(three)
-    assert sizes == [1, 1, 1]
+    fresh = Watched()
+    fresh.allow(1.8, side)
+    found = fresh.pictures(three)
+    assert (stylize.batches, fresh.batches, fresh.banded) == ([3], [1, 1, 1], [])
     for a, b in zip(found, expected, strict=True):
         assert np.abs(a.rgb.astype(int) - b.rgb).max() <= 1
 
 
-def test_what_the_engine_keeps_of_one_picture_is_room_for_the_next(monkeypatch):
-    stylize = Stylizer(Checkpoint(network(), {}), device="cpu", memory=10**9)
-    held, levels = [10**8], stylize.backend.run_uint8
-
-    def growing(batch: np.ndarray) -> np.ndarray:
-        held[0] = 9 * 10**8
-        return levels(batch)
-
-    monkeypatch.setattr(predictor, "resident_memory", lambda: held[0])
-    monkeypatch.setattr(stylizer, "whole_bytes", lambda *_: 8 * 10**8)
-    monkeypatch.setattr(stylize.backend, "run_uint8", growing)
-    monkeypatch.setattr(stylize, "in_bands", None)
-    for seed in range(3):
-        assert len(stylize.pictures([Picture(picture(12, 12, seed))])) == 1
+def test_what_the_engine_keeps_of_one_picture_is_room_for_the_next() -> None:
+    stylize, side = Watched(), 600
+    stylize.allow(1.8, side)
+    for seed in range(4):
+        assert len(stylize.pictures([Picture(picture(side, side, seed))])) == 1
+    assert stylize.banded == []
 
 
-def test_pictures_of_many_sizes_leave_no_more_memory_behind_than_the_last_one():
+def test_pictures_of_many_sizes_leave_no_more_memory_behind_than_the_last_one() -> None:
     stylize = Stylizer(Checkpoint(network(), {}), device="cpu", backend="torch")
     for size in (64, 48, 80, 16):
         stylize.pictures([Picture(picture(size, size))])
@@ -182,16 +204,16 @@ def test_pictures_of_many_sizes_leave_no_more_memory_behind_than_the_last_one():
     assert 0 < left == sum(size * len(blocks) for size, blocks in alone.backend._spare.items())
 
 
-def test_errors_that_are_not_of_memory_are_not_hidden(stylize, monkeypatch):
-    def broken(*_: object) -> None:
-        raise RuntimeError("shapes do not match")
+def test_errors_that_are_not_of_memory_are_not_hidden() -> None:
+    class Broken(Stylizer):
+        def run_uint8(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+            raise RuntimeError("shapes do not match")
 
-    monkeypatch.setattr(stylize.backend, "run_uint8", broken)
     with pytest.raises(RuntimeError, match="shapes"):
-        stylize.pictures([Picture(picture(9, 9))])
+        Broken(Checkpoint(network(), {}), device="cpu").pictures([Picture(picture(9, 9))])
 
 
-def test_a_style_is_loaded_from_its_file(tmp_path, stylize):
+def test_a_style_is_loaded_from_its_file(tmp_path: Path, stylize: Stylizer) -> None:
     save_checkpoint(tmp_path / "dots.safetensors", network(), {"style": "dots"}, half=False)
     image = torch.rand(3, 16, 16)
     for style in (tmp_path / "dots.safetensors", str(tmp_path / "dots.safetensors")):
@@ -202,13 +224,13 @@ def test_a_style_is_loaded_from_its_file(tmp_path, stylize):
         Stylizer.load(tmp_path / "gone.safetensors")
 
 
-def test_an_unknown_device_is_refused():
+def test_an_unknown_device_is_refused() -> None:
     with pytest.raises(InputError, match="unknown device 'gpu'"):
         Stylizer(Checkpoint(network(), {}), device="gpu")
 
 
 @pytest.mark.gpu
-def test_a_gpu_stylizes_in_bands_what_it_stylizes_whole():
+def test_a_gpu_stylizes_in_bands_what_it_stylizes_whole() -> None:
     stylize = Stylizer(Checkpoint(network(), {}), device="cuda", precision="fp32")
     one = Picture(picture(65, 48))
     (whole,) = stylize.pictures([one])
@@ -217,14 +239,14 @@ def test_a_gpu_stylizes_in_bands_what_it_stylizes_whole():
 
 @pytest.mark.gpu
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
-def test_a_gpu_stylizes_what_the_cpu_stylizes(stylize, precision):
+def test_a_gpu_stylizes_what_the_cpu_stylizes(stylize: Stylizer, precision: str) -> None:
     images = torch.rand(2, 3, 65, 48)
     out = Stylizer(Checkpoint(network(), {}), device="cuda", precision=precision)(images)
     assert out.device == images.device
     assert (out - stylize(images)).abs().mean() < (1e-3 if precision == "fp32" else 0.02)
 
 
-def test_controls_apply_to_every_picture_of_a_batch(stylize):
+def test_controls_apply_to_every_picture_of_a_batch(stylize: Stylizer) -> None:
     pictures = [Picture(picture(20, 24, seed)) for seed in range(3)]
     half = stylize.with_controls(Controls(strength=0.5)).pictures(pictures)
     for one, mixed, full in zip(pictures, half, stylize.pictures(pictures), strict=True):
@@ -232,13 +254,13 @@ def test_controls_apply_to_every_picture_of_a_batch(stylize):
         assert np.abs(away).max() <= 1
 
 
-def test_other_controls_leave_the_stylizer_as_it_was(stylize):
+def test_other_controls_leave_the_stylizer_as_it_was(stylize: Stylizer) -> None:
     before = stylize(picture(16, 16))
     stylize.with_controls(Controls(stroke=2, colors="photo"))(picture(16, 16))
     assert stylize.controls.are_default
     np.testing.assert_array_equal(stylize(picture(16, 16)), before)
 
 
-def test_controls_are_not_left_out_in_silence_for_tensors(stylize):
+def test_controls_are_not_left_out_in_silence_for_tensors(stylize: Stylizer) -> None:
     with pytest.raises(InputError, match="controls do not work on tensors; give a picture"):
         stylize.with_controls(Controls(strength=0.5))(torch.rand(3, 8, 8))

@@ -9,6 +9,7 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -30,7 +31,7 @@ files.write_atomically(Path("a.png"), b"half")
 
 
 @pytest.fixture
-def writer(tmp_path):
+def writer(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that has written a file's bytes, and does not get as far as renaming it."""
     words = [sys.executable, "-c", HELD]
     environment = os.environ | {"PYTHONPATH": str(Path(files.__file__).parents[2])}
@@ -47,7 +48,7 @@ def writer(tmp_path):
     process.stdout.close()
 
 
-def test_a_file_is_replaced_whole(tmp_path):
+def test_a_file_is_replaced_whole(tmp_path: Path) -> None:
     path = tmp_path / "a"
     write_atomically(path, b"one")
     write_atomically(path, b"two")
@@ -55,7 +56,7 @@ def test_a_file_is_replaced_whole(tmp_path):
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
+def test_a_failure_leaves_the_old_file_and_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a"
     write_atomically(path, b"old")
 
@@ -69,7 +70,7 @@ def test_a_failure_leaves_the_old_file_and_no_other(tmp_path, monkeypatch):
     assert os.listdir(tmp_path) == ["a"]
 
 
-def test_what_nobody_finishes_goes_and_what_a_child_process_forgets_stays(tmp_path):
+def test_what_nobody_finishes_goes_and_what_a_child_process_forgets_stays(tmp_path: Path) -> None:
     whole = files.AtomicFile(tmp_path / "a")
     (name,) = os.listdir(tmp_path)
     if not (child := os.fork()):
@@ -82,7 +83,9 @@ def test_what_nobody_finishes_goes_and_what_a_child_process_forgets_stays(tmp_pa
     assert os.listdir(tmp_path) == []
 
 
-def test_what_a_living_process_is_writing_is_no_leftover_and_what_a_killed_one_wrote_is(writer, tmp_path):
+def test_what_a_living_process_is_writing_is_no_leftover_and_what_a_killed_one_wrote_is(
+    writer: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
     (tmp_path / ".mine.partial").touch()
     (name,) = (n for n in os.listdir(tmp_path) if n != ".mine.partial")
     remove_stale_partials([tmp_path, tmp_path / "not there"])
@@ -94,16 +97,20 @@ def test_what_a_living_process_is_writing_is_no_leftover_and_what_a_killed_one_w
     assert os.listdir(tmp_path) == [".mine.partial"]
 
 
-def test_a_file_taken_for_a_leftover_before_it_was_locked_is_written_all_the_same(tmp_path, monkeypatch):
-    lock, seen = files._lock, []
+def test_a_file_taken_for_a_leftover_before_it_was_locked_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    lock = fcntl.flock
+    seen: list[int] = []
 
-    def late(file: int, *, wait: bool = True) -> bool:
+    def late(file: int, how: int) -> None:
         if not seen:  # another process comes between opening and locking
             seen.append(file)
             remove_stale_partials([tmp_path])
-        return lock(file, wait=wait)
+        lock(file, how)
 
-    monkeypatch.setattr(files, "_lock", late)
+    monkeypatch.setattr(fcntl, "flock", late)
     write_atomically(tmp_path / "a", b"whole")
     assert (tmp_path / "a").read_bytes() == b"whole"
     assert os.listdir(tmp_path) == ["a"]
@@ -111,7 +118,7 @@ def test_a_file_taken_for_a_leftover_before_it_was_locked_is_written_all_the_sam
 
 @pytest.mark.parametrize("torn", [b"", b"{", b'{"half": of a l', b"{" * 10_000])
 @pytest.mark.parametrize("before", [b"", b"{}\n{}\n"])
-def test_a_torn_last_line_is_cut_off(tmp_path, before, torn):
+def test_a_torn_last_line_is_cut_off(tmp_path: Path, before: bytes, torn: bytes) -> None:
     path = tmp_path / "deep/log"
     path.parent.mkdir()
     path.write_bytes(before + torn)
@@ -131,7 +138,7 @@ def append(path: Path, name: str) -> None:
     log.close()
 
 
-def test_lines_of_several_processes_stay_whole_and_in_order(tmp_path):
+def test_lines_of_several_processes_stay_whole_and_in_order(tmp_path: Path) -> None:
     path, context = tmp_path / "log", multiprocessing.get_context("spawn")
     writers = [context.Process(target=append, args=(path, name)) for name in "abc"]
     for process in writers:
@@ -147,7 +154,7 @@ def test_lines_of_several_processes_stay_whole_and_in_order(tmp_path):
         assert [int(i) for first, i, _ in lines if first == name] == list(range(300))
 
 
-def test_a_full_disk_leaves_no_part_of_a_line(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_no_part_of_a_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log, write = LineLog(tmp_path / "log"), os.write
     log.append("one")
 
@@ -166,7 +173,7 @@ def test_a_full_disk_leaves_no_part_of_a_line(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o444])
-def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, mode):
+def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path: Path, mode: int) -> None:
     path = tmp_path / "a"
     path.write_bytes(b"old")
     path.chmod(mode)
@@ -178,7 +185,7 @@ def test_a_file_that_is_replaced_keeps_its_permissions(tmp_path, mode):
     assert stat.S_IMODE(path.stat().st_mode) == mode
 
 
-def test_a_set_user_id_bit_is_not_passed_on(tmp_path):
+def test_a_set_user_id_bit_is_not_passed_on(tmp_path: Path) -> None:
     path = tmp_path / "a"
     path.touch()
     path.chmod(0o4755)
@@ -186,7 +193,7 @@ def test_a_set_user_id_bit_is_not_passed_on(tmp_path):
     assert stat.S_IMODE(path.stat().st_mode) == 0o755
 
 
-def test_a_link_gives_a_new_file_neither_its_permissions_nor_its_place(tmp_path):
+def test_a_link_gives_a_new_file_neither_its_permissions_nor_its_place(tmp_path: Path) -> None:
     secret, link = tmp_path / "secret", tmp_path / "link"
     secret.write_bytes(b"old")
     secret.chmod(0o600)
@@ -196,7 +203,7 @@ def test_a_link_gives_a_new_file_neither_its_permissions_nor_its_place(tmp_path)
     assert not link.is_symlink()
 
 
-def test_a_log_does_not_follow_a_link(tmp_path):
+def test_a_log_does_not_follow_a_link(tmp_path: Path) -> None:
     (tmp_path / "notes").write_bytes(b"no line end")
     (tmp_path / "log").symlink_to(tmp_path / "notes")
     with pytest.raises(OSError, match="symbolic"):
@@ -204,7 +211,7 @@ def test_a_log_does_not_follow_a_link(tmp_path):
     assert (tmp_path / "notes").read_bytes() == b"no line end"
 
 
-def test_a_file_that_is_no_log_is_not_cut(tmp_path):
+def test_a_file_that_is_no_log_is_not_cut(tmp_path: Path) -> None:
     (tmp_path / "a.png").write_bytes(b"\x89PNG\r\n\x1a\n and so on")
     os.mkfifo(tmp_path / "fifo")
     for name in ("a.png", "fifo"):

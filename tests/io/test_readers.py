@@ -7,9 +7,11 @@ import itertools
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import ExifTags, Image
 
 from fast_nst.io.animations import read_animation
@@ -55,18 +57,18 @@ def awkward(name: str) -> Path:
     return path
 
 
-def ramps(channels: int, height: int = 24, width: int = 32) -> np.ndarray:
+def ramps(channels: int, height: int = 24, width: int = 32) -> NDArray[Any]:
     """``(H, W, channels)`` in [0, 1], each channel another gradient over its whole range."""
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
     return np.stack([x, y, (x + y) / 2, 1 - 0.7 * x, 0.3 + 0.5 * y][:channels], axis=-1)
 
 
-def stored(values: np.ndarray, dtype: str) -> np.ndarray:
+def stored(values: NDArray[Any], dtype: str) -> NDArray[Any]:
     kind = np.dtype(dtype)
     return values.astype(kind) if kind.kind == "f" else np.rint(values * np.iinfo(kind).max).astype(kind)
 
 
-def seen(values: np.ndarray, photometric: str, extra: str | None) -> np.ndarray:
+def seen(values: NDArray[Any], photometric: str, extra: str | None) -> NDArray[Any]:
     """The levels that samples in [0, 1] stand for."""
     gray = np.repeat(values[..., :1], 3, axis=-1)
     if photometric == "separated":
@@ -77,7 +79,9 @@ def seen(values: np.ndarray, photometric: str, extra: str | None) -> np.ndarray:
 
 @pytest.mark.parametrize("dtype", SAMPLES)
 @pytest.mark.parametrize(("photometric", "channels", "extra"), LAYOUTS)
-def test_a_tiff_is_read_within_rounding_or_refused_by_name(photometric, channels, extra, dtype):
+def test_a_tiff_is_read_within_rounding_or_refused_by_name(
+    photometric: str, channels: int, extra: str | None, dtype: str
+) -> None:
     tifffile = pytest.importorskip("tifffile")
     pytest.importorskip("imagecodecs")
     values = ramps(channels)
@@ -113,7 +117,7 @@ def test_a_tiff_is_read_within_rounding_or_refused_by_name(photometric, channels
         assert apart <= (8 if extra == "assocalpha" else 1.6), (planar, compression, order, tile, predictor)
 
 
-def test_white_is_zero_and_planes_and_unsigned_integers_are_read_rightly():
+def test_white_is_zero_and_planes_and_unsigned_integers_are_read_rightly() -> None:
     tifffile = pytest.importorskip("tifffile")
     white = tifffile.imread(awkward("miniswhite16.tif"))
     np.testing.assert_array_equal(
@@ -126,17 +130,17 @@ def test_white_is_zero_and_planes_and_unsigned_integers_are_read_rightly():
 
 
 @pytest.mark.parametrize(("name", "reason"), [("camera.dng", "camera's raw file"), ("hdr-pq.avif", "HDR")])
-def test_what_cannot_be_shown_rightly_is_refused_by_name(name, reason):
+def test_what_cannot_be_shown_rightly_is_refused_by_name(name: str, reason: str) -> None:
     with pytest.raises(ImageReadError, match=reason):
         read_picture(awkward(name))
 
 
-def test_a_frame_outside_the_screen_counts_towards_the_limit():
+def test_a_frame_outside_the_screen_counts_towards_the_limit() -> None:
     with pytest.raises(ImageReadError, match="400,000,000 pixels are over the limit"):
         read_animation(awkward("gif-frame-outside.gif"))
 
 
-def test_hidden_colors_of_a_photograph_change_nothing():
+def test_hidden_colors_of_a_photograph_change_nothing() -> None:
     black, white = (read_picture(awkward(f"cut_{color}.png")) for color in ("black", "white"))
     for first, second in ((black, white), (fit(black, 100), fit(white, 100))):
         np.testing.assert_array_equal(first.rgb, second.rgb)
@@ -144,7 +148,7 @@ def test_hidden_colors_of_a_photograph_change_nothing():
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 50), (37, 1), (64, 64), (301, 517)])
-def test_colors_do_not_depend_on_what_nobody_sees(size):
+def test_colors_do_not_depend_on_what_nobody_sees(size: tuple[int, int]) -> None:
     rng = np.random.default_rng(0)
     alpha = rng.choice(np.array([0, 0, 0, 3, 200, 255], np.uint8), size)
     rgb, other = rng.integers(0, 256, (2, *size, 3), dtype=np.uint8)
@@ -154,7 +158,7 @@ def test_colors_do_not_depend_on_what_nobody_sees(size):
     np.testing.assert_array_equal(filled[alpha >= 16], rgb[alpha >= 16])
 
 
-def test_hidden_colors_become_those_around_them():
+def test_hidden_colors_become_those_around_them() -> None:
     rgb, alpha = np.zeros((300, 40, 3), np.uint8), np.zeros((300, 40), np.uint8)
     rgb[:3], alpha[:3] = (10, 200, 90), MAX_LEVEL
     assert (fill_hidden(rgb, alpha) == (10, 200, 90)).all()
@@ -165,7 +169,7 @@ def chunk(kind: bytes, body: bytes) -> bytes:
     return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
 
 
-def png_with(chunks: bytes, rgb: np.ndarray) -> bytes:
+def png_with(chunks: bytes, rgb: NDArray[Any]) -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(rgb).save(buffer, "PNG")
     return buffer.getvalue()[:33] + chunks + buffer.getvalue()[33:]
@@ -183,25 +187,25 @@ GRAYS = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
         (chunk(b"gAMA", struct.pack(">I", 45455)), None),
     ],
 )
-def test_a_chunk_that_is_damaged_or_enormous_does_not_cost_the_picture(chunks, note):
+def test_a_chunk_that_is_damaged_or_enormous_does_not_cost_the_picture(chunks: Any, note: str | None) -> None:
     picture = read_picture(png_with(chunks, GRAYS))
     np.testing.assert_array_equal(picture.rgb, GRAYS)
     assert [note in found for found in picture.notes] == ([True] if note else [])
 
 
-def test_linear_png_becomes_srgb():
+def test_linear_png_becomes_srgb() -> None:
     picture = read_picture(png_with(chunk(b"gAMA", struct.pack(">I", 100_000)), GRAYS))
     assert picture.rgb[GRAYS == 55].max() == 128 and picture.rgb.max() == MAX_LEVEL
 
 
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
-def test_hdr_png_is_refused(transfer, name):
+def test_hdr_png_is_refused(transfer: int, name: str) -> None:
     with pytest.raises(ImageReadError, match=rf"HDR \({name}\)"):
         read_picture(png_with(chunk(b"cICP", bytes((9, transfer, 0, 1))), GRAYS))
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_a_jpeg_without_its_end_marker_is_read_with_a_note(progressive):
+def test_a_jpeg_without_its_end_marker_is_read_with_a_note(progressive: bool) -> None:
     buffer = io.BytesIO()
     Image.fromarray(GRAYS.repeat(4, 0).repeat(4, 1)).save(buffer, "JPEG", progressive=progressive)
     whole = read_picture(buffer.getvalue())
@@ -210,7 +214,7 @@ def test_a_jpeg_without_its_end_marker_is_read_with_a_note(progressive):
     assert not whole.notes and "end marker is missing" in cut.notes[0]
 
 
-def test_scans_and_numbers_as_text_are_bounded():
+def test_scans_and_numbers_as_text_are_bounded() -> None:
     buffer = io.BytesIO()
     Image.fromarray(GRAYS).save(buffer, "JPEG", progressive=True)
     data = buffer.getvalue()
@@ -222,7 +226,7 @@ def test_scans_and_numbers_as_text_are_bounded():
 
 
 @pytest.mark.parametrize("format", ["jpg", "png", "webp", "tiff", "avif"])
-def test_artist_copyright_and_resolution_are_carried_and_nothing_else(format):
+def test_artist_copyright_and_resolution_are_carried_and_nothing_else(format: str) -> None:
     exif = Image.Exif()
     exif[ExifTags.Base.Artist], exif[ExifTags.Base.Copyright] = "José".encode(), b"(c) A\0B"
     exif[ExifTags.Base.Make] = "Camera"

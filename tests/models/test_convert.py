@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import warnings
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -120,7 +122,7 @@ def painted(project: str, state: dict[str, Tensor], image: Tensor) -> Tensor:
 
 
 @pytest.fixture
-def saved(tmp_path: Path):
+def saved(tmp_path: Path) -> Callable[..., Path]:
     """Saves what a project would and returns the path."""
 
     def save(content: object, name: str = "theirs.pth") -> Path:
@@ -139,13 +141,15 @@ def refusal(path: Path) -> str:
     return message
 
 
-def test_the_projects_tested_are_those_that_are_known():
+def test_the_projects_tested_are_those_that_are_known() -> None:
     assert PROJECTS.keys() == {family.project for family in FAMILIES}
 
 
 @every_project
 @pytest.mark.parametrize(("height", "width"), [(32, 40), (33, 30), (31, 35)])
-def test_an_imported_network_stylizes_what_the_original_stylizes(project, height, width, saved):
+def test_an_imported_network_stylizes_what_the_original_stylizes(
+    project: Any, height: int, width: int, saved: Callable[..., Path]
+) -> None:
     state = trained(project)
     network, metadata = import_network(saved(state))
     image = torch.rand(2, 3, height, width)
@@ -156,7 +160,7 @@ def test_an_imported_network_stylizes_what_the_original_stylizes(project, height
 
 
 @every_project
-def test_a_saved_import_stylizes_the_same(project, saved, tmp_path):
+def test_a_saved_import_stylizes_the_same(project: Any, saved: Callable[..., Path], tmp_path: Path) -> None:
     network, metadata = import_network(saved(trained(project)))
     save_checkpoint(tmp_path / "ours.safetensors", network, metadata, half=False)
     found = load_checkpoint(tmp_path / "ours.safetensors")
@@ -201,27 +205,31 @@ def test_a_saved_import_stylizes_the_same(project, saved, tmp_path):
         "half",
     ],
 )
-def test_the_wrappings_of_children_do_not_matter(wrap, saved):
+def test_the_wrappings_of_children_do_not_matter(
+    wrap: Callable[..., Any], saved: Callable[..., Path]
+) -> None:
     state = {name: tensor.half().float() for name, tensor in trained("pytorch/examples").items()}
     image = torch.rand(1, 3, 24, 24)
     expected = import_network(saved(state, "plain.pth"))[0](image)
     torch.testing.assert_close(import_network(saved(wrap(state)))[0](image), expected, rtol=0, atol=1e-5)
 
 
-def test_a_network_may_be_narrower_and_shallower(saved):
+def test_a_network_may_be_narrower_and_shallower(saved: Callable[..., Path]) -> None:
     state = trained("pytorch/examples")
     state = {name: tensor for name, tensor in state.items() if not name.startswith(("res4", "res5"))}
     config = import_network(saved(state))[0].config
     assert (config.widths, config.blocks) == (WIDTHS, 3)
 
 
-def test_safetensors_of_theirs_are_read_too(tmp_path):
+def test_safetensors_of_theirs_are_read_too(tmp_path: Path) -> None:
     save_file(trained("pytorch/examples"), tmp_path / "theirs.safetensors")
     assert import_network(tmp_path / "theirs.safetensors")[0].config.widths == WIDTHS
 
 
 @every_project
-def test_what_is_nearly_a_known_network_is_refused_with_what_differs(project, saved):
+def test_what_is_nearly_a_known_network_is_refused_with_what_differs(
+    project: Any, saved: Callable[..., Path]
+) -> None:
     state = trained(project)
     name = PROJECTS[project][1][4] + ".weight"
     state["attention.weight"] = torch.zeros(3, 5)
@@ -230,7 +238,7 @@ def test_what_is_nearly_a_known_network_is_refused_with_what_differs(project, sa
     assert told.endswith("has attention.weight (3, 5)")
 
 
-def test_a_tensor_of_another_shape_is_named(saved):
+def test_a_tensor_of_another_shape_is_named(saved: Callable[..., Path]) -> None:
     state = trained("pytorch/examples")
     state["res2.conv1.conv2d.weight"] = torch.zeros(8, 8, 5, 5)
     told = refusal(saved(state))
@@ -240,7 +248,7 @@ def test_a_tensor_of_another_shape_is_named(saved):
     assert "shapes [(), " in refusal(saved(state))
 
 
-def test_what_has_nothing_in_common_is_reported_what_is_known(saved):
+def test_what_has_nothing_in_common_is_reported_what_is_known(saved: Callable[..., Path]) -> None:
     told = refusal(saved({"features.0.weight": torch.zeros(4)}))
     assert "(features.0.weight …) have nothing in common" in told
     assert all(project in told for project in PROJECTS)
@@ -289,11 +297,13 @@ def test_what_has_nothing_in_common_is_reported_what_is_known(saved):
         "names",
     ],
 )
-def test_what_cannot_be_used_is_refused(change, told, saved):
+def test_what_cannot_be_used_is_refused(
+    change: Callable[..., Any], told: str, saved: Callable[..., Path]
+) -> None:
     assert told in refusal(saved(change(trained("pytorch/examples"))))
 
 
-def test_a_missing_file_is_reported(tmp_path):
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     assert "there is no file" in refusal(tmp_path / "gone.pth")
     assert "is not a regular file" in refusal(tmp_path)
 
@@ -311,19 +321,21 @@ def test_a_missing_file_is_reported(tmp_path):
         ("a.safetensors", b"\xff" * 99, "cannot be read as a style network"),
     ],
 )
-def test_what_is_no_network_at_all_is_called_what_it_is(tmp_path, name, content, told):
+def test_what_is_no_network_at_all_is_called_what_it_is(
+    tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
     (tmp_path / name).write_bytes(content)
     assert told in refusal(tmp_path / name)
 
 
-def test_a_program_is_reported_from_weights(tmp_path):
+def test_a_program_is_reported_from_weights(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         torch.jit.save(torch.jit.script(torch.nn.Conv2d(1, 1, 1)), tmp_path / "a.pt")
     assert "is a TorchScript program: import takes weights alone" in refusal(tmp_path / "a.pt")
 
 
-def test_a_compressed_archive_is_not_unpacked(saved, tmp_path):
+def test_a_compressed_archive_is_not_unpacked(saved: Callable[..., Path], tmp_path: Path) -> None:
     path = saved({"zeros": torch.zeros(1 << 22)})
     with (
         zipfile.ZipFile(path) as file,
@@ -337,7 +349,7 @@ def test_a_compressed_archive_is_not_unpacked(saved, tmp_path):
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", ["candy", "mosaic"])
-def test_a_real_network_stylizes_within_a_hundredth_of_a_level(name, shared):
+def test_a_real_network_stylizes_within_a_hundredth_of_a_level(name: str, shared: Path) -> None:
     (path,) = (shared / "peers").glob(f"{name}_*.model")
     network, _ = import_network(path)
     assert network.config.widths == (16, 32, 64)

@@ -72,7 +72,7 @@ def test_the_stride_of_a_preset_is_what_its_lowest_resolution_needs(preset: str)
 )
 def test_impossible_shapes_are_refused(wrong: dict[str, object]) -> None:
     with pytest.raises(InputError):
-        dataclasses.replace(SMALL, **wrong)  # type: ignore[arg-type]
+        dataclasses.replace(SMALL, **wrong)
 
 
 def test_a_checkpoint_gives_the_network_and_its_rows_back(network: GalleryNet, tmp_path: Path) -> None:

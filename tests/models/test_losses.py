@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 from torch.autograd import gradcheck
 
@@ -53,7 +55,7 @@ def objective(config: LossConfig = CONFIG, painting: Tensor | None = None) -> Pe
 # The definitions, element by element.
 
 
-def gram_by_definition(features: np.ndarray) -> np.ndarray:
+def gram_by_definition(features: NDArray[Any]) -> NDArray[Any]:
     """Equation 3."""
     b, c, h, w = features.shape
     out = np.zeros((b, c, c))
@@ -62,20 +64,20 @@ def gram_by_definition(features: np.ndarray) -> np.ndarray:
     return out / (c * h * w)
 
 
-def feature_loss_by_definition(features: np.ndarray, target: np.ndarray) -> float:
+def feature_loss_by_definition(features: NDArray[Any], target: NDArray[Any]) -> float:
     """Equation 2, averaged over the batch."""
     b, c, h, w = features.shape
     return sum(((features[n] - target[n]) ** 2).sum() / (c * h * w) for n in range(b)) / b
 
 
-def style_loss_by_definition(gram: np.ndarray, target: np.ndarray) -> float:
+def style_loss_by_definition(gram: NDArray[Any], target: NDArray[Any]) -> float:
     """Equation 4: a squared Frobenius norm, averaged over the batch."""
     b, c, _ = gram.shape
     cells = itertools.product(range(b), range(c), range(c))
     return sum((gram[n, i, j] - target[i, j]) ** 2 for n, i, j in cells) / b
 
 
-def total_variation_by_definition(images: np.ndarray) -> float:
+def total_variation_by_definition(images: NDArray[Any]) -> float:
     """Mahendran and Vedaldi 2015, beta 2; a neighbor outside the picture adds nothing."""
     b, c, h, w = images.shape
     total = 0.0
@@ -88,13 +90,13 @@ def total_variation_by_definition(images: np.ndarray) -> float:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_gram_matrix_is_equation_3(shape):
+def test_gram_matrix_is_equation_3(shape: tuple[int, int, int, int]) -> None:
     f = normal(*shape)
     np.testing.assert_allclose(gram_matrix(f).numpy(), gram_by_definition(f.numpy()), rtol=1e-12)
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_feature_loss_is_equation_2(shape):
+def test_feature_loss_is_equation_2(shape: tuple[int, int, int, int]) -> None:
     f, g = normal(*shape), normal(*shape, seed=1)
     np.testing.assert_allclose(
         feature_loss(f, g).item(), feature_loss_by_definition(f.numpy(), g.numpy()), rtol=1e-12
@@ -102,7 +104,7 @@ def test_feature_loss_is_equation_2(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_style_loss_is_equation_4_for_one_layer(shape):
+def test_style_loss_is_equation_4_for_one_layer(shape: tuple[int, int, int, int]) -> None:
     gram, target = gram_matrix(normal(*shape)), gram_matrix(normal(1, *shape[1:], seed=1))[0]
     np.testing.assert_allclose(
         style_loss(gram, target).item(), style_loss_by_definition(gram.numpy(), target.numpy()), rtol=1e-12
@@ -110,14 +112,14 @@ def test_style_loss_is_equation_4_for_one_layer(shape):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_total_variation_is_the_sum_of_squared_differences(shape):
+def test_total_variation_is_the_sum_of_squared_differences(shape: tuple[int, int, int, int]) -> None:
     x = normal(*shape)
     np.testing.assert_allclose(
         total_variation(x).item(), total_variation_by_definition(x.numpy()), rtol=1e-12
     )
 
 
-def test_every_loss_has_the_gradient_of_its_value():
+def test_every_loss_has_the_gradient_of_its_value() -> None:
     f, g = normal(2, 3, 4, 5).requires_grad_(), normal(2, 3, 4, 5, seed=1).requires_grad_()
     target = gram_matrix(normal(1, 3, 4, 5, seed=2))[0]
     assert gradcheck(gram_matrix, (f,))
@@ -128,31 +130,31 @@ def test_every_loss_has_the_gradient_of_its_value():
 
 
 @pytest.mark.parametrize("config", [CONFIG, PAPER], ids=lambda c: c.objective)
-def test_every_term_of_the_objective_has_the_gradient_of_its_value(config):
+def test_every_term_of_the_objective_has_the_gradient_of_its_value(config: Any) -> None:
     loss = objective(config)
     target = loss.content_target(picture(1, 3, 5, 4, seed=1, dtype=torch.float64))
     image = picture(1, 3, 5, 4, dtype=torch.float64).requires_grad_()
     assert gradcheck(lambda x: tuple(loss(x, target)), (image,), atol=1e-6)
 
 
-def test_gram_matrix_ignores_where_things_are():
+def test_gram_matrix_ignores_where_things_are() -> None:
     f = normal(1, 8, 6, 6)
     order = torch.randperm(36, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(gram_matrix(f.flatten(2)[:, :, order].view_as(f)), gram_matrix(f))
 
 
-def test_gram_matrix_of_a_tiled_texture_does_not_depend_on_its_size():
+def test_gram_matrix_of_a_tiled_texture_does_not_depend_on_its_size() -> None:
     f = normal(1, 8, 6, 5)
     torch.testing.assert_close(gram_matrix(f.repeat(1, 1, 3, 2)), gram_matrix(f))
 
 
-def test_gram_matrix_is_symmetric_and_has_no_negative_direction():
+def test_gram_matrix_is_symmetric_and_has_no_negative_direction() -> None:
     gram = gram_matrix(normal(2, 7, 3, 3))
     torch.testing.assert_close(gram, gram.mT)
     assert torch.linalg.eigvalsh(gram).min() > -1e-12
 
 
-def test_total_variation_of_a_flat_picture_is_zero_and_of_one_step_is_its_height_squared():
+def test_total_variation_of_a_flat_picture_is_zero_and_of_one_step_is_its_height_squared() -> None:
     flat = torch.full((1, 3, 5, 5), 0.3)
     assert total_variation(flat).item() == 0
     step = torch.zeros(1, 1, 4, 6)
@@ -160,7 +162,7 @@ def test_total_variation_of_a_flat_picture_is_zero_and_of_one_step_is_its_height
     assert total_variation(step).item() == pytest.approx(4 * 0.25)
 
 
-def test_losses_do_not_depend_on_the_order_of_the_batch():
+def test_losses_do_not_depend_on_the_order_of_the_batch() -> None:
     f, g, order = normal(3, 4, 5, 6), normal(3, 4, 5, 6, seed=1), [2, 0, 1]
     torch.testing.assert_close(feature_loss(f[order], g[order]), feature_loss(f, g))
     torch.testing.assert_close(total_variation(f[order]), total_variation(f))
@@ -168,7 +170,7 @@ def test_losses_do_not_depend_on_the_order_of_the_batch():
 
 
 @pytest.mark.parametrize("shape", [(2, 5, 4, 3), (1, 1, 4, 3), (2, 5, 1, 1), (3, 2, 1, 7)])
-def test_the_memory_layout_changes_no_loss(shape):
+def test_the_memory_layout_changes_no_loss(shape: tuple[int, int, int, int]) -> None:
     f, g = normal(*shape, dtype=torch.float32), normal(*shape, seed=1, dtype=torch.float32)
     last, g_last = (t.contiguous(memory_format=torch.channels_last) for t in (f, g))
     torch.testing.assert_close(gram_matrix(last), gram_matrix(f))
@@ -178,7 +180,9 @@ def test_the_memory_layout_changes_no_loss(shape):
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
-def test_losses_of_large_16_bit_features_neither_overflow_nor_lose_digits(dtype, layout):
+def test_losses_of_large_16_bit_features_neither_overflow_nor_lose_digits(
+    dtype: torch.dtype, layout: Any
+) -> None:
     f, g = ((100 * normal(2, 8, 17, 13, seed=s)).to(dtype).contiguous(memory_format=layout) for s in (0, 1))
     assert (f.float() ** 2).sum() > torch.finfo(torch.float16).max
     with torch.autocast("cpu", dtype):
@@ -196,7 +200,7 @@ def test_losses_of_large_16_bit_features_neither_overflow_nor_lose_digits(dtype,
         torch.testing.assert_close(value.double(), reference, rtol=1e-5, atol=1e-2)
 
 
-def test_the_objective_under_autocast_is_fp32_and_near_its_exact_value():
+def test_the_objective_under_autocast_is_fp32_and_near_its_exact_value() -> None:
     loss = objective().float()
     image, photo = picture(1, 3, 16, 16), picture(1, 3, 16, 16, seed=1)
     exact = loss(image, loss.content_target(photo))
@@ -210,7 +214,7 @@ def grid_of(images: torch.Tensor) -> torch.Tensor:
     return grid_energy(grid_phases(images))
 
 
-def grid_energy_by_definition(images: np.ndarray) -> float:
+def grid_energy_by_definition(images: NDArray[Any]) -> float:
     """Squares of what the mean of each of the 16 phases has over the mean of all, per channel."""
     _, c, h, w = images.shape
     energy = 0.0
@@ -247,7 +251,9 @@ def definitions(config: LossConfig, painting: Tensor, image: Tensor, photo: Tens
 
 @pytest.mark.parametrize("config", [CONFIG, PAPER], ids=lambda c: c.objective)
 @pytest.mark.parametrize("content_layers", [("relu2_1",), ("relu1_2", "relu2_2")])
-def test_the_objective_is_the_weighted_sum_of_the_equations(config, content_layers):
+def test_the_objective_is_the_weighted_sum_of_the_equations(
+    config: Any, content_layers: tuple[str, ...]
+) -> None:
     config = replace(config, content_layers=content_layers)
     painting, image, photo = picture(3, 12, 10, seed=9), picture(2, 3, 9, 8), picture(2, 3, 9, 8, seed=1)
     loss = objective(config, painting)
@@ -257,7 +263,7 @@ def test_the_objective_is_the_weighted_sum_of_the_equations(config, content_laye
     assert terms.total.item() == pytest.approx(sum(expected), rel=1e-6)
 
 
-def test_the_style_image_has_no_style_error_and_the_content_image_no_content_error():
+def test_the_style_image_has_no_style_error_and_the_content_image_no_content_error() -> None:
     painting = picture(3, 12, 10, seed=9)
     loss = objective(painting=painting)
     terms = loss(painting[None].double(), loss.content_target(painting[None].double()))
@@ -265,7 +271,7 @@ def test_the_style_image_has_no_style_error_and_the_content_image_no_content_err
     assert terms.content.item() == 0
 
 
-def test_a_picture_without_features_is_wrong_by_exactly_one_in_style_and_content():
+def test_a_picture_without_features_is_wrong_by_exactly_one_in_style_and_content() -> None:
     config = replace(CONFIG, content_weight=1.0, style_weight=1.0)
     loss = objective(config)
     for name, bias in loss.features.named_parameters():
@@ -279,7 +285,7 @@ def test_a_picture_without_features_is_wrong_by_exactly_one_in_style_and_content
 
 
 @pytest.mark.parametrize("factor", [0.01, 30.0])
-def test_the_dimensionless_objective_does_not_depend_on_the_scale_of_the_features(factor):
+def test_the_dimensionless_objective_does_not_depend_on_the_scale_of_the_features(factor: float) -> None:
     config = replace(CONFIG, style_layers=("relu2_2",), content_layers=("relu2_2",))
     image, photo = picture(1, 3, 8, 8).double(), picture(1, 3, 8, 8, seed=1).double()
 
@@ -293,7 +299,7 @@ def test_the_dimensionless_objective_does_not_depend_on_the_scale_of_the_feature
     np.testing.assert_allclose(terms(factor), terms(1.0), rtol=1e-9)
 
 
-def test_the_target_pass_goes_no_deeper_than_the_content_layers():
+def test_the_target_pass_goes_no_deeper_than_the_content_layers() -> None:
     loss = objective(replace(CONFIG, content_layers=("relu1_2",)))
     ran: list[str] = []
     for name, module in loss.features.body.named_children():
@@ -302,7 +308,7 @@ def test_the_target_pass_goes_no_deeper_than_the_content_layers():
     assert ran == ["conv1_1", "relu1_1", "conv1_2", "relu1_2"]
 
 
-def test_no_gradient_reaches_the_loss_network_or_the_photograph():
+def test_no_gradient_reaches_the_loss_network_or_the_photograph() -> None:
     loss = objective()
     image, photo = (
         picture(1, 3, 8, 8).double().requires_grad_(),
@@ -315,19 +321,19 @@ def test_no_gradient_reaches_the_loss_network_or_the_photograph():
     assert all(p.grad is None and not p.requires_grad for p in loss.parameters())
 
 
-def test_moving_the_objective_takes_the_style_image_along_and_saving_it_leaves_it_out():
+def test_moving_the_objective_takes_the_style_image_along_and_saving_it_leaves_it_out() -> None:
     loss = objective()
     assert loss.float().style_gram("relu1_2").dtype == torch.float32
     assert not any("gram" in name for name in loss.state_dict())
 
 
-def test_a_style_image_of_one_flat_color_gives_finite_losses():
+def test_a_style_image_of_one_flat_color_gives_finite_losses() -> None:
     loss = objective(painting=torch.full((3, 12, 10), 0.5))
     photo = picture(1, 3, 8, 8).double()
     assert torch.isfinite(torch.stack([*loss(photo, loss.content_target(photo))])).all()
 
 
-def test_a_style_image_without_features_is_refused_with_the_layer():
+def test_a_style_image_without_features_is_refused_with_the_layer() -> None:
     network = loss_network()
     for parameter in network.parameters():
         parameter.zero_()
@@ -335,20 +341,20 @@ def test_a_style_image_without_features_is_refused_with_the_layer():
         PerceptualLoss(network, picture(3, 8, 8).double(), CONFIG)
 
 
-def test_a_style_image_may_come_as_one_picture_or_as_a_batch_of_one():
+def test_a_style_image_may_come_as_one_picture_or_as_a_batch_of_one() -> None:
     painting = picture(3, 12, 10, seed=9)
     one, batch = objective(painting=painting), objective(painting=painting[None])
     torch.testing.assert_close(one.style_gram("relu2_2"), batch.style_gram("relu2_2"))
 
 
 @pytest.mark.parametrize(("arch", "deep"), [("vgg16", "relu4_3"), ("vgg19", "relu4_2")])
-def test_each_loss_network_has_its_own_default_style_layers(arch, deep):
+def test_each_loss_network_has_its_own_default_style_layers(arch: str, deep: str) -> None:
     assert LossConfig(objective="dimensionless").style_layers_for(arch)[-1] == deep
     assert LossConfig().style_layers_for(arch)[-1] == "relu5_1"
     assert LossConfig(style_layers=("relu1_1",)).style_layers_for(arch) == ("relu1_1",)
 
 
-def test_descending_the_objective_over_pixels_halves_it_within_twenty_steps():
+def test_descending_the_objective_over_pixels_halves_it_within_twenty_steps() -> None:
     loss = objective().float()
     photo = picture(1, 3, 16, 16, seed=1)
     target, image = loss.content_target(photo), photo.clone().requires_grad_()
@@ -363,7 +369,7 @@ def test_descending_the_objective_over_pixels_halves_it_within_twenty_steps():
     assert values[-1] < values[0] / 2
 
 
-def test_a_grid_costs_what_its_phases_differ_by_whatever_lies_under_it():
+def test_a_grid_costs_what_its_phases_differ_by_whatever_lies_under_it() -> None:
     tile = normal(4, 4)
     offset = tile - tile.mean()
     flat = picture(2, 3, 1, 1, dtype=torch.float64).expand(2, 3, 32, 24)
@@ -371,13 +377,13 @@ def test_a_grid_costs_what_its_phases_differ_by_whatever_lies_under_it():
     torch.testing.assert_close(found, offset.square().sum())
 
 
-def test_a_picture_without_a_grid_costs_nothing_and_texture_next_to_nothing():
+def test_a_picture_without_a_grid_costs_nothing_and_texture_next_to_nothing() -> None:
     flat = picture(2, 3, 1, 1, dtype=torch.float64).expand(2, 3, 32, 24)
     assert grid_of(flat) < 1e-30
     assert grid_of(normal(1, 3, 256, 256)) < 0.01
 
 
-def test_a_grid_of_period_two_is_seen_and_one_of_period_three_is_not():
+def test_a_grid_of_period_two_is_seen_and_one_of_period_three_is_not() -> None:
     columns = torch.arange(240)
     two = (columns % 2).double().expand(1, 3, 240, 240)
     three = (columns % 3).double().expand(1, 3, 240, 240)
@@ -385,9 +391,9 @@ def test_a_grid_of_period_two_is_seen_and_one_of_period_three_is_not():
     assert grid_of(three) < 1e-20
 
 
-def test_a_grid_is_seen_at_sizes_that_are_no_multiple_of_its_period():
+def test_a_grid_is_seen_at_sizes_that_are_no_multiple_of_its_period() -> None:
     assert grid_of((torch.arange(43) % 4).float().expand(1, 3, 41, 43)) > 1
 
 
-def test_the_gradient_of_the_grid_energy_is_right():
+def test_the_gradient_of_the_grid_energy_is_right() -> None:
     assert gradcheck(grid_of, picture(2, 2, 8, 9, dtype=torch.float64).requires_grad_())

@@ -34,7 +34,7 @@ every = pytest.mark.parametrize("every", SHARES)
 
 
 @pytest.fixture
-def tried(tmp_path, record_property) -> Callable[..., None]:
+def tried(tmp_path: Path, record_property: Callable[[str, object], None]) -> Callable[..., None]:
     """Loads each file; what is raised must be an `InputError` of one short line that names the file."""
 
     def tried(files: Iterable[bytes], load: Callable[[Path], object], name: str, every: int) -> None:
@@ -78,14 +78,18 @@ def changed(mutants: ModuleType, path: Path, kind: str, flips: int) -> Iterator[
 
 
 @every
-def test_every_changed_style_file_loads_or_is_refused_in_one_line(tmp_path, mutants, tried, every):
+def test_every_changed_style_file_loads_or_is_refused_in_one_line(
+    tmp_path: Path, mutants: ModuleType, tried: Callable[..., None], every: Any
+) -> None:
     path = saved(tmp_path, TransformNet(NetworkConfig(widths=(2, 3, 4), blocks=1, norm="batch")))
     load = lambda file: Stylizer.load(file, device="cpu", precision="fp32", backend="torch")  # noqa: E731
     tried(changed(mutants, path, "network", 200), load, "style.safetensors", every)
 
 
 @every
-def test_every_changed_upscaler_file_loads_or_is_refused_in_one_line(tmp_path, mutants, tried, every):
+def test_every_changed_upscaler_file_loads_or_is_refused_in_one_line(
+    tmp_path: Path, mutants: ModuleType, tried: Callable[..., None], every: Any
+) -> None:
     path = saved(tmp_path, UpscaleNet(replace(UPSCALE_PRESETS["modern"], width=8, blocks=1)))
     load = lambda file: Upscaler(file, device="cpu", precision="fp32")  # noqa: E731
     tried(changed(mutants, path, "upscaler", 200), load, "upscaler.safetensors", every)
@@ -187,7 +191,9 @@ def payloads(mutants: ModuleType, marker: Path) -> Iterator[bytes]:
 @every
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
 @pytest.mark.parametrize("reader", ["import", "vgg"])
-def test_every_payload_is_refused_in_one_line_and_runs_nothing(tmp_path, mutants, tried, every, reader):
+def test_every_payload_is_refused_in_one_line_and_runs_nothing(
+    tmp_path: Path, mutants: ModuleType, tried: Callable[..., None], every: Any, reader: str
+) -> None:
     marker = tmp_path / "it-ran"
     loads = {"import": import_network, "vgg": lambda path: load_vgg("vgg16", ["relu1_1"], file=path)}
     tried(payloads(mutants, marker), loads[reader], "theirs.pth", every)

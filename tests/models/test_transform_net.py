@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +33,7 @@ TABLE_1 = [
 ]
 
 
-def net(preset: str = "default", **changes: object) -> TransformNet:
+def net(preset: str = "default", **changes: Any) -> TransformNet:
     """A preset with few channels and random weights, ready for inference."""
     config = replace(PRESETS[preset], **{"widths": NARROW, **changes})
     with torch.random.fork_rng(devices=[]):
@@ -51,7 +52,7 @@ SMALL = {name: net(name, blocks=1) for name in ("default", "paper")}
 
 @pytest.mark.parametrize("name", SMALL)
 @torch.inference_mode()
-def test_the_output_has_the_size_of_the_input_from_1_to_70(name):
+def test_the_output_has_the_size_of_the_input_from_1_to_70(name: Any) -> None:
     for size in range(1, 71):
         for h, w in ((size, size), (size, 71 - size)):
             assert SMALL[name](torch.rand(1, 3, h, w)).shape == (1, 3, h, w)
@@ -61,7 +62,7 @@ def test_the_output_has_the_size_of_the_input_from_1_to_70(name):
 @given(h=st.integers(1, 70), w=st.integers(1, 70))
 @settings(max_examples=15, deadline=None, derandomize=True)
 @torch.inference_mode()
-def test_the_output_has_the_size_of_the_input_for_any_pair(name, h, w):
+def test_the_output_has_the_size_of_the_input_for_any_pair(name: Any, h: int, w: int) -> None:
     out = NETS[name](torch.rand(1, 3, h, w))
     assert out.shape == (1, 3, h, w)
     assert torch.isfinite(out).all()
@@ -70,12 +71,12 @@ def test_the_output_has_the_size_of_the_input_for_any_pair(name, h, w):
 @pytest.mark.parametrize("name", NETS)
 @pytest.mark.parametrize("size", [(3, 2000), (2000, 1)])
 @torch.inference_mode()
-def test_the_output_has_the_size_of_the_input_for_a_thread(name, size):
+def test_the_output_has_the_size_of_the_input_for_a_thread(name: Any, size: tuple[int, int]) -> None:
     assert NETS[name](torch.rand(1, 3, *size)).shape == (1, 3, *size)
 
 
 @torch.inference_mode()
-def test_the_paper_preset_walks_through_the_sizes_of_table_1():
+def test_the_paper_preset_walks_through_the_sizes_of_table_1() -> None:
     found: dict[str, tuple[int, ...]] = {}
     network = net("paper")
     for name, module in network.body.named_children():
@@ -89,7 +90,7 @@ def test_the_paper_preset_walks_through_the_sizes_of_table_1():
 
 
 @pytest.mark.parametrize("preset", ["paper", "default"])
-def test_full_width_presets_have_the_channels_of_table_1(preset):
+def test_full_width_presets_have_the_channels_of_table_1(preset: str) -> None:
     found: dict[str, int] = {}
     network = TransformNet(PRESETS[preset]).eval()
     for name, module in network.body.named_children():
@@ -100,7 +101,7 @@ def test_full_width_presets_have_the_channels_of_table_1(preset):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_the_number_of_parameters_is_that_of_the_layers_without_biases_before_norms(preset):
+def test_the_number_of_parameters_is_that_of_the_layers_without_biases_before_norms(preset: Any) -> None:
     a, b, c = {"small": (16, 32, 64), "tiny": (8, 16, 32)}.get(preset, (32, 64, 128))
     convs = 3 * a * 81 + a * b * 9 + b * c * 9 + 10 * c * c * 9 + c * b * 9 + b * a * 9 + a * 3 * 81 + 3
     normed = a + b + c + 10 * c + b + a
@@ -111,7 +112,7 @@ def test_the_number_of_parameters_is_that_of_the_layers_without_biases_before_no
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_a_convolution_has_a_bias_only_where_no_norm_follows(preset):
+def test_a_convolution_has_a_bias_only_where_no_norm_follows(preset: Any) -> None:
     biased = [
         name
         for name, module in TransformNet(PRESETS[preset]).named_modules()
@@ -122,7 +123,7 @@ def test_a_convolution_has_a_bias_only_where_no_norm_follows(preset):
 
 
 @pytest.mark.parametrize("name", [*NETS, "paper kernels"])
-def test_gradients_reach_every_parameter(name):
+def test_gradients_reach_every_parameter(name: Any) -> None:
     network = net(upsample="paper") if name == "paper kernels" else NETS[name]
     out = network(picture(2, 3, 20, 24))
     (out * picture(2, 3, 20, 24, seed=1)).sum().backward()
@@ -134,7 +135,7 @@ def test_gradients_reach_every_parameter(name):
 
 @pytest.mark.parametrize("name", NETS)
 @torch.inference_mode()
-def test_a_picture_comes_out_the_same_alone_and_in_a_batch(name):
+def test_a_picture_comes_out_the_same_alone_and_in_a_batch(name: Any) -> None:
     images = picture(3, 3, 21, 18)
     together = NETS[name](images)
     for i in range(3):
@@ -143,7 +144,7 @@ def test_a_picture_comes_out_the_same_alone_and_in_a_batch(name):
 
 @pytest.mark.parametrize("name", NETS)
 @torch.inference_mode()
-def test_the_memory_layout_changes_no_picture(name):
+def test_the_memory_layout_changes_no_picture(name: Any) -> None:
     images = picture(2, 3, 21, 18)
     last = images.contiguous(memory_format=torch.channels_last)
     torch.testing.assert_close(NETS[name](last), NETS[name](images), rtol=1e-4, atol=1e-5)
@@ -151,14 +152,14 @@ def test_the_memory_layout_changes_no_picture(name):
 
 @pytest.mark.parametrize("name", NETS)
 @torch.inference_mode()
-def test_the_input_is_left_as_it_was(name):
+def test_the_input_is_left_as_it_was(name: Any) -> None:
     images = picture(1, 3, 16, 16)
     NETS[name](images)
     torch.testing.assert_close(images, picture(1, 3, 16, 16), rtol=0, atol=0)
 
 
 @torch.inference_mode()
-def test_the_padding_that_makes_sizes_fit_is_reflected_and_cropped_away():
+def test_the_padding_that_makes_sizes_fit_is_reflected_and_cropped_away() -> None:
     images = picture(1, 3, 18, 21)
     fitted = F.pad(images, (0, 3, 0, 2), mode="reflect")
     torch.testing.assert_close(NETS["default"](images), NETS["default"](fitted)[..., :18, :21])
@@ -166,7 +167,7 @@ def test_the_padding_that_makes_sizes_fit_is_reflected_and_cropped_away():
 
 @pytest.mark.parametrize("size", [(24, 24), (21, 23)])
 @torch.inference_mode()
-def test_a_cropping_network_is_its_layers_on_the_bare_picture(size):
+def test_a_cropping_network_is_its_layers_on_the_bare_picture(size: tuple[int, int]) -> None:
     network, image = NETS["crop"], picture(1, 3, *size)
     out = network.body(image)
     assert out.shape == (1, 3, 24, 24)
@@ -174,7 +175,7 @@ def test_a_cropping_network_is_its_layers_on_the_bare_picture(size):
 
 
 @torch.inference_mode()
-def test_the_linear_output_is_unclamped_and_the_tanh_output_stays_in_the_papers_range():
+def test_the_linear_output_is_unclamped_and_the_tanh_output_stays_in_the_papers_range() -> None:
     network = net()
     network.body.conv4.conv.bias.fill_(3.0)
     assert network(picture(1, 3, 8, 8)).min() > 1.5
@@ -192,7 +193,9 @@ SIZES = [(1, 1), (1, 5), (2, 2), (7, 4), (8, 8), (9, 9)]
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_tied_upsampling_is_one_fractionally_strided_convolution_with_the_tied_kernel(size):
+def test_a_tied_upsampling_is_one_fractionally_strided_convolution_with_the_tied_kernel(
+    size: tuple[int, int],
+) -> None:
     layer = Upsample(5, 3, "tied", bias=True).double()
     x = picture(2, 5, *size).double()
     bordered = F.pad(x, (1, 1, 1, 1), mode="replicate")
@@ -203,7 +206,9 @@ def test_a_tied_upsampling_is_one_fractionally_strided_convolution_with_the_tied
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_a_tied_upsampling_is_nearest_neighbor_reflection_and_a_3x3_convolution(size):
+def test_a_tied_upsampling_is_nearest_neighbor_reflection_and_a_3x3_convolution(
+    size: tuple[int, int],
+) -> None:
     layer = Upsample(4, 3, "tied", bias=False)
     x = picture(1, 4, *size)
     large = np.repeat(np.repeat(x.numpy(), 2, axis=2), 2, axis=3)
@@ -211,7 +216,7 @@ def test_a_tied_upsampling_is_nearest_neighbor_reflection_and_a_3x3_convolution(
     torch.testing.assert_close(layer(x), F.conv2d(torch.from_numpy(large), layer.conv.weight))
 
 
-def test_a_free_upsampling_with_a_tied_kernel_is_the_tied_one():
+def test_a_free_upsampling_with_a_tied_kernel_is_the_tied_one() -> None:
     tied, free = Upsample(4, 3, "tied", bias=False), Upsample(4, 3, "free", bias=False)
     free.conv.weight.data.copy_(tied_kernel(tied.conv.weight))
     x = picture(2, 4, 7, 6)
@@ -220,12 +225,12 @@ def test_a_free_upsampling_with_a_tied_kernel_is_the_tied_one():
 
 @pytest.mark.parametrize("kind", ["tied", "free", "paper"])
 @pytest.mark.parametrize("size", SIZES)
-def test_every_kind_of_upsampling_doubles_the_size(kind, size):
+def test_every_kind_of_upsampling_doubles_the_size(kind: str, size: tuple[int, int]) -> None:
     out = Upsample(3, 2, kind, bias=False)(picture(2, 3, *size))
     assert out.shape == (2, 2, 2 * size[0], 2 * size[1])
 
 
-def test_a_flat_map_stays_flat_to_the_border_under_a_tied_upsampling():
+def test_a_flat_map_stays_flat_to_the_border_under_a_tied_upsampling() -> None:
     out = Upsample(3, 2, "tied", bias=False)(torch.ones(1, 3, 6, 6))
     torch.testing.assert_close(out, out[..., :1, :1].expand_as(out))
 
@@ -235,7 +240,7 @@ def test_a_flat_map_stays_flat_to_the_border_under_a_tied_upsampling():
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("scale", [1e-3, 1.0, 300.0])
-def test_instance_norm_is_torchs(training, scale):
+def test_instance_norm_is_torchs(training: bool, scale: float) -> None:
     ours, theirs = InstanceNorm(5).train(training), nn.InstanceNorm2d(5, affine=True).train(training)
     for parameter, other, seed in ((ours.weight, theirs.weight, 1), (ours.bias, theirs.bias, 2)):
         parameter.data = other.data = picture(5, seed=seed)
@@ -244,7 +249,7 @@ def test_instance_norm_is_torchs(training, scale):
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
-def test_instance_norm_of_16_bit_maps_takes_its_statistics_in_fp32(dtype):
+def test_instance_norm_of_16_bit_maps_takes_its_statistics_in_fp32(dtype: torch.dtype) -> None:
     x = (picture(1, 4, 64, 64) * 20000 + 20000).to(dtype)  # the sum of squares is far beyond fp16
     out = InstanceNorm(4)(x)
     assert out.dtype == dtype
@@ -258,7 +263,7 @@ amounts = st.tuples(*[st.integers(0, 12)] * 4)
 
 @given(h=st.integers(1, 6), w=st.integers(1, 6), amount=amounts)
 @settings(max_examples=60, deadline=None, derandomize=True)
-def test_reflection_padding_is_numpys_by_any_amount(h, w, amount):
+def test_reflection_padding_is_numpys_by_any_amount(h: int, w: int, amount: Any) -> None:
     left, right, top, bottom = amount
     x = picture(1, 2, h, w)
     expected = np.pad(x.numpy(), ((0, 0), (0, 0), (top, bottom), (left, right)), mode="reflect")
@@ -268,19 +273,19 @@ def test_reflection_padding_is_numpys_by_any_amount(h, w, amount):
 # Configuration.
 
 
-def test_the_same_seed_gives_the_same_weights_and_the_presets_say_what_they_are():
+def test_the_same_seed_gives_the_same_weights_and_the_presets_say_what_they_are() -> None:
     torch.testing.assert_close(net().state_dict(), net().state_dict(), rtol=0, atol=0)
     assert PRESETS["default"] == NetworkConfig() == TransformNet().config
     assert (PRESETS["paper"].norm, PRESETS["paper"].padding) == ("batch", "paper")
 
 
 @torch.inference_mode()
-def test_a_network_without_residual_blocks_still_keeps_the_size():
+def test_a_network_without_residual_blocks_still_keeps_the_size() -> None:
     for preset in ("default", "paper"):
         assert net(preset, blocks=0)(picture(1, 3, 13, 9)).shape == (1, 3, 13, 9)
 
 
-def test_bf16_autocast_keeps_the_picture_within_a_few_levels():
+def test_bf16_autocast_keeps_the_picture_within_a_few_levels() -> None:
     images = picture(1, 3, 32, 32)
     with torch.inference_mode():
         exact = NETS["default"](images)

@@ -8,10 +8,11 @@ import os
 import pickle
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ MEAN_STD = {
 
 
 @pytest.fixture(scope="module", params=["vgg16", "vgg19"])
-def reference(request) -> tuple[str, nn.Sequential]:
+def reference(request: pytest.FixtureRequest) -> tuple[str, nn.Sequential]:
     """torchvision's own convolutions with random weights of a scale that keeps activations alive."""
     with torch.device("meta"):  # its 100 million classifier weights need no memory here
         features = getattr(torchvision.models, request.param)(weights=None).features
@@ -83,17 +84,19 @@ class Bomb:
     def __init__(self, canary: Path) -> None:
         self.canary = canary
 
-    def __reduce__(self):
+    def __reduce__(self) -> Any:
         return os.mkdir, (str(self.canary),)
 
 
 @pytest.mark.parametrize("arch", ["vgg16", "vgg19"])
-def test_layers_are_named_as_in_the_paper_and_in_its_order(arch):
+def test_layers_are_named_as_in_the_paper_and_in_its_order(arch: str) -> None:
     assert layer_names(arch) == NAMES[arch]
 
 
 @pytest.mark.parametrize(("release", "pooling"), [*zip(MEAN_STD, ["max", "average"], strict=True)])
-def test_every_layer_is_what_torchvision_computes_from_the_same_file(reference, pooling, release, tmp_path):
+def test_every_layer_is_what_torchvision_computes_from_the_same_file(
+    reference: tuple[str, nn.Sequential], pooling: Any, release: Any, tmp_path: Path
+) -> None:
     arch, features = reference
     save_file(named(features), tmp_path / "vgg.safetensors")
     network = load_vgg(arch, NAMES[arch], file=tmp_path / "vgg.safetensors", weights=release, pooling=pooling)
@@ -113,7 +116,7 @@ def test_every_layer_is_what_torchvision_computes_from_the_same_file(reference, 
 
 @pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
-def test_both_kinds_of_file_load_in_either_precision(suffix, dtype, tmp_path):
+def test_both_kinds_of_file_load_in_either_precision(suffix: str, dtype: torch.dtype, tmp_path: Path) -> None:
     tensors = {name: t.to(dtype) for name, t in small_weights().items()}
     path = tmp_path / f"vgg{suffix}"
     save_file(tensors, path) if suffix == ".safetensors" else torch.save(tensors, path)
@@ -123,14 +126,14 @@ def test_both_kinds_of_file_load_in_either_precision(suffix, dtype, tmp_path):
     torch.testing.assert_close(network.body.conv1_1.bias, tensors["features.0.bias"].float())
 
 
-def test_only_what_the_layers_need_is_built_and_read(tmp_path):
+def test_only_what_the_layers_need_is_built_and_read(tmp_path: Path) -> None:
     save_file(small_weights(), tmp_path / "vgg.safetensors")
     network = load_vgg("vgg19", ["relu2_1", "conv1_2"], file=tmp_path / "vgg.safetensors")
     assert [name for name, _ in network.body.named_children()] == VGG19[:7]
     assert list(network(torch.rand(1, 3, 8, 8))) == ["conv1_2", "relu2_1"]
 
 
-def test_a_pass_for_shallow_layers_stops_there():
+def test_a_pass_for_shallow_layers_stops_there() -> None:
     network = VGGFeatures("vgg16", ["relu1_1", "relu2_2"])
     ran: list[str] = []
     for name, module in network.body.named_children():
@@ -139,25 +142,25 @@ def test_a_pass_for_shallow_layers_stops_there():
     assert ran == ["conv1_1", "relu1_1"]
 
 
-def test_asking_a_built_network_for_another_layer_is_refused():
+def test_asking_a_built_network_for_another_layer_is_refused() -> None:
     with pytest.raises(InputError, match=r"not asked for when the network was built: \['relu3_1'\]"):
         VGGFeatures("vgg16", ["relu1_1"])(torch.rand(1, 3, 8, 8), ["relu3_1"])
 
 
-def test_a_convolution_is_not_overwritten_by_the_relu_behind_it():
+def test_a_convolution_is_not_overwritten_by_the_relu_behind_it() -> None:
     found = VGGFeatures("vgg16", ["conv1_1", "relu1_1"])(torch.rand(1, 3, 8, 8))
     assert found["conv1_1"].min() < 0
     torch.testing.assert_close(found["relu1_1"], found["conv1_1"].clamp_min(0))
 
 
-def test_the_network_is_frozen_and_keeps_nothing_but_weights_in_its_state():
+def test_the_network_is_frozen_and_keeps_nothing_but_weights_in_its_state() -> None:
     network = VGGFeatures("vgg16", ["relu1_1"])
     assert not network.training
     assert not any(p.requires_grad for p in network.parameters())
     assert set(network.state_dict()) == {"body.conv1_1.weight", "body.conv1_1.bias"}
 
 
-def test_the_input_is_left_as_it_was():
+def test_the_input_is_left_as_it_was() -> None:
     images = torch.rand(1, 3, 8, 8)
     before = images.clone()
     VGGFeatures("vgg16", ["relu1_1"])(images)
@@ -168,20 +171,20 @@ def test_the_input_is_left_as_it_was():
     ("layer", "hint"),
     [("relu2_3", "did you mean 'relu2_2'"), ("Conv4-2", "conv4_2"), ("xyzzy", "known: conv1_1")],
 )
-def test_an_unknown_layer_is_refused_with_the_nearest_name(layer, hint):
+def test_an_unknown_layer_is_refused_with_the_nearest_name(layer: str, hint: str) -> None:
     with pytest.raises(InputError, match=hint) as caught:
         VGGFeatures("vgg16", [layer])
     assert layer in str(caught.value)
 
 
-def test_an_unknown_network_or_release_is_refused_with_the_known_ones(tmp_path):
+def test_an_unknown_network_or_release_is_refused_with_the_known_ones(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="unknown loss network 'vgg11'; there are vgg16 and vgg19"):
         VGGFeatures("vgg11", ["relu1_1"])
     with pytest.raises(InputError, match="unknown VGG weights 'V2'; there are IMAGENET1K_V1 and"):
         load_vgg("vgg16", ["relu1_1"], weights="V2", file=tmp_path / "any.pth")
 
 
-def test_a_file_without_a_layer_is_refused_by_its_name_and_by_what_needs_it(tmp_path):
+def test_a_file_without_a_layer_is_refused_by_its_name_and_by_what_needs_it(tmp_path: Path) -> None:
     tensors = small_weights()
     for part in ("weight", "bias"):
         del tensors[f"features.7.{part}"]
@@ -194,7 +197,7 @@ def test_a_file_without_a_layer_is_refused_by_its_name_and_by_what_needs_it(tmp_
         load_vgg("vgg16", ["relu2_2", "relu1_1"], file=tmp_path / "vgg.safetensors")
 
 
-def test_the_missing_layer_of_a_deep_file_is_found_behind_the_ones_that_are_there(tmp_path):
+def test_the_missing_layer_of_a_deep_file_is_found_behind_the_ones_that_are_there(tmp_path: Path) -> None:
     shapes = {name: t.shape for name, t in VGGFeatures("vgg19", ["relu4_2"]).body.named_parameters()}
     tensors = {
         f"features.{VGG19.index(name.split('.')[0])}.{name.split('.')[1]}": torch.zeros(
@@ -230,7 +233,9 @@ def changed(key: str, value: object) -> dict[str, object]:
         ([1, 2, 3], "holds a list, not a dictionary"),
     ],
 )
-def test_a_pth_file_that_does_not_fit_is_refused_with_the_layer(content, reason, tmp_path):
+def test_a_pth_file_that_does_not_fit_is_refused_with_the_layer(
+    content: Any, reason: str, tmp_path: Path
+) -> None:
     torch.save(content, tmp_path / "vgg.pth")
     with pytest.raises(WeightsError, match=reason) as caught:
         load_vgg("vgg16", ["relu2_2"], file=tmp_path / "vgg.pth")
@@ -242,7 +247,7 @@ def test_a_pth_file_that_does_not_fit_is_refused_with_the_layer(content, reason,
 @pytest.mark.parametrize(
     "content", [b"", b"not weights at all\n" * 9, b"\x80\x02}q\x00.", b"PK\x03\x04" + bytes(40)]
 )
-def test_a_file_of_something_else_is_refused_in_one_line(name, content, tmp_path):
+def test_a_file_of_something_else_is_refused_in_one_line(name: str, content: bytes, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(content)
     with pytest.raises(WeightsError) as caught:
         load_vgg("vgg16", ["relu1_1"], file=tmp_path / name)
@@ -250,7 +255,7 @@ def test_a_file_of_something_else_is_refused_in_one_line(name, content, tmp_path
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_file_and_a_folder_are_refused(tmp_path):
+def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     with pytest.raises(WeightsError, match=r"no VGG weights at .*none\.pth; give --vgg-weights"):
         load_vgg("vgg16", ["relu1_1"], file=tmp_path / "none.pth")
     with pytest.raises(WeightsError, match=r"no VGG weights at .*none\.safetensors; give --vgg-weights"):
@@ -260,7 +265,7 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path):
 
 
 @pytest.mark.parametrize("wrap", ["plain", "zip", "inside"])
-def test_a_pickle_that_runs_code_is_refused_and_does_not_run(wrap, tmp_path):
+def test_a_pickle_that_runs_code_is_refused_and_does_not_run(wrap: str, tmp_path: Path) -> None:
     canary, path = tmp_path / "it-ran", tmp_path / "vgg.pth"
     bomb = {**small_weights(), "extra": Bomb(canary)} if wrap == "inside" else Bomb(canary)
     path.write_bytes(pickle.dumps(bomb)) if wrap == "plain" else torch.save(bomb, path)
@@ -271,7 +276,7 @@ def test_a_pickle_that_runs_code_is_refused_and_does_not_run(wrap, tmp_path):
     assert canary.exists()
 
 
-def test_the_digest_names_the_weights_and_not_the_file(tmp_path):
+def test_the_digest_names_the_weights_and_not_the_file(tmp_path: Path) -> None:
     save_file(small_weights(), tmp_path / "a.safetensors")
     torch.save(small_weights(), tmp_path / "b.pth")
     save_file(small_weights(seed=1), tmp_path / "c.safetensors")
@@ -291,7 +296,7 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def served(tmp_path, monkeypatch) -> Iterator[Path]:
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """A folder that stands for torchvision's site, with an empty cache."""
     folder = tmp_path / "site"
     folder.mkdir()
@@ -309,7 +314,7 @@ def served(tmp_path, monkeypatch) -> Iterator[Path]:
     thread.join()
 
 
-def publish(served: Path, content: object, monkeypatch, digits: str = "") -> str:
+def publish(served: Path, content: object, monkeypatch: Any, digits: str = "") -> str:
     """Put a file on the site under a name that carries the start of its hash."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -320,13 +325,15 @@ def publish(served: Path, content: object, monkeypatch, digits: str = "") -> str
     return name
 
 
-def test_the_names_of_the_published_files_are_torchvisions():
+def test_the_names_of_the_published_files_are_torchvisions() -> None:
     enums = {"vgg16": torchvision.models.VGG16_Weights, "vgg19": torchvision.models.VGG19_Weights}
     for (arch, weights), file in vgg._DOWNLOADS.items():
         assert vgg.WEIGHTS_URL + file == enums[arch][weights].url
 
 
-def test_weights_are_downloaded_once_and_said_so_on_stderr_alone(served, monkeypatch, capsys):
+def test_weights_are_downloaded_once_and_said_so_on_stderr_alone(
+    served: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     name = publish(served, small_weights(), monkeypatch)
     first = load_vgg("vgg16", ["relu2_2"])
     torch.testing.assert_close(first.body.conv2_2.weight, small_weights()["features.7.weight"])
@@ -337,14 +344,18 @@ def test_weights_are_downloaded_once_and_said_so_on_stderr_alone(served, monkeyp
     assert weights_digest(load_vgg("vgg16", ["relu2_2"])) == weights_digest(first)
 
 
-def test_a_download_with_another_hash_is_refused_and_not_kept(served, tmp_path, monkeypatch):
+def test_a_download_with_another_hash_is_refused_and_not_kept(
+    served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish(served, small_weights(), monkeypatch, digits="00000000")
     with pytest.raises(WeightsError, match=r"could not download the vgg16 weights .*invalid hash value"):
         load_vgg("vgg16", ["relu2_2"])
     assert not [path for path in (tmp_path / "home").rglob("*") if path.is_file()]
 
 
-def test_a_downloaded_pickle_does_not_run_even_when_its_hash_is_right(served, tmp_path, monkeypatch):
+def test_a_downloaded_pickle_does_not_run_even_when_its_hash_is_right(
+    served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     publish(served, Bomb(tmp_path / "it-ran"), monkeypatch)
     with pytest.raises(WeightsError):
         load_vgg("vgg16", ["relu1_1"])
@@ -354,7 +365,9 @@ def test_a_downloaded_pickle_does_not_run_even_when_its_hash_is_right(served, tm
 @pytest.mark.parametrize(
     "damage", [lambda d: b"cut short", lambda d: d[:-1] + bytes([d[-1] ^ 1]), lambda d: b""]
 )
-def test_a_downloaded_file_is_checked_whenever_it_is_loaded(served, tmp_path, monkeypatch, damage):
+def test_a_downloaded_file_is_checked_whenever_it_is_loaded(
+    served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[..., Any]
+) -> None:
     name = publish(served, small_weights(), monkeypatch)
     load_vgg("vgg16", ["relu1_1"])
     cached = tmp_path / "home" / "hub" / "checkpoints" / name
@@ -366,7 +379,9 @@ def test_a_downloaded_file_is_checked_whenever_it_is_loaded(served, tmp_path, mo
     assert str(caught.value).startswith(str(cached))
 
 
-def test_without_a_network_one_line_says_which_file_goes_where(served, tmp_path, monkeypatch):
+def test_without_a_network_one_line_says_which_file_goes_where(
+    served: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with socket.socket() as free:  # a port that nobody listens on
         free.bind(("127.0.0.1", 0))
         monkeypatch.setattr(vgg, "WEIGHTS_URL", f"http://127.0.0.1:{free.getsockname()[1]}/")
@@ -378,7 +393,7 @@ def test_without_a_network_one_line_says_which_file_goes_where(served, tmp_path,
     assert "--vgg-weights FILE" in message
 
 
-def test_weights_that_nobody_publishes_are_refused_with_those_that_are():
+def test_weights_that_nobody_publishes_are_refused_with_those_that_are() -> None:
     with pytest.raises(
         WeightsError, match="no IMAGENET1K_FEATURES weights of vgg19; there are IMAGENET1K_V1"
     ):
@@ -386,7 +401,7 @@ def test_weights_that_nobody_publishes_are_refused_with_those_that_are():
 
 
 @pytest.mark.weights
-def test_the_real_vgg19_gives_finite_sparse_features_down_to_its_end(shared):
+def test_the_real_vgg19_gives_finite_sparse_features_down_to_its_end(shared: Path) -> None:
     network = load_vgg("vgg19", VGG19, file=shared / "weights" / "vgg19-imagenet-fp16.safetensors")
     photo = load_image(shared / "data" / "content" / "chicago.jpg", short_side=64)
     for name, found in network(photo[None]).items():
@@ -396,7 +411,7 @@ def test_the_real_vgg19_gives_finite_sparse_features_down_to_its_end(shared):
 
 
 @pytest.mark.weights
-def test_a_vgg16_cut_at_conv3_3_serves_relu3_3_and_refuses_relu4_3_by_name(shared):
+def test_a_vgg16_cut_at_conv3_3_serves_relu3_3_and_refuses_relu4_3_by_name(shared: Path) -> None:
     file = shared / "weights" / "vgg16-imagenet-to-conv3_3-fp16.safetensors"
     network = load_vgg("vgg16", ["relu1_2", "relu3_3"], file=file)
     kept = load_file(file)["features.14.weight"].float()

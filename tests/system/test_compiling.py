@@ -22,7 +22,7 @@ class Scaled(torch.nn.Module):
 
 @pytest.mark.skipif(not has_compiler(torch.device("cpu")), reason="no C++ compiler")
 @pytest.mark.timeout(300)
-def test_every_object_of_a_class_is_compiled_and_gives_its_own_value_and_gradient():
+def test_every_object_of_a_class_is_compiled_and_gives_its_own_value_and_gradient() -> None:
     torch.compiler.reset()
     for factor in range(1, 11):  # more than torch keeps of one function by itself
         module, x = Scaled(factor), torch.ones(3, requires_grad=True)
@@ -32,7 +32,7 @@ def test_every_object_of_a_class_is_compiled_and_gives_its_own_value_and_gradien
         assert compiled.call is not module
 
 
-def test_what_cannot_be_compiled_is_called_as_it_is_after_a_word(caplog):
+def test_what_cannot_be_compiled_is_called_as_it_is_after_a_word(caplog: pytest.LogCaptureFixture) -> None:
     compiled = Compiled(Scaled(2.0), on=True)
 
     def broken(_: torch.Tensor) -> torch.Tensor:
@@ -46,6 +46,6 @@ def test_what_cannot_be_compiled_is_called_as_it_is_after_a_word(caplog):
     ]
 
 
-def test_what_is_not_to_be_compiled_is_not():
+def test_what_is_not_to_be_compiled_is_not() -> None:
     module = Scaled(1.0)
     assert Compiled(module, on=False).call is module

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from fast_nst.system import cpu
+
+
+def cpuinfo(folder: Path, flags: set[str]) -> Path:
+    """Linux's description of a processor with two cores."""
+    core = f"processor\t: 0\nmodel name\t: one\nflags\t\t: fpu {' '.join(sorted(flags))}\nbugs\t\t: none\n\n"
+    (folder / "cpuinfo").write_text(core * 2)
+    return folder / "cpuinfo"
 
 
 @pytest.mark.parametrize(
@@ -19,26 +28,29 @@ from fast_nst.system import cpu
         (set(), None, False),
     ],
 )
-def test_matrix_units_count_where_they_are_and_may_be_used(monkeypatch, flags, limit, expected):
-    monkeypatch.setattr(cpu, "_cpu_flags", lambda: frozenset(flags))
+def test_matrix_units_count_where_they_are_and_may_be_used(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, flags: set[str], limit: str | None, expected: bool
+) -> None:
     monkeypatch.delenv("DNNL_MAX_CPU_ISA", raising=False)
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     if limit:
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)
-    assert cpu.cpu_has_matrix_units() is expected
+    assert cpu.cpu_has_matrix_units(cpuinfo(tmp_path, flags)) is expected
 
 
-def test_what_is_kept_for_one_processor_or_limit_is_not_taken_for_another(monkeypatch):
+def test_what_is_kept_for_one_processor_or_limit_is_not_taken_for_another(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA", raising=False)
     mine = cpu.cpu_fingerprint()
     assert cpu.cpu_fingerprint() == mine
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", "AVX2")
     limited = cpu.cpu_fingerprint()
-    monkeypatch.setattr(cpu, "_cpu_flags", lambda: frozenset({"made_up"}))
-    assert len({mine, limited, cpu.cpu_fingerprint()}) == 3
+    other = cpu.cpu_fingerprint(cpuinfo(tmp_path, {"made_up"}))
+    assert len({mine, limited, other}) == 3
 
 
 @pytest.mark.parametrize(("word", "expected"), [("3", 3), ("0", None), ("", None), ("4,2", None)])
-def test_the_thread_limit_is_read(monkeypatch, word, expected):
+def test_the_thread_limit_is_read(monkeypatch: pytest.MonkeyPatch, word: str, expected: int | None) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", word)
     assert cpu.thread_limit() == expected

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -23,17 +25,17 @@ without_accelerator = pytest.mark.skipif(
 )
 
 
-def test_a_named_device_is_taken_as_it_is():
+def test_a_named_device_is_taken_as_it_is() -> None:
     assert choose_device("cpu") == CPU
 
 
-def test_auto_takes_the_accelerator_where_there_is_one():
+def test_auto_takes_the_accelerator_where_there_is_one() -> None:
     expected = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else CPU
     assert choose_device("auto") == expected
 
 
 @pytest.mark.parametrize("name", ["gpu", "", "cuda:x", "CPU!"])
-def test_a_word_that_names_no_device_is_refused_with_those_that_do(name):
+def test_a_word_that_names_no_device_is_refused_with_those_that_do(name: str) -> None:
     with pytest.raises(
         InputError, match=r"unknown device .*; allowed are auto, cpu, cuda, mps, xpu"
     ) as caught:
@@ -44,13 +46,13 @@ def test_a_word_that_names_no_device_is_refused_with_those_that_do(name):
 
 @without_accelerator
 @pytest.mark.parametrize("name", ["cuda", "cuda:1", "mps", "xpu"])
-def test_a_device_this_machine_lacks_is_refused_with_the_cure(name):
+def test_a_device_this_machine_lacks_is_refused_with_the_cure(name: str) -> None:
     with pytest.raises(InputError, match="device here; this machine has only cpu: give --device cpu or auto"):
         choose_device(name)
 
 
 @pytest.mark.gpu
-def test_a_gpu_is_chosen_and_one_too_many_is_refused():
+def test_a_gpu_is_chosen_and_one_too_many_is_refused() -> None:
     assert choose_device("auto").type == "cuda"
     assert choose_device("cuda:0").index == 0
     with pytest.raises(InputError, match=r"no device 'cuda:99' here; this machine has \d+ of them"):
@@ -58,7 +60,9 @@ def test_a_gpu_is_chosen_and_one_too_many_is_refused():
 
 
 @pytest.mark.parametrize(("has", "expected"), [(True, "bf16"), (False, "fp32")])
-def test_auto_precision_on_a_cpu_follows_its_units(monkeypatch, has, expected):
+def test_auto_precision_on_a_cpu_follows_its_units(
+    monkeypatch: pytest.MonkeyPatch, has: bool, expected: str
+) -> None:
     monkeypatch.setattr(device, "cpu_has_bf16", lambda: has)
     assert choose_precision("auto", CPU) == expected
     assert choose_precision("fp32", CPU) == "fp32"
@@ -68,13 +72,15 @@ def test_auto_precision_on_a_cpu_follows_its_units(monkeypatch, has, expected):
 @pytest.mark.parametrize(
     ("precision", "dtype"), [("fp32", torch.float32), ("bf16", torch.bfloat16), ("fp16", torch.float16)]
 )
-def test_autocast_runs_convolutions_in_the_precision_named(precision, dtype):
+def test_autocast_runs_convolutions_in_the_precision_named(precision: str, dtype: torch.dtype) -> None:
     with autocast(CPU, precision):
         out = torch.nn.Conv2d(3, 2, 3)(torch.rand(1, 3, 8, 8))
     assert out.dtype == dtype
 
 
-def test_a_compiler_is_found_on_the_path_and_nowhere_else(monkeypatch, tmp_path):
+def test_a_compiler_is_found_on_the_path_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.delenv("CXX", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert not has_compiler(CPU)
@@ -82,14 +88,14 @@ def test_a_compiler_is_found_on_the_path_and_nowhere_else(monkeypatch, tmp_path)
     assert has_compiler(CPU)
 
 
-def test_the_compiler_that_cxx_names_counts(monkeypatch, tmp_path):
+def test_the_compiler_that_cxx_names_counts(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "my-c++").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setenv("CXX", "my-c++")
     assert has_compiler(CPU)
 
 
-def test_processes_of_one_machine_are_dealt_its_devices_in_turn(monkeypatch):
+def test_processes_of_one_machine_are_dealt_its_devices_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         torch.accelerator, "current_accelerator", lambda check_available: torch.device("cuda")
     )
@@ -116,11 +122,11 @@ def test_processes_of_one_machine_are_dealt_its_devices_in_turn(monkeypatch):
         (ValueError("out of memory"), False),
     ],
 )
-def test_a_failed_allocation_is_known_whoever_reports_it(error, is_memory):
+def test_a_failed_allocation_is_known_whoever_reports_it(error: Any, is_memory: bool) -> None:
     assert is_out_of_memory(error) == is_memory
 
 
-def test_the_memory_of_the_process_grows_with_what_it_holds():
+def test_the_memory_of_the_process_grows_with_what_it_holds() -> None:
     before = resident_memory()
     held = torch.ones(30_000_000)
     assert resident_memory() - before > 100_000_000

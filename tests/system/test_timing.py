@@ -9,7 +9,7 @@ from fast_nst.system.timing import measure_in_turn
 CPU = torch.device("cpu")
 
 
-def test_calls_are_made_in_turn_and_the_warm_up_does_not_count():
+def test_calls_are_made_in_turn_and_the_warm_up_does_not_count() -> None:
     seen = []
     found = measure_in_turn(
         {"a": lambda: seen.append("a"), "b": lambda: seen.append("b")}, calls=3, warmup=2, device=CPU
@@ -18,7 +18,7 @@ def test_calls_are_made_in_turn_and_the_warm_up_does_not_count():
     assert {timing.calls for timing in found.values()} == {3}
 
 
-def test_the_tail_is_no_shorter_than_the_middle_and_one_call_is_enough():
+def test_the_tail_is_no_shorter_than_the_middle_and_one_call_is_enough() -> None:
     for calls in (1, 2, 7):
         timing = measure_in_turn({"a": lambda: None}, calls=calls, warmup=0, device=CPU)["a"]
         assert 0 <= timing.median <= timing.p95

@@ -46,7 +46,8 @@ def step(config: TrainConfig) -> dict[str, torch.Tensor]:
         *(part.double() for part in motion_of(*values, **share))
     )
     terms = training_step(share, 1e-3, 1)
-    gradients = {name: parameter.grad for name, parameter in training_step.network.named_parameters()}
+    parameters = training_step.network.named_parameters()
+    gradients = {name: p.grad for name, p in parameters if p.grad is not None}
     return gradients | {f"loss/{name}": value for name, value in terms._asdict().items()}
 
 

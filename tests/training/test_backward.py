@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from fast_nst.config import TrainConfig
 from fast_nst.models.checkpoint import read_tensors
 from fast_nst.training.trainer import Trainer
 
@@ -19,8 +21,8 @@ class Faulty:
     def __init__(self, spoil: Callable[[torch.Tensor], torch.Tensor], calls: range) -> None:
         self.spoil, self.calls, self.count = spoil, calls, 0
 
-    def __call__(self, function: Callable, **_: object) -> Callable:
-        def compiled(*arguments: object):
+    def __call__(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+        def compiled(*arguments: object) -> Any:
             terms = function(*arguments)
             self.count += 1
             if self.count - 1 not in self.calls:
@@ -32,12 +34,12 @@ class Faulty:
 
 class _WrongGradient(torch.autograd.Function):
     @staticmethod
-    def forward(_, value: torch.Tensor, factor: float) -> torch.Tensor:
+    def forward(_: Any, value: torch.Tensor, factor: float) -> torch.Tensor:
         _.factor = factor
         return value.clone()
 
     @staticmethod
-    def backward(context, gradient: torch.Tensor):
+    def backward(context: Any, gradient: torch.Tensor) -> Any:
         return gradient * context.factor, None
 
 
@@ -54,7 +56,7 @@ def weights(path: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture
-def eager(config, tmp_path) -> dict[str, bytes]:
+def eager(config: TrainConfig, tmp_path: Path) -> dict[str, bytes]:
     """The state after the same run without torch.compile."""
     plain = replace(config, run=tmp_path / "eager", out=tmp_path / "eager.safetensors")
     list(Trainer(plain))
@@ -63,7 +65,14 @@ def eager(config, tmp_path) -> dict[str, bytes]:
 
 @pytest.mark.parametrize("first", [0, 3])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_wrong_compiled_code_costs_one_warning_and_no_step(config, eager, monkeypatch, caplog, fault, first):
+def test_wrong_compiled_code_costs_one_warning_and_no_step(
+    config: TrainConfig,
+    eager: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    fault: str,
+    first: int,
+) -> None:
     if first and "NaN" not in fault:
         pytest.skip("a finite difference is looked for in the first batch of a shape only")
     if first and fault == "NaN value":
@@ -79,7 +88,9 @@ def test_wrong_compiled_code_costs_one_warning_and_no_step(config, eager, monkey
     assert not trainer.compiled
 
 
-def test_a_second_stage_is_checked_too(config, monkeypatch, caplog):
+def test_a_second_stage_is_checked_too(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     config = replace(config, start_size=32, start_steps=3, image_size=40, compile="on")
     bad = Faulty(FAULTS["gradient"], range(3, 100))
     monkeypatch.setattr(torch, "compile", bad)
@@ -88,7 +99,12 @@ def test_a_second_stage_is_checked_too(config, monkeypatch, caplog):
     assert len(caplog.records) == 1
 
 
-def test_right_compiled_code_is_kept_and_gives_the_same_run(config, eager, monkeypatch, caplog):
+def test_right_compiled_code_is_kept_and_gives_the_same_run(
+    config: TrainConfig,
+    eager: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
     good = Faulty(FAULTS["value"], range(0))
     monkeypatch.setattr(torch, "compile", good)
     list(Trainer(replace(config, compile="on")))
@@ -97,7 +113,9 @@ def test_right_compiled_code_is_kept_and_gives_the_same_run(config, eager, monke
     assert weights(config.run / "last.safetensors") == eager
 
 
-def test_a_run_lost_to_compiled_code_continues_without_going_back(config, monkeypatch, caplog):
+def test_a_run_lost_to_compiled_code_continues_without_going_back(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     """On accelerators nothing waits for a gradient to be looked at; the run notices when it is lost."""
     monkeypatch.setattr("fast_nst.training.backward.BackwardPass._finite_now", lambda *_: True)
     monkeypatch.setattr(torch, "compile", Faulty(FAULTS["NaN gradient"], range(3, 100)))
@@ -107,7 +125,9 @@ def test_a_run_lost_to_compiled_code_continues_without_going_back(config, monkey
     assert "continuing without it" in caplog.text and not trainer.compiled
 
 
-def test_a_gradient_that_is_bad_without_compiling_too_is_not_blamed_on_it(config, monkeypatch, caplog):
+def test_a_gradient_that_is_bad_without_compiling_too_is_not_blamed_on_it(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     monkeypatch.setattr(torch, "compile", Faulty(FAULTS["value"], range(0)))
     trainer = Trainer(replace(config, compile="on", save_every=2))
     left = [3]
@@ -122,7 +142,9 @@ def test_a_gradient_that_is_bad_without_compiling_too_is_not_blamed_on_it(config
     assert not caplog.records
 
 
-def test_the_text_of_a_lost_run_blames_arithmetic_for_nan_and_names_photographs_for_spikes(config, caplog):
+def test_the_text_of_a_lost_run_blames_arithmetic_for_nan_and_names_photographs_for_spikes(
+    config: TrainConfig, caplog: pytest.LogCaptureFixture
+) -> None:
     trainer = Trainer(replace(config, save_every=2))
     steps = iter(trainer)
     for _ in range(3):
@@ -135,7 +157,7 @@ def test_the_text_of_a_lost_run_blames_arithmetic_for_nan_and_names_photographs_
     assert ".png" not in message
 
 
-def test_a_spike_names_its_photographs(config, caplog):
+def test_a_spike_names_its_photographs(config: TrainConfig, caplog: pytest.LogCaptureFixture) -> None:
     trainer = Trainer(replace(config, steps=40, save_every=5))
     trainer.training_step.objective.register_forward_hook(
         lambda _, __, terms: terms._replace(style=terms.style * 1e4) if 29 <= trainer.step < 32 else None

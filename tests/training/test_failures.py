@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from fast_nst.config import TrainConfig
 from fast_nst.training.failures import TrainingError, explained
 from fast_nst.training.trainer import Trainer
 
@@ -25,7 +27,7 @@ def out_of_memory() -> None:
 
 
 @pytest.mark.parametrize("fault", [refused, out_of_device_memory, out_of_memory])
-def test_memory_that_runs_out_is_one_line_with_the_cure(config, fault):
+def test_memory_that_runs_out_is_one_line_with_the_cure(config: TrainConfig, fault: Any) -> None:
     with pytest.raises(TrainingError) as caught, explained(config, Path("last.safetensors")):
         fault()
     assert str(caught.value) == (
@@ -40,7 +42,9 @@ def test_memory_that_runs_out_is_one_line_with_the_cure(config, fault):
         "[../third_party/gloo/gloo/transport/tcp/unbound_buffer.cc:81] Timed out waiting 1800000ms",
     ],
 )
-def test_a_process_that_is_gone_is_one_line_with_the_state_to_go_on_from(config, words):
+def test_a_process_that_is_gone_is_one_line_with_the_state_to_go_on_from(
+    config: TrainConfig, words: str
+) -> None:
     with pytest.raises(TrainingError) as caught, explained(config, Path("run/last.safetensors")):
         raise RuntimeError(words)
     assert "another process of this run has ended" in str(caught.value)
@@ -48,17 +52,17 @@ def test_a_process_that_is_gone_is_one_line_with_the_state_to_go_on_from(config,
     assert "\n" not in str(caught.value)
 
 
-def test_a_defect_stays_what_it_is(config):
+def test_a_defect_stays_what_it_is(config: TrainConfig) -> None:
     with pytest.raises(RuntimeError, match="size of tensor"), explained(config, Path("last.safetensors")):
         torch.ones(2) + torch.ones(3)
 
 
-def test_a_run_that_runs_out_of_memory_keeps_its_last_state(config):
+def test_a_run_that_runs_out_of_memory_keeps_its_last_state(config: TrainConfig) -> None:
     trainer = Trainer(replace(config, save_every=2))
-    objective = trainer.training_step.objective
+    objective: Any = trainer.training_step.objective
     asked = []
 
-    def hungry(images: torch.Tensor):
+    def hungry(images: torch.Tensor) -> Any:
         asked.append(images)
         return objective.features(images, objective.content_layers) if len(asked) < 4 else refused()
 

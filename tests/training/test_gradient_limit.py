@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
@@ -15,13 +17,13 @@ def parameter_with_gradient(norm: float) -> nn.Parameter:
     return parameter
 
 
-def test_the_first_gradient_passes_whatever_its_size():
+def test_the_first_gradient_passes_whatever_its_size() -> None:
     parameter = parameter_with_gradient(1000.0)
     GradientLimit([parameter])()
     assert parameter.grad.norm().item() == pytest.approx(1000.0)
 
 
-def test_a_spike_is_scaled_down_to_the_factor_times_the_mean():
+def test_a_spike_is_scaled_down_to_the_factor_times_the_mean() -> None:
     parameter = parameter_with_gradient(2.0)
     limit = GradientLimit([parameter], factor=3.0)
     limit()
@@ -30,7 +32,7 @@ def test_a_spike_is_scaled_down_to_the_factor_times_the_mean():
     assert parameter.grad.tolist() == pytest.approx([0.0, 6.0, 0.0, 0.0])
 
 
-def test_usual_gradients_are_left_alone():
+def test_usual_gradients_are_left_alone() -> None:
     parameter = parameter_with_gradient(2.0)
     limit = GradientLimit([parameter])
     for norm in (2.0, 3.0, 1.0, 5.0):
@@ -39,7 +41,7 @@ def test_usual_gradients_are_left_alone():
         assert parameter.grad.norm().item() == pytest.approx(norm)
 
 
-def test_the_mean_follows_slowly_and_is_not_carried_away_by_a_spike():
+def test_the_mean_follows_slowly_and_is_not_carried_away_by_a_spike() -> None:
     parameter = parameter_with_gradient(1.0)
     limit = GradientLimit([parameter], factor=3.0)
     limit()
@@ -48,7 +50,7 @@ def test_the_mean_follows_slowly_and_is_not_carried_away_by_a_spike():
     assert limit.mean.item() == pytest.approx(0.99 * 1.0 + 0.01 * 3.0)
 
 
-def test_parameters_without_a_gradient_are_passed_over():
+def test_parameters_without_a_gradient_are_passed_over() -> None:
     frozen = nn.Parameter(torch.zeros(2))
     parameter = parameter_with_gradient(1.0)
     GradientLimit([frozen, parameter])()
@@ -56,7 +58,7 @@ def test_parameters_without_a_gradient_are_passed_over():
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
-def test_a_gradient_that_is_not_finite_is_reported_and_does_not_touch_the_mean(bad):
+def test_a_gradient_that_is_not_finite_is_reported_and_does_not_touch_the_mean(bad: Any) -> None:
     parameter = parameter_with_gradient(2.0)
     limit = GradientLimit([parameter])
     assert limit().item() == 0
@@ -65,7 +67,7 @@ def test_a_gradient_that_is_not_finite_is_reported_and_does_not_touch_the_mean(b
     assert limit.mean.item() == pytest.approx(2.0)
 
 
-def test_a_step_with_such_a_gradient_changes_neither_weights_nor_moments():
+def test_a_step_with_such_a_gradient_changes_neither_weights_nor_moments() -> None:
     parameter = parameter_with_gradient(2.0)
     optimizer = torch.optim.Adam([parameter], fused=True)
     limit = GradientLimit([parameter])

@@ -10,7 +10,7 @@ from fast_nst.training.motion import BRIGHTNESS, NOISE, SHIFT, motion_of
 PICTURES = torch.rand(4, 3, 40, 56, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_motion_depends_on_seed_and_step_and_nothing_else():
+def test_a_motion_depends_on_seed_and_step_and_nothing_else() -> None:
     first, again = motion_of(3, 7, PICTURES), motion_of(3, 7, torch.zeros_like(PICTURES))
     for a, b in zip(first, again, strict=True):
         assert torch.equal(a, b)
@@ -19,7 +19,7 @@ def test_a_motion_depends_on_seed_and_step_and_nothing_else():
 
 
 @pytest.mark.parametrize("step", range(0, 12, 2))
-def test_every_other_motion_moves_by_whole_pixels_and_loses_nothing(step):
+def test_every_other_motion_moves_by_whole_pixels_and_loses_nothing(step: int) -> None:
     motion = motion_of(0, step, PICTURES)
     moved = motion.apply(PICTURES)
     for picture, result, inside in zip(PICTURES, moved, motion.inside, strict=True):
@@ -34,28 +34,28 @@ def test_every_other_motion_moves_by_whole_pixels_and_loses_nothing(step):
         assert inside.sum() == (40 - abs(down)) * (56 - abs(right))
 
 
-def test_the_other_motions_change_the_size_too():
+def test_the_other_motions_change_the_size_too() -> None:
     motion = motion_of(0, 1, PICTURES)
     widths = motion.grid[:, 0, -1, 0] - motion.grid[:, 0, 0, 0]
     still = motion_of(0, 2, PICTURES).grid[:, 0, -1, 0] - motion_of(0, 2, PICTURES).grid[:, 0, 0, 0]
     assert (widths / still - 1).abs().max() > 0.005
 
 
-def test_pictures_that_moved_with_the_photograph_agree_and_others_do_not():
+def test_pictures_that_moved_with_the_photograph_agree_and_others_do_not() -> None:
     motion = motion_of(0, 5, PICTURES)
     assert motion.disagreement(PICTURES, motion.apply(PICTURES)) == 0
     assert motion.disagreement(PICTURES, motion.apply(PICTURES) + 0.1).item() == pytest.approx(0.01, rel=1e-4)
     assert motion.disagreement(PICTURES, PICTURES) > 0.01
 
 
-def test_what_comes_from_outside_the_picture_does_not_count():
+def test_what_comes_from_outside_the_picture_does_not_count() -> None:
     motion = motion_of(0, 4, PICTURES)
     assert (motion.inside == 0).any()
     spoiled = torch.where(motion.inside > 0, motion.apply(PICTURES), 7.0)
     assert motion.disagreement(PICTURES, spoiled) == 0
 
 
-def test_disturbed_photographs_differ_by_noise_and_brightness_only():
+def test_disturbed_photographs_differ_by_noise_and_brightness_only() -> None:
     gray = torch.full((4, 3, 64, 64), 0.5)
     motion = motion_of(0, 1, gray)
     disturbed = motion.disturbed(gray)

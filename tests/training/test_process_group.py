@@ -12,10 +12,12 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
+from fast_nst.config import TrainConfig
 from fast_nst.models.checkpoint import load_checkpoint, read_tensors
 from fast_nst.serialization import to_dict
 from fast_nst.training.logging.run_log import read_metrics
@@ -56,7 +58,7 @@ def here(material: Path, tmp_path: Path) -> Path:
 # ------------------------------------------------------------------------------------------------ one process
 
 
-def test_a_process_alone_is_the_first_of_one_and_shares_nothing():
+def test_a_process_alone_is_the_first_of_one_and_shares_nothing() -> None:
     group = ProcessGroup()
     assert (group.rank, group.size, group.is_main) == (0, 1, True)
     network, tensor = torch.nn.Linear(1, 1), torch.rand(3)
@@ -72,7 +74,9 @@ def test_a_process_alone_is_the_first_of_one_and_shares_nothing():
     ("variables", "several"),
     [({}, False), ({"RANK": "0", "WORLD_SIZE": "1"}, False), ({"RANK": "1", "WORLD_SIZE": "2"}, True)],
 )
-def test_only_a_launcher_of_several_processes_makes_them_join(monkeypatch, variables, several):
+def test_only_a_launcher_of_several_processes_makes_them_join(
+    monkeypatch: pytest.MonkeyPatch, variables: dict[str, Any], several: bool
+) -> None:
     for name in ("RANK", "WORLD_SIZE"):
         monkeypatch.delenv(name, raising=False)
     for name, value in variables.items():
@@ -87,7 +91,7 @@ def test_only_a_launcher_of_several_processes_makes_them_join(monkeypatch, varia
 
 
 @pytest.mark.timeout(600)
-def test_two_processes_have_the_gradients_of_one_to_1e_10(config, tmp_path):
+def test_two_processes_have_the_gradients_of_one_to_1e_10(config: TrainConfig, tmp_path: Path) -> None:
     """With each term whose batch means the processes share: content, grid, and motion for videos."""
     whole = replace(config, batch_size=4, temporal=True)
     (tmp_path / "settings.json").write_text(json.dumps(to_dict(whole)))
@@ -117,7 +121,9 @@ def wait_until_trained(folder: Path, steps: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_a_run_of_two_processes_is_written_by_the_first_and_goes_on_with_one(here, quick):
+def test_a_run_of_two_processes_is_written_by_the_first_and_goes_on_with_one(
+    here: Path, quick: list[str]
+) -> None:
     run = [*quick, "--report-every", "1", "--save-every", "2", "--batch-size", "4"]
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(ROOT / "train.py")]
     done = subprocess.run(
@@ -140,8 +146,8 @@ def test_a_run_of_two_processes_is_written_by_the_first_and_goes_on_with_one(her
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("killed", [0, 1])
 def test_a_killed_process_ends_all_within_a_minute_with_one_line_and_a_state_to_go_on_from(
-    here, quick, killed
-):
+    here: Path, quick: list[str], killed: int
+) -> None:
     run = [*quick, "--report-every", "1", "--save-every", "2", "--steps", "100000"]
     processes = start(str(ROOT / "train.py"), *run, group=2, cwd=here)
     wait_until_trained(here, 4)

@@ -35,34 +35,34 @@ def averages(share: float, steps: int) -> tuple[list[torch.Tensor], list[torch.T
     return taken, means
 
 
-def test_an_average_over_all_steps_is_their_mean():
+def test_an_average_over_all_steps_is_their_mean() -> None:
     taken, means = averages(1.0, 12)
     torch.testing.assert_close(means[-1], torch.stack(taken).mean(0))
 
 
-def test_an_average_over_none_is_the_last_step():
+def test_an_average_over_none_is_the_last_step() -> None:
     taken, means = averages(0.0, 5)
     assert all(map(torch.equal, taken, means))
 
 
-def test_the_first_steps_of_a_run_are_not_averaged_with_its_random_start():
+def test_the_first_steps_of_a_run_are_not_averaged_with_its_random_start() -> None:
     taken, means = averages(0.25, 4)
     assert all(map(torch.equal, taken, means))
 
 
-def test_an_average_over_a_share_moves_by_the_share_of_the_steps():
+def test_an_average_over_a_share_moves_by_the_share_of_the_steps() -> None:
     taken, means = averages(0.5, 40)
     for step, (before, after) in enumerate(pairwise(means), start=2):
         torch.testing.assert_close(after, before + min(1.0, 2 / step) * (taken[step - 1] - before))
 
 
-def test_the_average_spreads_less_than_the_steps_do():
+def test_the_average_spreads_less_than_the_steps_do() -> None:
     taken, means = averages(0.5, 60)
     assert torch.stack(means[30:]).std(0).mean() < 0.5 * torch.stack(taken[30:]).std(0).mean()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.1, 1.0])
-def test_averaging_changes_nothing_about_the_network_that_is_trained(share):
+def test_averaging_changes_nothing_about_the_network_that_is_trained(share: float) -> None:
     network = TransformNet(NARROW)
     average = WeightAverage(network, share)
     wander(network, 1)
@@ -73,7 +73,7 @@ def test_averaging_changes_nothing_about_the_network_that_is_trained(share):
     assert not average.network.training
 
 
-def test_statistics_are_averaged_and_counters_are_taken_over():
+def test_statistics_are_averaged_and_counters_are_taken_over() -> None:
     network = TransformNet(NetworkConfig(widths=(2, 3, 4), blocks=1, norm="batch")).train()
     average = WeightAverage(network, 1.0)
     seen = []

@@ -1,20 +1,21 @@
 from __future__ import annotations
 
 import gzip
+from pathlib import Path
 
 import pytest
 
 from fast_nst.errors import InputError
 from fast_nst.training.data.download import DownloadError
-from fast_nst.web.engine_files import ARCHIVE, FILES, VERSION, cached_engine, write_engine
+from fast_nst.web.engine_files import ARCHIVE, FILES, VERSION, Archive, cached_engine, write_engine
 
 
 @pytest.fixture(autouse=True)
-def _own_cache(tmp_path, monkeypatch):
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAST_NST_CACHE", str(tmp_path / "cache"))
 
 
-def test_the_engine_is_downloaded_once(archive, engine_hashes):
+def test_the_engine_is_downloaded_once(archive: Archive, engine_hashes: dict[str, str]) -> None:
     heard = []
     folder = cached_engine(archive, engine_hashes, progress=lambda done, total: heard.append((done, total)))
     assert {path.name for path in folder.iterdir()} == set(engine_hashes)
@@ -23,14 +24,16 @@ def test_the_engine_is_downloaded_once(archive, engine_hashes):
     assert cached_engine(gone, engine_hashes) == folder
 
 
-def test_another_archive_is_refused_and_removed(archive, engine_hashes):
+def test_another_archive_is_refused_and_removed(archive: Archive, engine_hashes: dict[str, str]) -> None:
     wrong = archive._replace(sha256="0" * 64)
     with pytest.raises(DownloadError, match=r"its SHA-256 is .*, expected was 0000"):
         cached_engine(wrong, engine_hashes)
     assert cached_engine(archive, engine_hashes).is_dir()
 
 
-def test_a_damaged_file_of_the_cache_is_downloaded_again(archive, engine_hashes):
+def test_a_damaged_file_of_the_cache_is_downloaded_again(
+    archive: Archive, engine_hashes: dict[str, str]
+) -> None:
     folder = cached_engine(archive, engine_hashes)
     name = next(iter(engine_hashes))
     (folder / name).write_text("changed")
@@ -38,7 +41,9 @@ def test_a_damaged_file_of_the_cache_is_downloaded_again(archive, engine_hashes)
 
 
 @pytest.mark.parametrize("harm", ["missing", "changed"])
-def test_a_folder_of_other_files_is_refused_by_name(harm, engine_folder, engine_hashes, tmp_path):
+def test_a_folder_of_other_files_is_refused_by_name(
+    harm: str, engine_folder: Path, engine_hashes: dict[str, str], tmp_path: Path
+) -> None:
     source = tmp_path / "given"
     source.mkdir()
     for path in engine_folder.iterdir():
@@ -52,7 +57,9 @@ def test_a_folder_of_other_files_is_refused_by_name(harm, engine_folder, engine_
         write_engine(source, tmp_path / "ort", engine_hashes)
 
 
-def test_compiled_code_is_written_compressed_and_the_rest_as_it_is(engine_folder, engine_hashes, tmp_path):
+def test_compiled_code_is_written_compressed_and_the_rest_as_it_is(
+    engine_folder: Path, engine_hashes: dict[str, str], tmp_path: Path
+) -> None:
     write_engine(engine_folder, tmp_path / "ort", engine_hashes)
     for name in engine_hashes:
         written = tmp_path / "ort" / (f"{name}.gz" if name.endswith(".wasm") else name)
@@ -62,6 +69,6 @@ def test_compiled_code_is_written_compressed_and_the_rest_as_it_is(engine_folder
     assert VERSION in (tmp_path / "ort" / "LICENSE.txt").read_text()
 
 
-def test_what_is_pinned_is_one_version():
+def test_what_is_pinned_is_one_version() -> None:
     assert VERSION in ARCHIVE.url
     assert all(len(sha256) == 64 for sha256 in [ARCHIVE.sha256, *FILES.values()])

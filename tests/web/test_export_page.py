@@ -6,7 +6,10 @@ import shutil
 import subprocess
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from dataclasses import asdict
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,18 +30,18 @@ ADDRESS = re.compile(r"https?://[^\s\"'`)<>]+")
 ALLOWED = ("http://www.w3.org/2000/svg", "http://127.0.0.1")
 
 
-def texts(page):
+def texts(page: Any) -> Any:
     ours = [page / path.name for path in page_files()]
     return {path.name: path.read_text(encoding="utf-8") for path in ours}
 
 
-def test_no_file_of_the_page_names_another_host(page):
+def test_no_file_of_the_page_names_another_host(page: Path) -> None:
     for name, text in texts(page).items():
         found = [address for address in ADDRESS.findall(text) if not address.startswith(ALLOWED)]
         assert not found, f"{name}: {found}"
 
 
-def test_every_file_that_the_page_names_is_there(page):
+def test_every_file_that_the_page_names_is_there(page: Path) -> None:
     for name, text in texts(page).items():
         named = re.findall(r'(?:href|src)="([^"#:]+)"', text) if name.endswith(".html") else []
         named += re.findall(r'(?:from|Worker\(|register\(|import\() ?"(?:\./)?([^"]+)"', text)
@@ -46,13 +49,13 @@ def test_every_file_that_the_page_names_is_there(page):
             assert (page / other).is_file(), f"{name} names {other}"
 
 
-def test_every_element_that_a_script_asks_for_is_there(page):
+def test_every_element_that_a_script_asks_for_is_there(page: Path) -> None:
     ids = set(re.findall(r'id="([^"]+)"', (page / "index.html").read_text()))
     for name, text in texts(page).items():
         assert set(re.findall(r'\$\("([^"]+)"\)', text)) <= ids, name
 
 
-def test_every_control_has_a_name(page):
+def test_every_control_has_a_name(page: Path) -> None:
     html = (page / "index.html").read_text()
     for tag in re.findall(r"<(?:input|canvas|select)[^>]*>", html):
         identifier = re.search(r'id="([^"]+)"', tag)
@@ -61,12 +64,12 @@ def test_every_control_has_a_name(page):
         assert labelled or around, tag
 
 
-def test_nothing_in_the_page_needs_more_than_its_content_security_policy_allows(page):
+def test_nothing_in_the_page_needs_more_than_its_content_security_policy_allows(page: Path) -> None:
     html = (page / "index.html").read_text()
     assert not re.findall(r"\son\w+=|\sstyle=|<style|<script(?![^>]*src)", html)
 
 
-def test_each_bundled_style_is_there_with_its_painting_and_its_label(page):
+def test_each_bundled_style_is_there_with_its_painting_and_its_label(page: Path) -> None:
     about = json.loads((page / "model" / "gallery.json").read_text())
     assert {style["id"] for style in about["styles"]} == set(bundled_styles())
     for style in about["styles"]:
@@ -79,7 +82,7 @@ def test_each_bundled_style_is_there_with_its_painting_and_its_label(page):
         assert (page / "ort" / name).stat().st_size == size
 
 
-def test_rows_of_a_gallery_are_mixed_as_the_command_line_mixes_them(page, tmp_path):
+def test_rows_of_a_gallery_are_mixed_as_the_command_line_mixes_them(page: Path, tmp_path: Path) -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("no node to run the script with")
@@ -107,7 +110,7 @@ def test_rows_of_a_gallery_are_mixed_as_the_command_line_mixes_them(page, tmp_pa
         assert left == pytest.approx(mixture.stroke)
 
 
-def test_a_gallery_of_the_page_gives_what_the_library_gives(tmp_path):
+def test_a_gallery_of_the_page_gives_what_the_library_gives(tmp_path: Path) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     torch.manual_seed(0)
     file = tmp_path / "many.safetensors"
@@ -124,12 +127,12 @@ def test_a_gallery_of_the_page_gives_what_the_library_gives(tmp_path):
         assert np.abs(255 * (found - wanted)).max() <= 1
 
 
-def test_every_bundled_painting_has_a_label():
+def test_every_bundled_painting_has_a_label() -> None:
     assert all(label.title and label.artist and label.year for label in style_labels())
 
 
 @pytest.mark.parametrize("size", [(64, 48), (37, 51), (9, 30)])
-def test_the_network_of_the_page_gives_what_the_command_line_gives(page, size):
+def test_the_network_of_the_page_gives_what_the_command_line_gives(page: Path, size: tuple[int, int]) -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     style = json.loads((page / "model" / "gallery.json").read_text())["styles"][0]
     rgb = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
@@ -140,13 +143,13 @@ def test_the_network_of_the_page_gives_what_the_command_line_gives(page, size):
     assert np.abs(np.rint(255 * found) - expected.astype(float)).max() <= 1
 
 
-def test_the_headers_file_holds_the_headers_of_the_server(page):
+def test_the_headers_file_holds_the_headers_of_the_server(page: Path) -> None:
     lines = (page / "_headers").read_text().splitlines()
     assert lines[0] == "/*"
     assert dict(line.strip().split(": ", 1) for line in lines[1:]) == SECURITY_HEADERS
 
 
-def test_the_service_worker_keeps_files_that_are_there(page):
+def test_the_service_worker_keeps_files_that_are_there(page: Path) -> None:
     script = (page / "sw.js").read_text()
     kept = json.loads(re.search(r"const FIRST = (\[.*\]);", script)[1])
     assert {"./", "index.html", "app.js", "worker.js", "model/gallery.json"} <= set(kept)
@@ -154,8 +157,8 @@ def test_the_service_worker_keeps_files_that_are_there(page):
 
 
 def test_the_service_worker_changes_with_any_file_and_with_nothing_else(
-    page, engine_folder, engine_hashes, tmp_path
-):
+    page: Path, engine_folder: Path, engine_hashes: dict[str, str], tmp_path: Path
+) -> None:
     again = tmp_path / "again"
     write_page(again, engine=engine_folder, engine_files=engine_hashes)
     assert (again / "sw.js").read_bytes() == (page / "sw.js").read_bytes()
@@ -165,11 +168,11 @@ def test_the_service_worker_changes_with_any_file_and_with_nothing_else(
 
 
 @pytest.fixture
-def served(page, served_page):
+def served(page: Path, served_page: Callable[[Path], str]) -> Any:
     return served_page(page)
 
 
-def test_serve_sends_the_headers_with_every_answer(served):
+def test_serve_sends_the_headers_with_every_answer(served: Any) -> None:
     for path, kind in {
         "": "text/html",
         "app.js": "text/javascript",
@@ -186,7 +189,9 @@ def test_serve_sends_the_headers_with_every_answer(served):
     error.value.close()
 
 
-def test_a_folder_in_use_is_refused_without_overwrite(tmp_path, capsys):
+def test_a_folder_in_use_is_refused_without_overwrite(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "kept.txt").write_text("mine")
     assert main(["export-page", str(tmp_path)]) == 2
     assert "holds files; give --overwrite or another folder" in capsys.readouterr().err
@@ -195,19 +200,21 @@ def test_a_folder_in_use_is_refused_without_overwrite(tmp_path, capsys):
     assert new_page(str(tmp_path), overwrite=True) == tmp_path
 
 
-def test_the_command_wants_one_folder(capsys):
+def test_the_command_wants_one_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["export-page"]) == 2
     assert "fast-nst export-page site/" in capsys.readouterr().err
     assert main(["export-page", "a", "b"]) == 2
     assert "one folder is written, got 2" in capsys.readouterr().err
 
 
-def test_an_engine_of_another_version_is_refused(tmp_path, engine_folder, capsys):
+def test_an_engine_of_another_version_is_refused(
+    tmp_path: Path, engine_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["export-page", str(tmp_path / "site"), "--ort", str(engine_folder)]) == 2
     assert "has another SHA-256" in capsys.readouterr().err
 
 
-def test_scripts_parse(page, tmp_path):
+def test_scripts_parse(page: Path, tmp_path: Path) -> None:
     node = shutil.which("node")
     if node is None:
         pytest.skip("no node to parse them with")

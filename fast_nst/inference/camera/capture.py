@@ -23,8 +23,6 @@ from fast_nst.system.opencv import opencv
 
 __all__ = ["Camera", "CameraError", "CameraFrame", "CameraStalled", "Capture", "open_capture"]
 
-_PAUSE = 1.0  # seconds between two attempts to open a camera again
-
 
 class CameraError(InputError):
     """A camera that cannot be opened, or that was disconnected and did not come back."""
@@ -84,12 +82,18 @@ class Camera:
         source: a number, an address or a file. A file is played at its own speed, and ends.
         config: the patience, and how often to try again.
         open: opens the source; for cameras that OpenCV does not know.
+        pause: seconds between two attempts to open it again.
     """
 
     def __init__(
-        self, source: str, config: CameraConfig, *, open: Callable[[str], Capture] = open_capture
+        self,
+        source: str,
+        config: CameraConfig,
+        *,
+        open: Callable[[str], Capture] = open_capture,
+        pause: float = 1.0,
     ) -> None:
-        self._source, self._config, self._open = source, config, open
+        self._source, self._config, self._open, self._pause = source, config, open, pause
         opencv()  # its absence is reported here, not in the thread
         self._reader = _Reader(source, open, 0, None)
 
@@ -118,7 +122,8 @@ class Camera:
                 tries -= 1
                 yield CameraStalled(f"{_name(self._source)}: {reason}", tries)
                 self._reader.stop()
-                self._reader.pause()
+                if self._reader.ended:  # the last attempt failed at once
+                    time.sleep(self._pause)
                 # A camera that still repeats its last frame has not come back.
                 self._reader = _Reader(self._source, self._open, number, self._reader.last)
 
@@ -162,11 +167,6 @@ class _Reader:
             return "it gives no more frames"
         same = "always the same frame" if self._repeats else "no frame"
         return f"{same} for {patience:g} seconds"
-
-    def pause(self) -> None:
-        """Wait before the next attempt where the last one failed at once."""
-        if self.ended:
-            time.sleep(_PAUSE)
 
     def stop(self) -> None:
         """Read no more."""

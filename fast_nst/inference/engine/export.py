@@ -77,16 +77,7 @@ def export_style(
         InputError: a file is in the way, a package is missing, or the results do not agree.
         OSError: a file cannot be written; the message names it, and none is left behind.
     """
-    if out.suffix != ENDINGS[format]:
-        raise InputError(f"{out}: a file of format {format} ends in {ENDINGS[format]}")
-    targets = [out, out.with_suffix(".bin")] if format == "openvino" else [out]
-    for target in targets:
-        if target.exists() and not overwrite:
-            raise InputError(f"{target} exists; give --overwrite")
-    if not out.parent.is_dir():
-        raise InputError(f"there is no folder {out.parent}; create it first")
-    if not os.access(out.parent, os.W_OK):
-        raise PermissionError(13, write_reason(PermissionError(), out), str(out))
+    targets = _checked_targets(out, format, overwrite)
     if isinstance(style, Path):
         style = StyleChoice(style, style.stem)
     trained = trained_style(style.file)
@@ -108,6 +99,21 @@ def export_style(
         ) from None
     _check(run, net, pixels, fixed_size, out)
     _write({out.with_suffix(ending): data for ending, data in files.items()})
+    return targets
+
+
+def _checked_targets(out: Path, format: Format, overwrite: bool) -> list[Path]:
+    """The files of an export; refuses, before any work, what cannot be written."""
+    if out.suffix != ENDINGS[format]:
+        raise InputError(f"{out}: a file of format {format} ends in {ENDINGS[format]}")
+    targets = [out, out.with_suffix(".bin")] if format == "openvino" else [out]
+    for target in targets:
+        if target.exists() and not overwrite:
+            raise InputError(f"{target} exists; give --overwrite")
+    if not out.parent.is_dir():
+        raise InputError(f"there is no folder {out.parent}; create it first")
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(13, write_reason(PermissionError(), out), str(out))
     return targets
 
 

@@ -11,16 +11,14 @@ import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from numpy.typing import NDArray
 
 from fast_nst.config import UpscaleNetConfig
 from fast_nst.errors import InputError
+from fast_nst.io.images import Levels
 from fast_nst.models.padding import MIN_SIZE
 from fast_nst.serialization import show_bytes
 
 __all__ = ["reach_of", "tile_side", "upscale_in_tiles", "whole_bytes"]
-
-Levels = NDArray[np.uint8]
 
 BYTES = 4  # of a value
 # What upscaling takes, as `benchmarks/peak.py` measures it for x4 and x8, and some more.

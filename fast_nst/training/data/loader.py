@@ -22,12 +22,12 @@ from typing import Literal
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fast_nst.errors import InputError
-from fast_nst.io.images import MAX_LEVEL, ImageReadError
+from fast_nst.io.images import MAX_LEVEL, ImageReadError, Levels
 from fast_nst.system.memory import free_memory
+from fast_nst.training.data.flat_crops import flat_crop
 from fast_nst.training.data.photos import DatasetError, PhotoSource, cut, load_photo
 from fast_nst.training.data.sampling import Sample, batch_indices, crop_of
 from fast_nst.training.data.worker_pool import THREAD_NAME, WorkerPool, WorkItem
@@ -35,8 +35,6 @@ from fast_nst.training.data.worker_pool import THREAD_NAME, WorkerPool, WorkItem
 __all__ = ["THREAD_NAME", "Batch", "PhotoBatches", "as_images"]
 
 _log = logging.getLogger("fast_nst")
-
-Array = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +65,10 @@ def as_images(crops: Tensor, device: torch.device) -> Tensor:
 class _Cut:
     """A crop, its photograph, and the unreadable ones skipped before it. No crop: all were unreadable."""
 
-    crop: Array | None
+    crop: Levels | None
     index: int
     skipped: Mapping[int, str]
-    network_input: Array | None = None
+    network_input: Levels | None = None
 
 
 @dataclass
@@ -83,9 +81,10 @@ class _Reader:
     seed: int
     max_skips: int  # more in a row than the run may have in all: no use in looking further
     cache_bytes: int
-    network_input: Callable[[Array], Array] | None
+    network_input: Callable[[Levels], Levels] | None
+    flat_share: float = 0.0
     bad: dict[int, str] = field(default_factory=dict)  # so that a bad file is read once, not once an epoch
-    cache: dict[int, Array] = field(default_factory=dict)
+    cache: dict[int, Levels] = field(default_factory=dict)
     held: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -99,6 +98,8 @@ class _Reader:
                     height, width = photo.shape[:2]
                     place = crop_of(self.seed, sample.epoch, index, height, width, self.image_size)
                     crop = cut(photo, place, self.image_size)
+                    flat = flat_crop(self.seed, sample.epoch, index, self.image_size, self.flat_share)
+                    crop = crop if flat is None else flat
                     made = self.network_input(crop) if self.network_input else None
                     return _Cut(crop, index, skipped, made)
                 except ImageReadError as error:
@@ -108,7 +109,7 @@ class _Reader:
                 break
         return _Cut(None, sample.index, skipped)
 
-    def photo(self, index: int) -> Array:
+    def photo(self, index: int) -> Levels:
         photo = self.cache.get(index)
         if photo is None:
             photo = load_photo(self.source, index, self.image_size, self.photo_size)
@@ -116,7 +117,7 @@ class _Reader:
                 self._keep(index, photo)
         return photo
 
-    def _keep(self, index: int, photo: Array) -> None:
+    def _keep(self, index: int, photo: Levels) -> None:
         """Cache it, unless the whole set will not fit: a part would only take memory from the disk cache."""
         with self.lock:
             if index in self.cache or not self.cache_bytes:
@@ -147,6 +148,7 @@ class PhotoBatches(Iterator[Batch]):
         timeout: seconds a photograph may take before it is read again in another thread, up to three times.
         prefetch: batches prepared in advance.
         network_input: makes the network's input from a ``(3, S, S)`` crop, in the threads.
+        flat_share: of the crops that are replaced by flat pictures, see `flat_crop`.
 
     Attributes:
         step: of the next batch.
@@ -172,7 +174,8 @@ class PhotoBatches(Iterator[Batch]):
         bad: Mapping[str, str] | None = None,
         timeout: float = 120,
         prefetch: int = 4,
-        network_input: Callable[[Array], Array] | None = None,
+        network_input: Callable[[Levels], Levels] | None = None,
+        flat_share: float = 0.0,
     ) -> None:
         if batch_size % world_size:
             near = max(1, round(batch_size / world_size)) * world_size
@@ -189,7 +192,7 @@ class PhotoBatches(Iterator[Batch]):
         self._limit = math.ceil(round(max_bad * count, 6))
         budget = free_memory() // 4 // world_size if cache_bytes == "auto" else cache_bytes
         self._reader = _Reader(
-            source, image_size, photo_size, seed, self._limit, budget, network_input, known
+            source, image_size, photo_size, seed, self._limit, budget, network_input, flat_share, known
         )
         self._pending: deque[list[WorkItem[_Cut]]] = deque()
         self._pool = WorkerPool(workers) if workers else None

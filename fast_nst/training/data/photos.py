@@ -20,11 +20,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from fast_nst.errors import InputError
-from fast_nst.io.images import EXTENSIONS, ImageReadError, Picture, fit, over_white, read_picture
+from fast_nst.io.images import EXTENSIONS, ImageReadError, Levels, Picture, fit, over_white, read_picture
 from fast_nst.training.data import coco
 from fast_nst.training.data.download import ProgressCallback
 from fast_nst.training.data.sampling import Crop
@@ -42,8 +41,6 @@ __all__ = [
 ]
 
 _log = logging.getLogger("fast_nst")
-
-Array = NDArray[np.uint8]
 
 MAX_PIXELS = 40_000_000  # 120 MB decoded, by each thread
 MAX_BYTES = 256 * 2**20  # of one file; a zip may claim, and unpack to, anything
@@ -244,7 +241,7 @@ class _NamedBytes(io.BytesIO):
         self.name = name
 
 
-def load_photo(source: PhotoSource, index: int, image_size: int, photo_size: int | None = None) -> Array:
+def load_photo(source: PhotoSource, index: int, image_size: int, photo_size: int | None = None) -> Levels:
     """``(H, W, 3)``: a photograph on white, its short side between `image_size` and `photo_size`.
 
     By default up to 9/8 of `image_size`: a little larger than the crop, so that crops differ; not much, so
@@ -279,7 +276,7 @@ def center_crops(
     """
     total = len(source.names)
     wanted = min(count, total)
-    crops: dict[int, Array | None] = {}  # None: cannot be read
+    crops: dict[int, Levels | None] = {}  # None: cannot be read
     for start in (i * total // wanted for i in range(wanted)):
         for index in (n % total for n in range(start, start + total)):
             if index in crops:
@@ -297,13 +294,13 @@ def center_crops(
     return torch.from_numpy(np.stack(good))
 
 
-def _center_crop(source: PhotoSource, index: int, size: int) -> Array:
+def _center_crop(source: PhotoSource, index: int, size: int) -> Levels:
     photo = load_photo(source, index, size)
     height, width = photo.shape[:2]
     return cut(photo, Crop((height - size) // 2, (width - size) // 2, False), size)
 
 
-def cut(photo: Array, crop: Crop, size: int) -> Array:
+def cut(photo: Levels, crop: Crop, size: int) -> Levels:
     """``(H, W, 3)`` to ``(3, size, size)``, contiguous and owning its memory."""
     square = photo[crop.top : crop.top + size, crop.left : crop.left + size]
     return np.array((square[:, ::-1] if crop.flip else square).transpose(2, 0, 1), order="C")

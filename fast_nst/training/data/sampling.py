@@ -32,7 +32,7 @@ class Crop(NamedTuple):
     flip: bool
 
 
-def _words(seed: int, key: tuple[int, ...], count: int) -> NDArray[np.uint64]:
+def random_words(seed: int, key: tuple[int, ...], count: int) -> NDArray[np.uint64]:
     """Random 64-bit words. Raw ones: numpy promises to keep their stream, but not that of `Generator`."""
     philox = np.random.Philox(np.random.SeedSequence(seed, spawn_key=key))
     words: NDArray[np.uint64] = philox.random_raw(count)
@@ -42,7 +42,7 @@ def _words(seed: int, key: tuple[int, ...], count: int) -> NDArray[np.uint64]:
 @functools.lru_cache(maxsize=4)  # the epoch a run is in, and the next, for two runs in one process
 def sample_order(seed: int, epoch: int, count: int) -> NDArray[np.int64]:
     """The photographs of an epoch, each once: a permutation of ``range(count)``. Read-only."""
-    order = np.argsort(_words(seed, (0, epoch), count), kind="stable")
+    order = np.argsort(random_words(seed, (0, epoch), count), kind="stable")
     order.flags.writeable = False
     return order
 
@@ -55,7 +55,7 @@ def batch_indices(seed: int, step: int, batch_size: int, count: int) -> list[Sam
 
 def crop_of(seed: int, epoch: int, index: int, height: int, width: int, size: int) -> Crop:
     """A square of `size` somewhere in a photograph of ``height`` x ``width``, mirrored every other time."""
-    down, right, flip = (int(word) for word in _words(seed, (1, epoch, index), 3))
+    down, right, flip = (int(word) for word in random_words(seed, (1, epoch, index), 3))
     return Crop(down % (height - size + 1), right % (width - size + 1), flip >> 63 == 1)
 
 
@@ -67,4 +67,4 @@ def rows_of(seed: int, step: int, batch_size: int, rows: int) -> list[int]:
 
 @functools.lru_cache(maxsize=4)
 def _row_order(seed: int, turn: int, rows: int) -> NDArray[np.int64]:
-    return np.argsort(_words(seed, (2, turn), rows), kind="stable")
+    return np.argsort(random_words(seed, (2, turn), rows), kind="stable")

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_nst.config import RunConfig
+from fast_nst.config import RunConfig, TrainConfig
 from fast_nst.training.data.loader import Batch, PhotoBatches
 from fast_nst.training.data.photos import PhotoSource
 from fast_nst.training.process_group import ProcessGroup
@@ -53,6 +53,7 @@ class BatchStream:
             image_size=size,
             photo_size=self._photo_size(size),
             network_input=self._network_input,
+            flat_share=c.flat_share if isinstance(c, TrainConfig) else 0.0,
             seed=c.seed,
             start_step=progress.step,
             workers=c.workers,

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fast_nst.config import LossConfig, TaskConfig
+from fast_nst.config import LossConfig, TaskConfig, TrainConfig
 from fast_nst.config.recipe import fixed_settings
 from fast_nst.errors import InputError
 from fast_nst.io.files import sync_folder
@@ -165,7 +165,9 @@ def check_unchanged(state: TrainingState, config: TaskConfig, origin: dict[str, 
         InputError: names each difference.
     """
     # Through the config and back, so that options a state is too old to know have their defaults.
-    saved = from_dict(type(config), state.config)
+    # Of options a state is too old to know: those that change what a run does were off.
+    unknown = {"flat_share": 0.0} if isinstance(config, TrainConfig) else {}
+    saved = from_dict(type(config), {**unknown, **state.config})
     before, now = _effective_settings(saved), _effective_settings(config)
     changed = [
         f"{key} was {before.get(key)}, is {now.get(key)}"

@@ -6,7 +6,7 @@ import errno
 import logging
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
@@ -26,6 +26,10 @@ _log = logging.getLogger("fast_nst")
 class RunFolder:
     """The files of one run.
 
+    Args:
+        config: names the files.
+        pauses: seconds between attempts to write what cannot be put off any longer.
+
     Attributes:
         path: the folder: state, settings, metrics, previews, TensorBoard events.
         out: the checkpoint.
@@ -33,9 +37,10 @@ class RunFolder:
         behind: whether the state could not be written when it was due.
     """
 
-    PAUSES = (2, 4, 8, 16)  # seconds between attempts to write what cannot be put off any longer
+    PAUSES = (2, 4, 8, 16)
 
-    def __init__(self, config: RunConfig) -> None:
+    def __init__(self, config: RunConfig, *, pauses: Sequence[float] = PAUSES) -> None:
+        self._pauses = pauses
         self.out = config.out or Path(f"{config.name}.safetensors")
         self.path = config.run or Path("runs") / config.name
         self.state = self.path / "last.safetensors"
@@ -118,14 +123,14 @@ class RunFolder:
         Raises:
             OSError: it still has none; the files are as they were.
         """
-        for pause in (*self.PAUSES, None):
+        for pause in (*self._pauses, None):
             try:
                 self._save(save)
             except OSError as error:
                 if pause is None or error.errno not in (errno.ENOSPC, errno.EDQUOT):
                     kept = f"{_why(error)}; the last saved state is kept: make room and give --resume"
                     raise OSError(error.errno or errno.EIO, kept, str(self.state)) from error
-                _log.warning("cannot save, trying again in %d s: %s", pause, _why(error))
+                _log.warning("cannot save, trying again in %g s: %s", pause, _why(error))
                 time.sleep(pause)
             else:
                 return

@@ -100,11 +100,13 @@ export class ServerEngine {
     if (socket.told !== words) socket.send((socket.told = words));
     const from = canvas(image.width, image.height);
     from.getContext("2d").putImageData(image, 0, 0);
+    const began = performance.now();
     const jpeg = await toBlob(from, "image/jpeg", 0.9);
     const answer = await new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject };
       socket.send(jpeg);
     });
+    this.speed = (image.width * image.height * 1000) / (performance.now() - began);
     const bitmap = await createImageBitmap(new Blob([answer], { type: "image/jpeg" }));
     const out = canvas(bitmap.width, bitmap.height).getContext("2d");
     out.drawImage(bitmap, 0, 0);

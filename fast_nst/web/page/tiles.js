@@ -17,6 +17,7 @@ export class Tiles {
   /** Show these styles; those that stay chosen are kept. */
   fill(styles) {
     this.#tiles.clear();
+    $("tiles").classList.toggle("many", styles.length > 6);
     $("tiles").replaceChildren(...styles.map((style) => this.#tile(style)));
     this.chosen = this.chosen.filter((id) => this.#tiles.has(id));
     if (!this.chosen.length && styles.length) this.chosen = [styles[0].id];
@@ -70,13 +71,19 @@ export class Tiles {
 
   /** Arrow keys go from tile to tile. */
   #key(event) {
-    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -2, ArrowDown: 2 }[event.key];
+    const step = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -this.#columns, ArrowDown: this.#columns }[event.key];
     if (!step) return;
     const all = [...this.#tiles.values()].map(({ tile }) => tile);
     const next = all[all.indexOf(document.activeElement) + step];
     if (!next) return;
     event.preventDefault();
     next.focus();
+  }
+
+  /** Tiles beside each other, as they are laid out now. */
+  get #columns() {
+    const tops = [...this.#tiles.values()].map(({ tile }) => tile.offsetTop);
+    return tops.filter((top) => top === tops[0]).length;
   }
 
   style(id) {

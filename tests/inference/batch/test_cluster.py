@@ -6,8 +6,10 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -19,31 +21,33 @@ from fast_nst.inference.batch.cluster import _collect as collect
 from fast_nst.inference.batch.cluster import stylize_on_cluster
 from fast_nst.inference.batch.jobs import STANDARD, Job
 from fast_nst.io.images import read_picture, save_image
-from fast_nst.models.checkpoint import load_checkpoint
+from fast_nst.models.checkpoint import Checkpoint, load_checkpoint
 
 SCRIPT = Path(__file__).parents[3] / "stylize.py"
 BUNDLED = SCRIPT.parent / "checkpoints/starry-night.safetensors"
 
 
 @pytest.fixture(scope="module")
-def checkpoint():
+def checkpoint() -> Checkpoint:
     return load_checkpoint(BUNDLED)
 
 
-def test_without_ray_the_cure_is_reported(monkeypatch, checkpoint):
+def test_without_ray_the_cure_is_reported(monkeypatch: pytest.MonkeyPatch, checkpoint: Checkpoint) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(InputError) as error:
         next(stylize_on_cluster([Job("a.png", "b.png")], checkpoint, StylizeConfig()))
     assert str(error.value) == "--cluster needs Ray: pip install 'ray[data]'"
 
 
-def test_a_cluster_has_no_stdin_and_no_stdout(checkpoint):
+def test_a_cluster_has_no_stdin_and_no_stdout(checkpoint: Checkpoint) -> None:
     for job in (Job(STANDARD, "b.png"), Job("a.png", STANDARD)):
         with pytest.raises(InputError, match="stdin and stdout need a run without --cluster"):
             next(stylize_on_cluster([job], checkpoint, StylizeConfig()))
 
 
-def test_ray_is_started_with_a_token_unless_it_has_an_address(monkeypatch, checkpoint):
+def test_ray_is_started_with_a_token_unless_it_has_an_address(
+    monkeypatch: pytest.MonkeyPatch, checkpoint: Checkpoint
+) -> None:
     for name in ("RAY_ADDRESS", "RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
         monkeypatch.setenv(name, "")
         monkeypatch.delenv(name)
@@ -60,8 +64,8 @@ def test_ray_is_started_with_a_token_unless_it_has_an_address(monkeypatch, check
             assert (len(os.environ.get("RAY_AUTH_TOKEN", "")) == 64) == asks
 
 
-def test_a_cluster_that_fails_fails_the_jobs_without_a_result():
-    def rows():
+def test_a_cluster_that_fails_fails_the_jobs_without_a_result() -> None:
+    def rows() -> Iterator[Any]:
         yield {"index": 1, "result": json.dumps({"width": 3, "error": None})}
         raise RuntimeError("the head node died\nand more")
 
@@ -75,7 +79,7 @@ def test_a_cluster_that_fails_fails_the_jobs_without_a_result():
     ]
 
 
-def test_an_actor_keeps_to_the_memory_limit(checkpoint):
+def test_an_actor_keeps_to_the_memory_limit(checkpoint: Checkpoint) -> None:
     assert Actor(checkpoint, StylizeConfig(memory="700MB")).stylizer.memory == 700_000_000
     assert Actor(checkpoint, StylizeConfig()).stylizer.memory is None
 
@@ -84,7 +88,7 @@ def test_an_actor_keeps_to_the_memory_limit(checkpoint):
 @pytest.mark.timeout(900)
 @pytest.mark.skipif(find_spec("ray") is None, reason="Ray is not installed")
 @pytest.mark.parametrize("scheme", ["", "local://"])
-def test_a_cluster_stylizes_what_one_process_stylizes(tmp_path, scheme):
+def test_a_cluster_stylizes_what_one_process_stylizes(tmp_path: Path, scheme: str) -> None:
     for i in range(40):
         pixels = np.random.default_rng(i).integers(0, 256, (16 + i % 2, 20, 3), dtype=np.uint8)
         (tmp_path / f"in/{i % 3}").mkdir(parents=True, exist_ok=True)
@@ -114,13 +118,13 @@ def test_a_cluster_stylizes_what_one_process_stylizes(tmp_path, scheme):
     for name in tree("alone"):  # another number of threads rounds a sum differently
         one, other = (read_picture(tmp_path / folder / name).rgb for folder in ("alone", "together"))
         assert np.abs(one.astype(int) - other).max() <= 1
-    for one, other in zip(alone, together, strict=True):
+    for first, second in zip(alone, together, strict=True):
         for name in ("input", "ok", "width", "height", "style", "checkpoint"):
-            assert one[name] == other[name]
-    assert sum(line["ok"] for line in together) == 40
+            assert first[name] == second[name]
+    assert [line["ok"] for line in together].count(True) == 40
     assert "starry-night, Ray with " in words
-    first = (tmp_path / "m.jsonl").read_text()
-    assert len(first.splitlines()) == 42
+    manifest = (tmp_path / "m.jsonl").read_text()
+    assert len(manifest.splitlines()) == 42
     (tmp_path / "together/0/00.png").unlink()
     code, again, _ = stylize("together", "--cluster", "--skip-existing", "--manifest", "m.jsonl")
     assert code == 1

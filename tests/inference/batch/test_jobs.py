@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -55,7 +56,7 @@ def stem(name: str) -> str:
 
 
 @given(NAMES)
-def test_every_name_gives_a_name_in_the_current_folder_that_differs(name):
+def test_every_name_gives_a_name_in_the_current_folder_that_differs(name: Any) -> None:
     (job,) = planned(f"no-such-folder/{name}")
     assert os.path.dirname(job.target) == ""
     assert job.target != name
@@ -63,24 +64,24 @@ def test_every_name_gives_a_name_in_the_current_folder_that_differs(name):
 
 
 @given(NAMES, st.sampled_from(["png", ".JPG", "tiff"]))
-def test_a_chosen_format_is_the_ending(name, format):
+def test_a_chosen_format_is_the_ending(name: Any, format: Any) -> None:
     assert targets(f"no-such-folder/{name}", format=format) == [
         f"{stem(name)}_dots.{format.lower().removeprefix('.')}"
     ]
 
 
-def test_what_is_missing_is_that_job_s_failure(folder):
+def test_what_is_missing_is_that_job_s_failure(folder: Path) -> None:
     assert targets("gone.jpg", "a.png") == ["gone_dots.jpg", "a_dots.png"]
 
 
-def test_a_folder_goes_beside_itself_without_hidden_files(folder):
+def test_a_folder_goes_beside_itself_without_hidden_files(folder: Path) -> None:
     assert targets("holiday") == ["holiday_dots/b.jpg", "holiday_dots/sun/c.png"]
     assert (
         targets(str(folder / "holiday")) == targets("holiday/") == targets("./holiday") == targets("holiday")
     )
 
 
-def test_the_current_folder_has_a_name_too(folder):
+def test_the_current_folder_has_a_name_too(folder: Path) -> None:
     os.chdir("holiday")
     assert targets(".") == ["holiday_dots/b.jpg", "holiday_dots/sun/c.png"]
     assert targets("..") == [
@@ -88,28 +89,28 @@ def test_the_current_folder_has_a_name_too(folder):
     ]
 
 
-def test_a_folder_and_a_picture_share_an_output_folder(folder):
+def test_a_folder_and_a_picture_share_an_output_folder(folder: Path) -> None:
     assert targets("holiday", "a.png", out="out") == ["out/b.jpg", "out/sun/c.png", "out/a.png"]
 
 
-def test_a_folder_of_one_picture_still_makes_a_folder(folder):
+def test_a_folder_of_one_picture_still_makes_a_folder(folder: Path) -> None:
     assert targets("holiday/sun", out="out") == ["out/c.png"]
     with pytest.raises(InputError, match="names one file"):
         targets("holiday/sun", out="out.png")
 
 
-def test_results_of_an_earlier_run_inside_the_folder_are_left_out(folder):
+def test_results_of_an_earlier_run_inside_the_folder_are_left_out(folder: Path) -> None:
     Path("holiday/out").mkdir()
     Path("holiday/out/b.jpg").touch()
     assert targets("holiday", out="holiday/out") == ["holiday/out/b.jpg", "holiday/out/sun/c.png"]
     assert len(planned("holiday", out="elsewhere")) == 3
 
 
-def test_a_pattern_reaches_into_sub_folders(folder):
+def test_a_pattern_reaches_into_sub_folders(folder: Path) -> None:
     assert targets("**/*.jpg", "holiday/*/c*") == ["b_dots.jpg", "c_dots.png"]
 
 
-def test_two_names_of_one_place_are_one_result(folder):
+def test_two_names_of_one_place_are_one_result(folder: Path) -> None:
     os.symlink("holiday", "linked")
     assert targets("x/b.jpg", "y/b.jpg", out="linked/new/../") == [
         "linked/new/../x_b.jpg",
@@ -117,7 +118,7 @@ def test_two_names_of_one_place_are_one_result(folder):
     ]
 
 
-def test_stdin_goes_to_stdout_unless_reported_otherwise(folder):
+def test_stdin_goes_to_stdout_unless_reported_otherwise(folder: Path) -> None:
     assert planned("-") == [Job("-", "-")]
     assert planned("-", out="b.jpg") == [Job("-", "b.jpg")]
     assert planned("-", "a.png", out="out") == [Job("-", "out/stdin.png"), Job("a.png", "out/a.png")]
@@ -125,14 +126,14 @@ def test_stdin_goes_to_stdout_unless_reported_otherwise(folder):
         planned("-", "a.png")
 
 
-def test_an_input_is_safe_even_from_another_picture_s_result(folder):
+def test_an_input_is_safe_even_from_another_picture_s_result(folder: Path) -> None:
     Path("a_dots.png").touch()
     with pytest.raises(InputError, match=r"a_dots\.png, an input, would be overwritten by a\.png's result"):
         planned("a.png", "a_dots.png")
     assert len(planned("a.png", "a_dots.png", skip=True)) == 2
 
 
-def test_what_an_earlier_run_wrote_beside_a_pattern_s_matches_is_no_input(folder):
+def test_what_an_earlier_run_wrote_beside_a_pattern_s_matches_is_no_input(folder: Path) -> None:
     Path("b.png").touch()
     assert targets("*.png") == ["a_dots.png", "b_dots.png"]
     Path("a_dots.png").touch()
@@ -144,7 +145,7 @@ def test_what_an_earlier_run_wrote_beside_a_pattern_s_matches_is_no_input(folder
         plan(["*.png"], "dots", StylizeConfig(overwrite=True))
 
 
-def test_a_source_that_yields_nothing_stops_no_other(folder):
+def test_a_source_that_yields_nothing_stops_no_other(folder: Path) -> None:
     Path("empty").mkdir()
     dead, empty, good = planned("*.webp", "empty", "a.png")
     assert dead == Job("*.webp", "", error="no file matches *.webp")
@@ -159,7 +160,7 @@ def test_a_source_that_yields_nothing_stops_no_other(folder):
         planned("*.webp", "empty")
 
 
-def test_addresses_keep_their_sub_folders_and_may_be_mixed_with_paths(folder):
+def test_addresses_keep_their_sub_folders_and_may_be_mixed_with_paths(folder: Path) -> None:
     root = f"memory://{folder.name}/in"
     for name in ("x.png", "sun/y.gif"):
         write_bytes(f"{root}/{name}", b"")
@@ -177,7 +178,7 @@ def test_addresses_keep_their_sub_folders_and_may_be_mixed_with_paths(folder):
         targets(f"{root}/x.png", out=f"{root}/x.png")
 
 
-def test_results_that_would_share_a_file_have_longer_names(folder):
+def test_results_that_would_share_a_file_have_longer_names(folder: Path) -> None:
     for name in ("p/a.jpg", "p/a.png", "p/b.tif", "p/sun/a.jpg", "q/a.jpg", "q/c.png"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)
         Path(name).touch()
@@ -209,7 +210,7 @@ def test_results_that_would_share_a_file_have_longer_names(folder):
 
 @settings(deadline=None, max_examples=40)
 @given(st.lists(st.sampled_from(["a", "b.c", "sun/a", "a.jpg"]), unique=True, min_size=1), st.data())
-def test_no_two_results_share_a_file_and_names_do_not_depend_on_the_order(stems, data):
+def test_no_two_results_share_a_file_and_names_do_not_depend_on_the_order(stems: Any, data: Any) -> None:
     endings = st.lists(st.sampled_from([".jpg", ".png", ".JPG", ".bmp", ".mp4", ".mkv"]), unique=True)
     names = [f"{stem}{ending}" for stem in stems for ending in data.draw(endings)]
     sources = [f"{folder}/{name}" for folder in ("no-x", "no-y") for name in names]
@@ -228,7 +229,7 @@ def test_no_two_results_share_a_file_and_names_do_not_depend_on_the_order(stems,
 
 
 @pytest.mark.parametrize("name", ["shot 10.00.01", "candy.v1.5", "a.b", "trailing."])
-def test_a_name_with_dots_keeps_its_tail(folder, name):
+def test_a_name_with_dots_keeps_its_tail(folder: Path, name: str) -> None:
     assert targets(name) == [f"{name}_dots.png"]
     assert targets(f"{name}.jpg") == [f"{name}_dots.jpg"]
     assert targets(f"{name}.jpg", format="png", out="o/") == [f"o/{name}.png"]

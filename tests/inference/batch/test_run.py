@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from PIL import Image
 
 from fast_nst.config import StylizeConfig
@@ -17,7 +19,11 @@ from fast_nst.inference.batch.jobs import Job
 from fast_nst.inference.batch.results import Result
 from fast_nst.inference.batch.run import run_jobs
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.io.images import Picture
+from fast_nst.io.images import Picture, read_picture
+from fast_nst.models.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from tests.inference.conftest import Meddle
 
 ERRORS = [
     RuntimeError("shape '[1, 2]' is invalid"),
@@ -46,7 +52,7 @@ def jobs(tmp_path: Path) -> list[Job]:
     return [Job(str(tmp_path / f"{i}.png"), str(tmp_path / f"out/{i}.png")) for i in range(3)]
 
 
-def results(jobs: Sequence[Job], stylizer: Stylizer, **options: object) -> list[Result]:
+def results(jobs: Sequence[Job], stylizer: Stylizer, **options: Any) -> list[Result]:
     return [r for r in run_jobs(jobs, stylizer, StylizeConfig(**options)) if isinstance(r, Result)]
 
 
@@ -65,7 +71,9 @@ def check_second_failed(found: list[Result], error: Exception) -> None:
 
 
 @every_error
-def test_an_error_of_reading_fails_one_job(stylizer, jobs, monkeypatch, error):
+def test_an_error_of_reading_fails_one_job(
+    stylizer: Stylizer, jobs: list[Job], monkeypatch: pytest.MonkeyPatch, error: Any
+) -> None:
     read = run_module.read_picture
 
     def fails(source: str, **options: int) -> Picture:
@@ -80,24 +88,22 @@ def test_an_error_of_reading_fails_one_job(stylizer, jobs, monkeypatch, error):
 @pytest.mark.parametrize("batch_size", [1, 3])
 @every_error
 def test_an_error_of_the_network_fails_one_job_also_in_a_batch(
-    stylizer, jobs, monkeypatch, error, batch_size
-):
-    forward = stylizer.pictures
-
-    def fails(pictures: Sequence[Picture], **options: Callable[[float], None]) -> list[Picture]:
+    meddled: Callable[[Meddle], Stylizer], jobs: list[Job], error: Any, batch_size: int
+) -> None:
+    def fail(pictures: Sequence[Picture]) -> None:
         if any(np.array_equal(picture.rgb[0, 0], (255, 0, 0)) for picture in pictures):
             raise error
-        return forward(pictures, **options)
 
-    monkeypatch.setattr(stylizer, "pictures", fails)
-    check_second_failed(results(jobs, stylizer, batch_size=batch_size), error)
+    check_second_failed(results(jobs, meddled(fail), batch_size=batch_size), error)
 
 
 @every_error
-def test_an_error_of_writing_fails_one_job(stylizer, jobs, monkeypatch, error):
+def test_an_error_of_writing_fails_one_job(
+    stylizer: Stylizer, jobs: list[Job], monkeypatch: pytest.MonkeyPatch, error: Any
+) -> None:
     write = run_module.write_picture
 
-    def fails(place: Path, picture: Picture, **options: object) -> None:
+    def fails(place: Path, picture: Picture, **options: Any) -> None:
         if place.name == "1.png":
             raise error if not isinstance(error, InputError) else InputError(f"{place}: {error}")
         write(place, picture, **options)
@@ -107,24 +113,29 @@ def test_an_error_of_writing_fails_one_job(stylizer, jobs, monkeypatch, error):
 
 
 @every_error
-def test_an_error_of_a_video_fails_one_job_and_keeps_its_frames(stylizer, jobs, clip, monkeypatch, error):
+def test_an_error_of_a_video_fails_one_job_and_keeps_its_frames(
+    meddled: Callable[[Meddle], Stylizer], jobs: list[Job], clip: Callable[..., Path], error: Any
+) -> None:
     video = clip("1.png.mp4", picture=lambda i: np.full((48, 64, 3), 250 if i == 6 else 90, np.uint8))
     jobs[1] = Job(str(video), str(video.parent / "out/1.png.mp4"), video=True)
-    forward = stylizer.pictures
 
-    def fails(pictures: Sequence[Picture], **options: Callable[[float], None]) -> list[Picture]:
+    def fail(pictures: Sequence[Picture]) -> None:
         if any(picture.rgb.mean() > 200 for picture in pictures):
             raise error if not isinstance(error, InputError) else InputError(f"{video}: {error}")
-        return forward(pictures, **options)
 
-    monkeypatch.setattr(stylizer, "pictures", fails)
-    found = results(jobs, stylizer)
+    found = results(jobs, meddled(fail))
     check_second_failed(found, error)
     assert str(found[1].error).endswith("1.png.partial.mp4 holds the first 6 frames")
 
 
 @every_error
-def test_an_error_of_reading_or_writing_a_video_fails_one_job(stylizer, jobs, clip, monkeypatch, error):
+def test_an_error_of_reading_or_writing_a_video_fails_one_job(
+    stylizer: Stylizer,
+    jobs: list[Job],
+    clip: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+    error: Any,
+) -> None:
     from fast_nst.inference.video import pipeline
 
     video = clip("1.png.mp4")
@@ -148,16 +159,15 @@ def test_an_error_of_reading_or_writing_a_video_fails_one_job(stylizer, jobs, cl
         assert sorted(path.name for path in (video.parent / "out").iterdir()) == ["0.png", "2.png"]
 
 
-def test_a_result_that_another_process_writes_meanwhile_is_skipped(stylizer, jobs, monkeypatch):
-    forward = stylizer.pictures
-
-    def writes_all(pictures: Sequence[Picture], **options: Callable[[float], None]) -> list[Picture]:
+def test_a_result_that_another_process_writes_meanwhile_is_skipped(
+    meddled: Callable[[Meddle], Stylizer], jobs: list[Job]
+) -> None:
+    def write_all(_: Sequence[Picture]) -> None:
         for job in jobs:
             Path(job.target).parent.mkdir(exist_ok=True)
             Path(job.target).write_text("theirs")
-        return forward(pictures, **options)
 
-    monkeypatch.setattr(stylizer, "pictures", writes_all)
+    stylizer = meddled(write_all)
     found = results(jobs, stylizer, skip_existing=True)
     assert [(result.skipped, result.error) for result in found] == [(True, None)] * 3
     assert {Path(job.target).read_text() for job in jobs} == {"theirs"}
@@ -166,15 +176,47 @@ def test_a_result_that_another_process_writes_meanwhile_is_skipped(stylizer, job
     assert all("exists" in str(result.error) for result in results(jobs, stylizer))
 
 
-def test_a_video_that_another_process_writes_meanwhile_is_skipped(stylizer, clip, tmp_path, monkeypatch):
+def test_a_video_that_another_process_writes_meanwhile_is_skipped(
+    meddled: Callable[[Meddle], Stylizer], clip: Callable[..., Path], tmp_path: Path
+) -> None:
     job = Job(str(clip("a.mp4")), str(tmp_path / "b.mp4"), video=True)
-    forward = stylizer.pictures
-
-    def writes(pictures: Sequence[Picture], **options: Callable[[float], None]) -> list[Picture]:
-        Path(job.target).write_text("theirs")
-        return forward(pictures, **options)
-
-    monkeypatch.setattr(stylizer, "pictures", writes)
+    stylizer = meddled(lambda _: Path(job.target).write_text("theirs"))
     (result,) = results([job], stylizer, skip_existing=True)
     assert (result.skipped, result.error) == (True, None)
     assert Path(job.target).read_text() == "theirs"
+
+
+class SmallMachine(Stylizer):
+    """One that has no memory for a whole picture of more than 10 pixels a side."""
+
+    def run_uint8(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        if images.shape[2] > 10:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 1 byte")
+        return super().run_uint8(images)
+
+
+class TinyMachine(SmallMachine):
+    """One that has none for row bands either."""
+
+    def in_bands(self, picture: Picture, **options: Any) -> Picture:
+        raise MemoryError
+
+
+def test_a_picture_too_large_for_the_memory_costs_a_line_and_is_stylized_in_row_bands(
+    checkpoint: Checkpoint, stylizer: Stylizer, jobs: list[Job], caplog: pytest.LogCaptureFixture
+) -> None:
+    (result,) = results(jobs[:1], SmallMachine(checkpoint, device="cpu"))
+    assert result.error is None
+    assert caplog.messages == ["16 x 12 pixels: out of memory; stylizing it in row bands"]
+    expected = stylizer(read_picture(jobs[0].source)).rgb
+    assert np.abs(read_picture(jobs[0].target).rgb.astype(int) - expected).max() <= 1
+
+
+def test_a_picture_too_large_for_row_bands_too_does_not_stop_the_others(
+    checkpoint: Checkpoint, jobs: list[Job]
+) -> None:
+    Image.new("RGB", (10, 10), "gray").save(jobs[0].source)
+    first, second = results(jobs[:2], TinyMachine(checkpoint, device="cpu"))
+    assert first.error is None
+    assert "1.png: not enough memory for 16 x 12 pixels" in str(second.error)
+    assert "--size" in str(second.error)

@@ -11,11 +11,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import av
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from fast_nst.config import CameraConfig, NetworkConfig, StylizeConfig, VideoConfig
 from fast_nst.errors import InputError
@@ -23,9 +25,12 @@ from fast_nst.inference.camera.capture import Camera, CameraError, CameraFrame, 
 from fast_nst.inference.camera.live import Live
 from fast_nst.inference.camera.view import KEYS, Window, write_lines
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.io.images import Picture, read_picture
+from fast_nst.io.images import read_picture
 from fast_nst.models.checkpoint import Checkpoint, save_checkpoint
 from fast_nst.models.transform_net import TransformNet
+
+if TYPE_CHECKING:
+    from tests.inference.conftest import Meddle
 
 SCRIPT = Path(__file__).parents[3] / "stylize.py"
 QUICK = CameraConfig(patience=0.3, tries=2)
@@ -52,10 +57,10 @@ class Plug:
     def release(self) -> None:
         pass
 
-    def _picture(self) -> np.ndarray:
+    def _picture(self) -> NDArray[Any]:
         return self.noise.integers(0, 256, (24, 32, 3), dtype=np.uint8)
 
-    def read(self) -> tuple[bool, np.ndarray | None]:
+    def read(self) -> tuple[bool, NDArray[Any] | None]:
         time.sleep(1 / self.rate)
         if self.fault == "blocks":
             threading.Event().wait(20)
@@ -69,7 +74,7 @@ class Plug:
         return True, self.last
 
 
-def test_the_picture_is_always_the_newest_and_seen_once():
+def test_the_picture_is_always_the_newest_and_seen_once() -> None:
     plug = Plug()
     camera = Camera("0", CameraConfig(), open=plug.open)
     frames = camera.frames()
@@ -86,7 +91,7 @@ def test_the_picture_is_always_the_newest_and_seen_once():
     assert numbers[-1] - numbers[0] > 2 * len(numbers)
 
 
-def test_colors_are_red_green_blue():
+def test_colors_are_red_green_blue() -> None:
     plug = Plug()
     plug._picture = lambda: np.dstack(
         [plug.noise.integers(a, a + 9, (8, 8), np.uint8) for a in (10, 90, 200)]
@@ -106,10 +111,9 @@ def test_colors_are_red_green_blue():
         ("repeats", "always the same frame for 0.3 seconds"),
     ],
 )
-def test_a_camera_that_has_gone_is_noticed_tried_again_and_given_up(monkeypatch, fault, told):
-    monkeypatch.setattr("fast_nst.inference.camera.capture._PAUSE", 0.01)
+def test_a_camera_that_has_gone_is_noticed_tried_again_and_given_up(fault: str, told: str) -> None:
     plug = Plug()
-    frames = Camera("0", QUICK, open=plug.open).frames()
+    frames = Camera("0", QUICK, open=plug.open, pause=0.01).frames()
     next(frames)
     plug.fault = fault
     gone: list[CameraStalled] = []
@@ -118,10 +122,9 @@ def test_a_camera_that_has_gone_is_noticed_tried_again_and_given_up(monkeypatch,
     assert plug.opened == 3
 
 
-def test_a_camera_that_comes_back_goes_on(monkeypatch):
-    monkeypatch.setattr("fast_nst.inference.camera.capture._PAUSE", 0.01)
+def test_a_camera_that_comes_back_goes_on() -> None:
     plug = Plug()
-    frames = Camera("0", QUICK, open=plug.open).frames()
+    frames = Camera("0", QUICK, open=plug.open, pause=0.01).frames()
     first = next(frames)
     plug.fault = "repeats"
     gone = next(frame for frame in frames if isinstance(frame, CameraStalled))
@@ -131,7 +134,7 @@ def test_a_camera_that_comes_back_goes_on(monkeypatch):
     assert again.number > first.number
 
 
-def test_a_camera_that_is_not_there_is_reported_at_once():
+def test_a_camera_that_is_not_there_is_reported_at_once() -> None:
     plug = Plug()
     plug.fault = "cannot be opened"
     with pytest.raises(CameraError, match=r"camera 3 cannot be opened; is it plugged in"):
@@ -141,7 +144,7 @@ def test_a_camera_that_is_not_there_is_reported_at_once():
         next(Camera("gone.mp4", CameraConfig()).frames())
 
 
-def test_a_file_stands_for_a_camera_at_its_own_speed_and_ends(clip):
+def test_a_file_stands_for_a_camera_at_its_own_speed_and_ends(clip: Callable[..., Path]) -> None:
     path = clip("a.mp4", frames=10)
     started = time.monotonic()
     frames = list(Camera(str(path), CameraConfig()).frames())
@@ -159,7 +162,7 @@ class Script:
     def __init__(self, keys: str) -> None:
         self.keys, self.shown = iter(keys), list[np.ndarray]()
 
-    def show(self, pixels: np.ndarray) -> str:
+    def show(self, pixels: NDArray[Any]) -> str:
         self.shown.append(pixels)
         key = next(self.keys, "q")
         return "" if key == " " else key
@@ -180,11 +183,11 @@ def stylizer(seed: int) -> Stylizer:
 
 
 @pytest.fixture
-def live(tmp_path: Path, monkeypatch) -> Callable[..., tuple[Live, Script, list[str]]]:
+def live(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Live, Script, list[str]]]:
     """Runs a show of keys; the words that were said come last."""
     monkeypatch.chdir(tmp_path)
 
-    def run(keys: str, **options: object) -> tuple[Live, Script, list[str]]:
+    def run(keys: str, **options: Any) -> tuple[Live, Script, list[str]]:
         screen = Script(keys)
         styles = [(name, Path(name)) for name in ("dots", "lines", "waves")]
         config = StylizeConfig(**options)
@@ -203,38 +206,44 @@ def style_file(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_every_key_of_the_help_is_known():
+def test_every_key_of_the_help_is_known() -> None:
     assert set(KEYS) == set("np+-[]cosrfhq")
 
 
-def test_styles_are_changed_to_and_fro(live):
+def test_styles_are_changed_to_and_fro(live: Callable[..., tuple[Live, Script, list[str]]]) -> None:
     assert live("n")[0].style == "lines"
     assert live("nn")[0].style == "waves"
     assert live("nnn")[0].style == "dots"
     assert live("p")[0].style == "waves"
 
 
-def test_strength_goes_from_the_content_image_to_the_stylized_one(live):
+def test_strength_goes_from_the_content_image_to_the_stylized_one(
+    live: Callable[..., tuple[Live, Script, list[str]]],
+) -> None:
     show, screen, _ = live("-" * 12 + "+++ ")
     assert show.controls.strength == 0.3
     assert len(screen.shown) == 17
     assert live("+")[0].controls.strength == 1.0
 
 
-def test_keys_change_stroke_size_and_colors_within_their_range(live):
+def test_keys_change_stroke_size_and_colors_within_their_range(
+    live: Callable[..., tuple[Live, Script, list[str]]],
+) -> None:
     assert live("]")[0].controls.stroke == 1.25
     assert live("[" * 20)[0].controls.stroke == 0.25
     assert live("c")[0].controls.colors == "photo"
     assert live("ccc")[0].controls.colors == "style"
 
 
-def test_the_original_stands_beside_the_result(live):
+def test_the_original_stands_beside_the_result(live: Callable[..., tuple[Live, Script, list[str]]]) -> None:
     _, screen, _ = live("fo o ")
     widths = [view.shape[1] for view in screen.shown]
     assert widths == [32, 32, 64, 64, 32, 32]
 
 
-def test_figures_and_help_are_written_on_the_view_alone(live):
+def test_figures_and_help_are_written_on_the_view_alone(
+    live: Callable[..., tuple[Live, Script, list[str]]],
+) -> None:
     with_figures, without = (live(keys, out=None, size=240)[1].shown[-1] for keys in (" ", "f "))
     assert with_figures.shape == without.shape == (180, 240, 3)
     page = np.full((240, 320, 3), 128, np.uint8)
@@ -243,14 +252,18 @@ def test_figures_and_help_are_written_on_the_view_alone(live):
     assert (written != 128).mean() > 0.02
 
 
-def test_a_snapshot_is_a_whole_picture_without_figures(live, tmp_path):
+def test_a_snapshot_is_a_whole_picture_without_figures(
+    live: Callable[..., tuple[Live, Script, list[str]]], tmp_path: Path
+) -> None:
     _, _, words = live("s")
     (path,) = tmp_path.glob("snapshot_dots_*.png")
     assert read_picture(path).rgb.shape == (24, 32, 3)
     assert words == [f"{path.name} written"]
 
 
-def test_a_recording_begins_and_ends_with_a_key(live, tmp_path):
+def test_a_recording_begins_and_ends_with_a_key(
+    live: Callable[..., tuple[Live, Script, list[str]]], tmp_path: Path
+) -> None:
     _, _, words = live("r" + " " * 12 + "r ")
     (path,) = tmp_path.glob("live_dots_*.mp4")
     with av.open(str(path)) as video:
@@ -260,7 +273,9 @@ def test_a_recording_begins_and_ends_with_a_key(live, tmp_path):
     assert words == [f"recording {path.name}", f"{path.name} written, {len(times)} frames"]
 
 
-def test_out_records_from_the_beginning_to_the_end(live, tmp_path):
+def test_out_records_from_the_beginning_to_the_end(
+    live: Callable[..., tuple[Live, Script, list[str]]], tmp_path: Path
+) -> None:
     _, _, words = live(" " * 10, out="live.mp4", size=48)
     with av.open("live.mp4") as video:
         shapes = {(frame.height, frame.width) for frame in video.decode(video=0)}
@@ -269,7 +284,7 @@ def test_out_records_from_the_beginning_to_the_end(live, tmp_path):
     assert words[-1].startswith("live.mp4 written, ")
 
 
-def test_mirror_swaps_left_and_right(live):
+def test_mirror_swaps_left_and_right(live: Callable[..., tuple[Live, Script, list[str]]]) -> None:
     plain, mirrored = (
         live("-" * 10 + "f  ", camera=CameraConfig(mirror=mirror))[1].shown[0] for mirror in (False, True)
     )
@@ -279,20 +294,15 @@ def test_mirror_swaps_left_and_right(live):
     np.testing.assert_array_equal(show._prepare(pixels), pixels[:, ::-1])
 
 
-def test_the_show_ends_by_time(live):
+def test_the_show_ends_by_time(live: Callable[..., tuple[Live, Script, list[str]]]) -> None:
     _, screen, _ = live(" " * 10_000, video=VideoConfig(duration=0.4))
     assert 0 < len(screen.shown) < 10_000
 
 
-def test_a_slow_network_sees_the_newest_and_says_what_was_left_out(monkeypatch):
-    slow = stylizer(0)
-    forward = slow.pictures
-
-    def pictures(given: list[Picture]) -> list[Picture]:
-        time.sleep(0.2)
-        return forward(given)
-
-    monkeypatch.setattr(slow, "pictures", pictures)
+def test_a_slow_network_sees_the_newest_and_says_what_was_left_out(
+    meddled: Callable[[Meddle], Stylizer],
+) -> None:
+    slow = meddled(lambda _: time.sleep(0.2))
     camera = Camera("0", CameraConfig(), open=Plug(rate=60).open)
     show = Live(
         camera, [("dots", Path("dots"))], StylizeConfig(), screen=Script(" " * 6), load=lambda _: slow
@@ -306,14 +316,16 @@ def test_a_slow_network_sees_the_newest_and_says_what_was_left_out(monkeypatch):
 # The window itself.
 
 
-def test_without_a_display_there_is_one_line_with_the_way_out(monkeypatch):
+def test_without_a_display_there_is_one_line_with_the_way_out(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(InputError, match=r"there is no display here; give --no-window --out live\.mp4"):
         Window("test")
 
 
-def test_the_camera_brings_opencv_before_pyav_for_else_its_windows_never_open(clip, style_file):
+def test_the_camera_brings_opencv_before_pyav_for_else_its_windows_never_open(
+    clip: Callable[..., Path], style_file: str
+) -> None:
     run = f"main(['a.mp4', '--live', '--no-window', '--out', 'b.mp4', '--style', {str(style_file)!r}])"
     order = "found = [name for name in sys.modules if name in ('av', 'cv2')]; print(found, file=sys.stderr)"
     words = [sys.executable, "-c", f"import sys; from fast_nst.cli.stylize import main; {run}; {order}"]
@@ -326,7 +338,7 @@ def test_the_camera_brings_opencv_before_pyav_for_else_its_windows_never_open(cl
 
 @pytest.mark.skipif(not os.environ.get("DISPLAY"), reason="no X display; xvfb-run gives one")
 @pytest.mark.timeout(60)
-def test_a_window_shows_the_camera(clip, style_file):
+def test_a_window_shows_the_camera(clip: Callable[..., Path], style_file: str) -> None:
     """In a process of its own, where OpenCV comes before PyAV."""
     words = [sys.executable, str(SCRIPT), "a.mp4", "--live", "--style", style_file]
     done = subprocess.run(words, capture_output=True, text=True, timeout=50, cwd=clip("a.mp4").parent)
@@ -336,7 +348,9 @@ def test_a_window_shows_the_camera(clip, style_file):
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_a_recording_is_complete_whenever_the_camera_is_stopped(clip, style_file, number, code):
+def test_a_recording_is_complete_whenever_the_camera_is_stopped(
+    clip: Callable[..., Path], style_file: str, number: int, code: int
+) -> None:
     here = clip("a.mp4", frames=500).parent
     words = [sys.executable, str(SCRIPT), "a.mp4", "--live", "--no-window", "--out", "b.mp4"]
     process = subprocess.Popen(

@@ -8,7 +8,9 @@ import stat
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -19,7 +21,7 @@ posix = pytest.mark.skipif(os.name != "posix", reason="modes and owners of POSIX
 
 
 @pytest.fixture
-def folder(tmp_path, monkeypatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("FAST_NST_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -36,13 +38,13 @@ def entry(folder: Path) -> Path:
     return file
 
 
-def test_a_model_is_made_once_and_loaded_afterwards(folder):
+def test_a_model_is_made_once_and_loaded_afterwards(folder: Path) -> None:
     assert [store("key") for _ in range(3)] == ["made model", "loaded model", "loaded model"]
     assert store("other key", b"other") == "made other"
     assert len(list(folder.iterdir())) == 2
 
 
-def test_without_a_key_nothing_is_stored(folder):
+def test_without_a_key_nothing_is_stored(folder: Path) -> None:
     assert cache.load_or_make(None, lambda: (1, b"model"), lambda _: 2) == 1
     assert not folder.exists()
 
@@ -50,13 +52,13 @@ def test_without_a_key_nothing_is_stored(folder):
 @pytest.mark.parametrize(
     "change", [lambda d: b"", lambda d: b"short", lambda d: d[:-1] + b"?", lambda d: d[1:]]
 )
-def test_a_damaged_entry_is_made_again(folder, change):
+def test_a_damaged_entry_is_made_again(folder: Path, change: Callable[..., Any]) -> None:
     store("key")
     entry(folder).write_bytes(change(entry(folder).read_bytes()))
     assert [store("key", b"again"), store("key", b"never")] == ["made again", "loaded again"]
 
 
-def test_an_entry_under_the_name_of_another_key_is_made_again(folder):
+def test_an_entry_under_the_name_of_another_key_is_made_again(folder: Path) -> None:
     store("one style", b"one")
     one = entry(folder)
     data = one.read_bytes()
@@ -66,13 +68,13 @@ def test_an_entry_under_the_name_of_another_key_is_made_again(folder):
     assert [store("another", b"again"), store("another", b"never")] == ["made again", "loaded again"]
 
 
-def test_an_entry_of_an_older_version_whose_digest_leaves_out_the_key_is_made_again(folder):
+def test_an_entry_of_an_older_version_whose_digest_leaves_out_the_key_is_made_again(folder: Path) -> None:
     store("key")
     entry(folder).write_bytes(hashlib.sha256(b"old").digest() + b"old")
     assert store("key", b"again") == "made again"
 
 
-def test_whatever_loading_raises_the_model_is_made_again_and_replaces_the_entry(folder):
+def test_whatever_loading_raises_the_model_is_made_again_and_replaces_the_entry(folder: Path) -> None:
     class EngineSpecificError(Exception):
         pass
 
@@ -90,7 +92,7 @@ def test_whatever_loading_raises_the_model_is_made_again_and_replaces_the_entry(
 @pytest.mark.parametrize(
     "kind", ["fifo", "link to /dev/zero", "link to a valid entry", "folder", "sparse", "writable"]
 )
-def test_what_is_not_a_regular_private_file_is_not_read(folder, tmp_path, kind):
+def test_what_is_not_a_regular_private_file_is_not_read(folder: Path, tmp_path: Path, kind: str) -> None:
     store("key")
     file = entry(folder)
     valid = file.read_bytes()
@@ -119,7 +121,7 @@ def test_what_is_not_a_regular_private_file_is_not_read(folder, tmp_path, kind):
 
 @posix
 @pytest.mark.parametrize("umask", [0o000, 0o077, 0o777])
-def test_the_folder_and_the_entries_are_private_whatever_the_umask(umask, tmp_path):
+def test_the_folder_and_the_entries_are_private_whatever_the_umask(umask: int, tmp_path: Path) -> None:
     code = f"""
 import os
 os.umask({umask})
@@ -141,7 +143,9 @@ for _ in range(2):
 
 
 @posix
-def test_a_folder_that_everyone_can_write_to_is_not_used(folder, caplog):
+def test_a_folder_that_everyone_can_write_to_is_not_used(
+    folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     store("key")
     folder.chmod(0o777)
     assert [store("key", b"again") for _ in range(2)] == ["made again"] * 2
@@ -149,7 +153,7 @@ def test_a_folder_that_everyone_can_write_to_is_not_used(folder, caplog):
 
 
 @posix
-def test_a_folder_that_the_group_can_write_to_becomes_private(folder):
+def test_a_folder_that_the_group_can_write_to_becomes_private(folder: Path) -> None:
     store("key")
     folder.chmod(0o775)
     assert store("key", b"never") == "loaded model"
@@ -158,7 +162,7 @@ def test_a_folder_that_the_group_can_write_to_becomes_private(folder):
 
 @posix
 @pytest.mark.parametrize("whose", ["folder", "entry"])
-def test_what_belongs_to_another_user_is_not_used(folder, whose):
+def test_what_belongs_to_another_user_is_not_used(folder: Path, whose: str) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root can give files away")
     store("key")
@@ -167,13 +171,15 @@ def test_what_belongs_to_another_user_is_not_used(folder, whose):
 
 
 @pytest.mark.parametrize("name", ["file", "file/below"])
-def test_a_folder_that_cannot_be_used_costs_nothing_but_time(tmp_path, monkeypatch, name):
+def test_a_folder_that_cannot_be_used_costs_nothing_but_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("FAST_NST_CACHE", str(tmp_path / name))
     assert store("key") == "made model"
 
 
-def test_the_oldest_files_are_removed_first(folder, monkeypatch):
+def test_the_oldest_files_are_removed_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cache, "MAX_FILES", 2)
     for age, key in enumerate("abc"):
         store(key, key.encode())
@@ -182,7 +188,7 @@ def test_the_oldest_files_are_removed_first(folder, monkeypatch):
     assert {file.read_bytes()[32:] for file in folder.iterdir()} == {b"b", b"c"}
 
 
-def test_the_default_folder_is_the_users(monkeypatch, tmp_path):
+def test_the_default_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv("FAST_NST_CACHE")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert cache_folder().is_absolute()

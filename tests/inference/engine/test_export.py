@@ -6,10 +6,12 @@ import json
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 
 from fast_nst.cli import main as cli
 from fast_nst.config import PRESETS, ExportConfig, NetworkConfig
@@ -25,21 +27,25 @@ MODULES = {"onnx": ("onnxruntime", "onnx"), "openvino": ("openvino", "onnx"), "p
 
 
 @pytest.fixture
-def style(tmp_path) -> Path:
+def style(tmp_path: Path) -> Path:
     torch.manual_seed(0)
     path = tmp_path / "dots.safetensors"
     save_checkpoint(path, TransformNet(NetworkConfig(widths=(4, 4, 8), blocks=1)), {"style": "dots"})
     return path
 
 
+# torch.export takes ten times as long as the others: of its combinations the default tier has a sample.
+SLOW_PT2 = ["onnx", "openvino", pytest.param("pt2", marks=pytest.mark.slow)]
+
+
 @pytest.fixture(params=["onnx", "openvino", "pt2"])
-def format(request) -> str:
+def format(request: pytest.FixtureRequest) -> str:
     for name in MODULES[request.param]:
         pytest.importorskip(name, reason=f"{name} is not installed; the extra {request.param} brings it")
     return request.param
 
 
-def run(file: Path, format: str, picture: np.ndarray) -> np.ndarray:
+def run(file: Path, format: str, picture: NDArray[Any]) -> NDArray[Any]:
     """As somebody else would, with nothing of ours."""
     if format == "onnx":
         import onnxruntime
@@ -67,13 +73,24 @@ def metadata(file: Path, format: str) -> dict[str, object]:
     return json.loads(extra["fast_nst.json"])
 
 
-@pytest.mark.parametrize("pixels", ["float", "uint8"])
-def test_an_exported_style_stylizes_as_we_do_and_says_what_it_is(style, format, pixels, tmp_path):
+@pytest.mark.parametrize(
+    ("format", "pixels"),
+    [
+        *((name, pixels) for name in ("onnx", "openvino") for pixels in ("float", "uint8")),
+        pytest.param("pt2", "float", marks=pytest.mark.slow),
+        ("pt2", "uint8"),
+    ],
+    indirect=["format"],
+)
+def test_an_exported_style_stylizes_as_we_do_and_says_what_it_is(
+    style: Path, format: Any, pixels: Any, tmp_path: Path
+) -> None:
     out = tmp_path / f"dots{ENDINGS[format]}"
     files = export_style(style, out, format, pixels=pixels)
     assert sorted(tmp_path.iterdir()) == sorted([style, *files])
     assert metadata(out, format)["style"] == "dots"
     stylize = Stylizer.load(style, device="cpu", precision="fp32", backend="torch")
+    most: float
     for size in ((19, 33), (48, 64), (2, 3)):
         levels = np.random.default_rng(0).integers(0, 256, (3, *size, 3), dtype=np.uint8)
         floats = torch.stack([from_uint8(one) for one in levels])
@@ -85,7 +102,9 @@ def test_an_exported_style_stylizes_as_we_do_and_says_what_it_is(style, format, 
         assert np.abs(found.astype(float) - expected).max() <= most
 
 
-def test_a_file_with_other_results_is_not_left_behind(style, tmp_path, monkeypatch):
+def test_a_file_with_other_results_is_not_left_behind(
+    style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def wrong(*_: object) -> tuple[dict[str, bytes], export.Runner]:
         return {".pt2": b"wrong"}, lambda array: np.clip(array * 0.9, 0, 1)
 
@@ -95,11 +114,21 @@ def test_a_file_with_other_results_is_not_left_behind(style, tmp_path, monkeypat
     assert list(tmp_path.iterdir()) == [style]
 
 
-@pytest.mark.parametrize("pixels", ["float", "uint8"])
-@pytest.mark.parametrize("size", [(32, 40), (19, 33), (2, 3)])
+SAMPLE = {"openvino": [("float", (19, 33)), ("uint8", (2, 3))], "pt2": [("float", (19, 33))]}
+FIXED = [
+    pytest.param(name, pixels, size, marks=() if quick else pytest.mark.slow)
+    for name in ("onnx", "openvino", "pt2")
+    for pixels in ("float", "uint8")
+    for size in ((32, 40), (19, 33), (2, 3))
+    for quick in [name == "onnx" or (pixels, size) in SAMPLE[name]]
+]
+
+
+@pytest.mark.parametrize(("format", "pixels", "size"), FIXED, indirect=["format"])
 def test_an_export_of_a_fixed_size_has_the_same_result_and_takes_no_other(
-    style, format, pixels, size, tmp_path
-):
+    style: Path, format: Any, pixels: Any, size: Any, tmp_path: Path
+) -> None:
+    most: float
     out = tmp_path / f"dots{ENDINGS[format]}"
     export_style(style, out, format, pixels=pixels, fixed_size=size)
     stylize = Stylizer.load(style, device="cpu", precision="fp32", backend="torch")
@@ -116,7 +145,9 @@ def test_an_export_of_a_fixed_size_has_the_same_result_and_takes_no_other(
 
 @pytest.mark.parametrize("size", [(32, 40), (19, 33), (2, 3)])
 @pytest.mark.parametrize("preset", ["default", "paper"])
-def test_opencv_runs_an_onnx_export_of_a_fixed_size(preset, size, tmp_path):
+def test_opencv_runs_an_onnx_export_of_a_fixed_size(
+    preset: str, size: tuple[int, int], tmp_path: Path
+) -> None:
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; the extra onnx brings it")
     import cv2
 
@@ -136,7 +167,9 @@ def test_opencv_runs_an_onnx_export_of_a_fixed_size(preset, size, tmp_path):
 
 
 @pytest.mark.parametrize("size", [None, (32, 40)])
-def test_every_convolution_of_an_onnx_export_says_its_kernel_shape(style, size, tmp_path):
+def test_every_convolution_of_an_onnx_export_says_its_kernel_shape(
+    style: Path, size: tuple[int, int] | None, tmp_path: Path
+) -> None:
     onnx = pytest.importorskip("onnx", reason="onnx is not installed; the extra onnx brings it")
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; the extra onnx brings it")
     export_style(style, tmp_path / "dots.onnx", "onnx", fixed_size=size)
@@ -149,15 +182,16 @@ def test_every_convolution_of_an_onnx_export_says_its_kernel_shape(style, size, 
         assert not {node.op_type for node in nodes} & {"Shape", "Range", "Gather", "Slice", "Mod", "Max"}
 
 
-def test_a_pt2_export_of_a_fixed_size_computes_no_sizes(style, tmp_path):
+def test_a_pt2_export_of_a_fixed_size_computes_no_sizes(style: Path, tmp_path: Path) -> None:
     export_style(style, tmp_path / "dots.pt2", "pt2", fixed_size=(32, 40))
     called = {str(node.target) for node in torch.export.load(tmp_path / "dots.pt2").graph.nodes}
     assert not [name for name in called if "sym" in name or "arange" in name]
 
 
+@pytest.mark.parametrize("format", SLOW_PT2, indirect=True)
 def test_a_full_disk_is_one_error_that_names_the_file_and_leaves_nothing(
-    style, format, tmp_path, monkeypatch
-):
+    style: Path, format: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     resource = pytest.importorskip("resource")
     out = tmp_path / f"dots{ENDINGS[format]}"
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -178,7 +212,7 @@ def test_a_full_disk_is_one_error_that_names_the_file_and_leaves_nothing(
     assert list(tmp_path.iterdir()) == [style]
 
 
-def test_openvino_on_a_full_disk_is_one_error(style, tmp_path):
+def test_openvino_on_a_full_disk_is_one_error(style: Path, tmp_path: Path) -> None:
     pytest.importorskip("openvino", reason="openvino is not installed; the extra openvino brings it")
     resource = pytest.importorskip("resource")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -192,20 +226,22 @@ def test_openvino_on_a_full_disk_is_one_error(style, tmp_path):
 
 
 @pytest.mark.parametrize("size", ["480", "0x5", "5x", "axb", "99999x3", "-3x4", "480x640x3"])
-def test_a_fixed_size_that_is_none_is_refused(size):
+def test_a_fixed_size_that_is_none_is_refused(size: str) -> None:
     with pytest.raises(InputError, match=r"--fixed-size .* is not HEIGHTxWIDTH with sides of 1 to 8192"):
         ExportConfig(fixed_size=size)
     assert ExportConfig(fixed_size="480x640").size == (480, 640)
 
 
-def test_a_package_that_is_missing_is_named_with_its_extra(style, tmp_path, monkeypatch):
+def test_a_package_that_is_missing_is_named_with_its_extra(
+    style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     with pytest.raises(InputError, match=r"the package onnx(runtime)?: pip install onnx onnxruntime"):
         export_style(style, tmp_path / "dots.onnx", "onnx")
     assert list(tmp_path.iterdir()) == [style]
 
 
-def test_what_is_in_the_way_is_kept(style, tmp_path):
+def test_what_is_in_the_way_is_kept(style: Path, tmp_path: Path) -> None:
     (tmp_path / "dots.pt2").write_text("mine")
     with pytest.raises(InputError, match=r"dots\.pt2 exists; give --overwrite"):
         export_style(style, tmp_path / "dots.pt2", "pt2")
@@ -219,12 +255,14 @@ def test_what_is_in_the_way_is_kept(style, tmp_path):
         ("no/dots.pt2", "no folder .*no"),
     ],
 )
-def test_a_place_that_cannot_be_is_refused(style, tmp_path, out, told):
+def test_a_place_that_cannot_be_is_refused(style: Path, tmp_path: Path, out: str, told: str) -> None:
     with pytest.raises(InputError, match=told):
         export_style(style, tmp_path / out, "pt2")
 
 
-def test_the_command_prints_the_file(style, tmp_path, monkeypatch, capsys):
+def test_the_command_prints_the_file(
+    style: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     pytest.importorskip("onnx", reason="onnx is not installed; the extra onnx brings it")
     pytest.importorskip("onnxruntime", reason="onnxruntime is not installed; the extra onnx brings it")
     monkeypatch.chdir(tmp_path)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import product
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +30,7 @@ SIZES = [(1, 1), (1, 9), (7, 5), (8, 8), (21, 34), (40, 40)]
 DECIBELS = 110  # of the error against float64, over a range of 1
 
 
-def network(seed: int = 0, **options: object) -> TransformNet:
+def network(seed: int = 0, **options: Any) -> TransformNet:
     """Random weights, and statistics that a batch norm could have met."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -69,7 +71,7 @@ def assert_equal(folded: FoldedNet, net: TransformNet, images: Tensor) -> None:
 
 
 @pytest.mark.parametrize(("upsample", "norm", "padding", "output"), VARIANTS)
-def test_every_variant_folds_to_its_equal(upsample, norm, padding, output):
+def test_every_variant_folds_to_its_equal(upsample: Any, norm: Any, padding: Any, output: Any) -> None:
     net = network(upsample=upsample, norm=norm, padding=padding, output=output)
     folded = fold(net)
     for height, width in SIZES:
@@ -77,7 +79,7 @@ def test_every_variant_folds_to_its_equal(upsample, norm, padding, output):
 
 
 @pytest.mark.parametrize("preset", PRESETS)
-def test_every_preset_folds_to_its_equal(preset):
+def test_every_preset_folds_to_its_equal(preset: Any) -> None:
     net = network(**{**vars(PRESETS[preset]), **NARROW})
     assert_equal(fold(net), net, picture(35, 50))
 
@@ -87,23 +89,27 @@ FOLDED = fold(network())
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 45), st.integers(1, 45))
-def test_pictures_of_every_size_are_stylized_equally(height, width):
+def test_pictures_of_every_size_are_stylized_equally(height: int, width: int) -> None:
     assert_equal(FOLDED, network(), picture(height, width, seed=height))
 
 
 @pytest.mark.parametrize("name", sorted(bundled_styles()))
-def test_the_bundled_styles_fold_to_their_equals(name):
+def test_the_bundled_styles_fold_to_their_equals(name: str) -> None:
     net = load_checkpoint(bundled_styles()[name]).network
     folded = fold(net)
-    for height, width in ((64, 96), (37, 51)):
-        smooth = nn.functional.interpolate(picture(9, 9), size=(height, width), mode="bicubic").clamp(0, 1)
+    for height, width in ((48, 64), (37, 51)):
+        smooth = nn.functional.interpolate(picture(9, 9)[:1], size=(height, width), mode="bicubic").clamp(
+            0, 1
+        )
         assert_equal(folded, net, smooth)
 
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", ["candy", "mosaic"])
 @pytest.mark.parametrize("size", [(64, 96), (37, 51), (130, 127)])
-def test_a_network_trained_elsewhere_folds_to_its_equal(name, size, shared):
+def test_a_network_trained_elsewhere_folds_to_its_equal(
+    name: str, size: tuple[int, int], shared: Path
+) -> None:
     (path,) = (shared / "peers").glob(f"{name}_*.model")
     net, _ = import_network(path)
     smooth = nn.functional.interpolate(picture(9, 9), size=size, mode="bicubic").clamp(0, 1)
@@ -111,12 +117,12 @@ def test_a_network_trained_elsewhere_folds_to_its_equal(name, size, shared):
 
 
 @pytest.mark.parametrize("blocks", [0, 1])
-def test_any_number_of_blocks_folds(blocks):
+def test_any_number_of_blocks_folds(blocks: int) -> None:
     net = network(blocks=blocks)
     assert_equal(fold(net), net, picture(19, 22))
 
 
-def test_a_bias_that_an_instance_norm_subtracts_is_dropped():
+def test_a_bias_that_an_instance_norm_subtracts_is_dropped() -> None:
     net = network()
     stem = net.body.conv1.conv
     stem.bias = nn.Parameter(torch.randn(8), requires_grad=False)
@@ -125,12 +131,12 @@ def test_a_bias_that_an_instance_norm_subtracts_is_dropped():
     assert_equal(folded, net, picture(20, 24))
 
 
-def test_a_batch_norm_leaves_nothing_but_convolutions():
+def test_a_batch_norm_leaves_nothing_but_convolutions() -> None:
     plan = fold(network(norm="batch")).plan
     assert all(layer.norm is None for layer in plan.layers)
 
 
-def test_folding_changes_neither_the_network_nor_the_picture():
+def test_folding_changes_neither_the_network_nor_the_picture() -> None:
     net, images = network(), picture(13, 18)
     weights = {name: t.clone() for name, t in net.state_dict().items()}
     before = images.clone()
@@ -139,7 +145,7 @@ def test_folding_changes_neither_the_network_nor_the_picture():
     assert all(torch.equal(t, weights[name]) for name, t in net.state_dict().items())
 
 
-def test_a_layer_s_steps_can_be_taken_apart_with_statistics_from_outside():
+def test_a_layer_s_steps_can_be_taken_apart_with_statistics_from_outside() -> None:
     """What streaming rests on: strips share the statistics of the whole map."""
     layer = fold(network()).layers[0]
     whole = layer.convolve(layer.border(picture(16, 16)))
@@ -149,7 +155,7 @@ def test_a_layer_s_steps_can_be_taken_apart_with_statistics_from_outside():
 
 
 @pytest.mark.parametrize(("dtype", "worst"), [(torch.bfloat16, 0.05), (torch.float16, 0.01)])
-def test_half_precision_stays_near(dtype, worst):
+def test_half_precision_stays_near(dtype: torch.dtype, worst: float) -> None:
     net = network()
     half = FoldedNet(fold(net).plan, dtype)
     out = half(picture(32, 28))
@@ -157,7 +163,7 @@ def test_half_precision_stays_near(dtype, worst):
     assert (out - net(picture(32, 28))).square().mean().sqrt() < worst
 
 
-def test_levels_lose_nothing_on_their_way_into_bf16():
+def test_levels_lose_nothing_on_their_way_into_bf16() -> None:
     half, seen = FoldedNet(fold(network()).plan, torch.bfloat16), []
     half.layers[0].register_forward_pre_hook(lambda layer, given: seen.append(given[0]))
     levels = torch.arange(256.0).view(1, 1, 16, 16).expand(1, 3, 16, 16)
@@ -173,13 +179,13 @@ def kept_in_bf16(name: str, images: Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", sorted(bundled_styles()))
-def test_the_bundled_styles_keep_45_decibels_in_bf16(name):
-    assert kept_in_bf16(name, picture(96, 130)) > 45
+def test_the_bundled_styles_keep_45_decibels_in_bf16(name: str) -> None:
+    assert kept_in_bf16(name, picture(48, 66)[:1]) > 45
 
 
 @pytest.mark.weights
 @pytest.mark.parametrize("name", sorted(bundled_styles()))
 @pytest.mark.parametrize("size", [256, 512])
-def test_photographs_keep_50_decibels_in_bf16(name, size, shared):
+def test_photographs_keep_50_decibels_in_bf16(name: str, size: int, shared: Path) -> None:
     photo = load_image(shared / "data" / "content" / "chicago.jpg", short_side=size)[None]
     assert kept_in_bf16(name, photo) > 50

@@ -12,7 +12,7 @@ from fast_nst.inference.engine.running_statistics import RunningStatistics, in_p
 
 
 @pytest.mark.parametrize("shift", [0.0, 1e3])
-def test_statistics_of_bands_are_those_of_the_map(shift):
+def test_statistics_of_bands_are_those_of_the_map(shift: float) -> None:
     spread = torch.tensor([0.1, 1, 5, 30]).view(1, 4, 1, 1)
     x = torch.randn(2, 4, 33, 17, dtype=torch.float64) * spread + shift
     moments = RunningStatistics()
@@ -24,7 +24,7 @@ def test_statistics_of_bands_are_those_of_the_map(shift):
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_statistics_far_from_zero_lose_nothing_to_the_precision_of_sums(dtype):
+def test_statistics_far_from_zero_lose_nothing_to_the_precision_of_sums(dtype: torch.dtype) -> None:
     x = (torch.randn(2, 3, 300, 200) + 100).to(dtype)
     mean, var = statistics(x)
     assert mean.shape == var.shape == (2, 3, 1, 1)
@@ -38,7 +38,7 @@ def test_statistics_far_from_zero_lose_nothing_to_the_precision_of_sums(dtype):
 
 @given(height=st.integers(1, 9), width=st.integers(1, 9), size=st.integers(1, 400))
 @settings(max_examples=30, deadline=None, derandomize=True)
-def test_pieces_of_any_size_are_the_map_and_give_its_moments(height, width, size):
+def test_pieces_of_any_size_are_the_map_and_give_its_moments(height: int, width: int, size: int) -> None:
     x = torch.randn(1, 3, height, width)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "PIECE", size)

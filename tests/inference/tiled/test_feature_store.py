@@ -7,6 +7,7 @@ import shutil
 import signal
 from collections import namedtuple
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,7 +21,9 @@ from fast_nst.inference.tiled.feature_store import FeatureStore, feature_store_f
 @pytest.mark.parametrize("memory", [None, 0])
 @given(channels=st.integers(1, 3), width=st.integers(1, 5), cuts=st.lists(st.integers(1, 4), min_size=1))
 @settings(max_examples=30, deadline=None, derandomize=True)
-def test_what_is_written_in_bands_is_read_in_any_bands(memory, channels, width, cuts):
+def test_what_is_written_in_bands_is_read_in_any_bands(
+    memory: int | None, channels: int, width: int, cuts: Any
+) -> None:
     wanted = torch.rand(1, channels, sum(cuts), width)
     with FeatureStore(memory) as store:
         kept = store.map(channels, sum(cuts), width)
@@ -37,7 +40,9 @@ def test_what_is_written_in_bands_is_read_in_any_bands(memory, channels, width, 
 
 @pytest.mark.parametrize("memory", [None, 0])
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16])
-def test_values_come_back_as_they_were_and_take_their_own_size(memory, dtype):
+def test_values_come_back_as_they_were_and_take_their_own_size(
+    memory: int | None, dtype: torch.dtype
+) -> None:
     wanted = torch.randn(1, 3, 5, 4).to(dtype)
     with FeatureStore(memory) as store:
         kept = store.map(3, 5, 4, dtype)
@@ -47,7 +52,7 @@ def test_values_come_back_as_they_were_and_take_their_own_size(memory, dtype):
         assert torch.equal(kept.read(0, 5), wanted)
 
 
-def test_a_band_that_is_the_whole_map_is_not_copied():
+def test_a_band_that_is_the_whole_map_is_not_copied() -> None:
     whole = torch.rand(1, 3, 5, 4)
     with FeatureStore() as store:
         kept = store.map(3, 5, 4)
@@ -55,7 +60,7 @@ def test_a_band_that_is_the_whole_map_is_not_copied():
         assert kept.read(0, 5).data_ptr() == whole.data_ptr()
 
 
-def test_large_maps_are_zero_pages_of_their_own_and_work_like_small_ones():
+def test_large_maps_are_zero_pages_of_their_own_and_work_like_small_ones() -> None:
     with FeatureStore() as store:
         kept = store.map(8, 512, 512)  # 8 MiB
         kept.write(100, torch.full((1, 8, 3, 512), 7.0))
@@ -63,7 +68,7 @@ def test_large_maps_are_zero_pages_of_their_own_and_work_like_small_ones():
         assert kept.read(0, 100).count_nonzero() == 0
 
 
-def test_spare_memory_is_taken_by_the_next_map_of_that_size_and_by_no_other():
+def test_spare_memory_is_taken_by_the_next_map_of_that_size_and_by_no_other() -> None:
     spare: dict[int, list[torch.Tensor]] = {}
     with FeatureStore(None, spare) as store:
         first = store.map(2, 6, 6)
@@ -78,7 +83,7 @@ def test_spare_memory_is_taken_by_the_next_map_of_that_size_and_by_no_other():
         assert store.map(2, 6, 6).held.data_ptr() in places
 
 
-def test_spare_memory_is_given_back_when_something_goes_wrong():
+def test_spare_memory_is_given_back_when_something_goes_wrong() -> None:
     spare: dict[int, list[torch.Tensor]] = {}
     with FeatureStore(None, spare) as store:
         store.free(store.map(2, 6, 6))
@@ -88,7 +93,7 @@ def test_spare_memory_is_given_back_when_something_goes_wrong():
         assert not spare
 
 
-def test_only_the_maps_that_are_wanted_are_kept():
+def test_only_the_maps_that_are_wanted_are_kept() -> None:
     with FeatureStore(400) as store:
         first, second = store.map(1, 10, 10), store.map(1, 10, 10)
         assert second.on_disk
@@ -100,7 +105,7 @@ def test_only_the_maps_that_are_wanted_are_kept():
     assert first.held is None
 
 
-def test_maps_stay_in_memory_as_long_as_they_fit_and_make_room_again():
+def test_maps_stay_in_memory_as_long_as_they_fit_and_make_room_again() -> None:
     with FeatureStore(1000) as store:
         first, second, third = (store.map(1, 10, 10) for _ in range(3))
         assert [kept.on_disk for kept in (first, second, third)] == [False, False, True]
@@ -110,7 +115,9 @@ def test_maps_stay_in_memory_as_long_as_they_fit_and_make_room_again():
         assert not store.map(1, 10, 10).on_disk
 
 
-def test_the_file_lies_where_TMPDIR_says_and_has_no_name(tmp_path, monkeypatch):
+def test_the_file_lies_where_TMPDIR_says_and_has_no_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)
     assert feature_store_folder() == tmp_path
@@ -119,12 +126,12 @@ def test_the_file_lies_where_TMPDIR_says_and_has_no_name(tmp_path, monkeypatch):
         assert list(tmp_path.iterdir()) == []
 
 
-def test_without_TMPDIR_it_lies_on_a_disk(monkeypatch):
+def test_without_TMPDIR_it_lies_on_a_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TMPDIR", raising=False)
     assert feature_store_folder() == Path("/var/tmp")
 
 
-def test_a_disk_without_room_is_reported_before_the_work(monkeypatch):
+def test_a_disk_without_room_is_reported_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     usage = namedtuple("usage", "total used free")
     monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage(10**9, 10**9 - 5, 5))
     with (
@@ -134,7 +141,7 @@ def test_a_disk_without_room_is_reported_before_the_work(monkeypatch):
         store.map(128, 5000, 5000)
 
 
-def test_a_disk_that_fills_up_is_reported_in_one_line():
+def test_a_disk_that_fills_up_is_reported_in_one_line() -> None:
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from functools import partial
+from typing import Any
 
 import pytest
 import torch
@@ -19,7 +21,7 @@ from fast_nst.models.transform_net import TransformNet
 def layers() -> dict[str, FoldedLayer]:
     """One of each kind there is."""
     torch.manual_seed(0)
-    found = {}
+    found: dict[str, Any] = {}
     for upsample, padding in (("tied", "reflect"), ("free", "reflect"), ("paper", "paper")):
         config = NetworkConfig(widths=(2, 3, 4), blocks=1, upsample=upsample, padding=padding)
         for layer in FoldedNet(plan_of(TransformNet(config))).layers:
@@ -41,7 +43,9 @@ def strips_of(x: Tensor, heights: list[int]) -> list[PendingBand]:
 @given(height=st.integers(8, 20), width=st.integers(8, 12), strips=st.lists(st.integers(1, 9), min_size=24))
 @settings(max_examples=12, deadline=None, derandomize=True)
 @torch.no_grad()
-def test_a_walking_convolution_is_the_convolution_of_the_whole_map(name, height, width, strips):
+def test_a_walking_convolution_is_the_convolution_of_the_whole_map(
+    name: Any, height: int, width: int, strips: Any
+) -> None:
     layer = LAYERS[name]
     channels = layer.layer.weight.shape[0 if layer.layer.fractional else 1]
     x = torch.rand(1, channels, height, width, generator=torch.Generator().manual_seed(height))
@@ -59,28 +63,38 @@ def cut(strips: list[int], height: int) -> list[int]:
     return heights
 
 
-def test_a_walking_convolution_holds_only_what_its_kernel_reaches(monkeypatch):
+def test_a_walking_convolution_holds_only_what_its_kernel_reaches(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = LAYERS["conv1 tied reflect"]
     seen: list[int] = []
-    convolve = FoldedLayer.convolve
-    monkeypatch.setattr(FoldedLayer, "convolve", lambda self, x: seen.append(x.shape[2]) or convolve(self, x))
+    conv2d = torch.nn.functional.conv2d
+
+    def watched(x: Tensor, *arguments: Any) -> Tensor:
+        seen.append(x.shape[2])
+        return conv2d(x, *arguments)
+
+    monkeypatch.setattr(torch.nn.functional, "conv2d", watched)
     list(slide_convolution(iter(strips_of(torch.rand(1, 3, 100, 9), [2] * 50)), 100, layer))
     assert max(seen) <= 4 + 4 + 2 + 4  # held, come, and those beyond the map at its end
 
 
-def test_a_band_is_computed_before_the_next_one_is_asked_for():
+def test_a_band_is_computed_before_the_next_one_is_asked_for() -> None:
     order: list[str] = []
 
-    def strips():
+    def strips() -> Iterator[Any]:
         for i in range(6):
+
+            def make(out: Tensor, i: int = i) -> Tensor:
+                order.append(f"made {i}")
+                return out.zero_()
+
             order.append(f"asked {i}")
-            yield PendingBand((1, 3, 2, 9), lambda out, i=i: order.append(f"made {i}") or out.zero_())
+            yield PendingBand((1, 3, 2, 9), make)
 
     list(slide_convolution(strips(), 12, LAYERS["conv1 tied reflect"]))
     assert order == [f"{word} {i}" for i in range(6) for word in ("asked", "made")]
 
 
-def test_upsampling_gives_no_larger_bands_than_come():
+def test_upsampling_gives_no_larger_bands_than_come() -> None:
     layer = LAYERS["up1 tied reflect"]
     made = slide_convolution(iter(strips_of(torch.rand(1, 4, 40, 9), [8] * 5)), 40, layer)
     assert max(strip.shape[2] for strip in made) <= 10

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.nn import functional
 
 from fast_nst.config import PRESETS, NetworkConfig
 from fast_nst.errors import InputError
-from fast_nst.inference.engine.folded_net import DTYPES, FoldedLayer, FoldedNet, plan_of
+from fast_nst.inference.engine.folded_net import DTYPES, FoldedNet, plan_of
 from fast_nst.inference.tiled.feature_store import FeatureMap, FeatureStore
 from fast_nst.inference.tiled.memory_budget import plan_bands, whole_bytes
 from fast_nst.inference.tiled.streaming import stream
@@ -53,7 +56,7 @@ def streamed(
     rows: int,
     memory: int | None = None,
     dtype: str = "fp32",
-    **options: object,
+    **options: Any,
 ) -> Tensor:
     folded = FoldedNet(plan_of(net), DTYPES[dtype])
     with FeatureStore(memory) as store:
@@ -70,14 +73,16 @@ def streamed(
     memory=st.sampled_from([None, 0]),
 )
 @settings(max_examples=8, deadline=None, derandomize=True)
-def test_bands_of_any_height_give_what_the_whole_picture_gives(name, height, width, rows, memory):
+def test_bands_of_any_height_give_what_the_whole_picture_gives(
+    name: str, height: int, width: int, rows: int, memory: Any
+) -> None:
     image = torch.rand(3, height, width, generator=torch.Generator().manual_seed(rows))
     out = streamed(NETS[name], image, rows, memory)
     torch.testing.assert_close(out, NETS[name](image[None]), rtol=0, atol=1e-4)
 
 
 @pytest.mark.parametrize("size", [(20, 24), (21, 23)])
-def test_every_band_height_gives_what_the_whole_picture_gives(size):
+def test_every_band_height_gives_what_the_whole_picture_gives(size: tuple[int, int]) -> None:
     net = NETS["default"]
     image = torch.rand(3, *size)
     whole = net(image[None])
@@ -85,13 +90,13 @@ def test_every_band_height_gives_what_the_whole_picture_gives(size):
         assert (streamed(net, image, rows) - whole).abs().max() < 1e-4
 
 
-def test_half_precision_in_bands_stays_near_half_precision():
+def test_half_precision_in_bands_stays_near_half_precision() -> None:
     image = torch.rand(3, 40, 40)
     whole = NETS["default"](image[None])
     assert (streamed(NETS["default"], image, 7, dtype="bf16") - whole).abs().mean() < 0.02
 
 
-def test_progress_rises_from_nothing_to_all():
+def test_progress_rises_from_nothing_to_all() -> None:
     for name in ("default", "batch-norm", "no-blocks"):
         seen: list[float] = []
         streamed(NETS[name], torch.rand(3, 40, 36), 8, progress=seen.append)
@@ -100,20 +105,27 @@ def test_progress_rises_from_nothing_to_all():
         assert seen[-1] == pytest.approx(1, abs=1e-6)
 
 
-def test_the_work_costs_the_network_no_gradient_and_no_training_mode():
+def test_the_work_costs_the_network_no_gradient_and_no_training_mode() -> None:
     net = TransformNet(NARROW).eval()
     assert not streamed(net, torch.rand(3, 20, 20), 5).requires_grad
 
 
-def test_maps_at_full_size_are_computed_again_where_there_is_no_room_for_them(monkeypatch):
+def test_maps_at_full_size_are_computed_again_where_there_is_no_room_for_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     times: list[str] = []
-    convolve = FoldedLayer.convolve
+    folded = FoldedNet(plan_of(NETS["default"]), DTYPES["fp32"])
+    names = {layer.weight.shape: layer.layer.name for layer in folded.layers}
 
-    def counted(layer: FoldedLayer, x: Tensor) -> Tensor:
-        times.append(layer.layer.name)
-        return convolve(layer, x)
+    def counting(convolve: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def counted(x: Tensor, weight: Tensor, *arguments: Any, **options: Any) -> Tensor:
+            times.append(names[weight.shape])
+            return convolve(x, weight, *arguments, **options)
 
-    monkeypatch.setattr(FoldedLayer, "convolve", counted)
+        return counted
+
+    for name in ("conv2d", "conv_transpose2d"):
+        monkeypatch.setattr(functional, name, counting(getattr(functional, name)))
     image = torch.rand(3, 16, 16)
     with_room = streamed(NETS["default"], image, 16)
     once = Counter(times)
@@ -124,7 +136,7 @@ def test_maps_at_full_size_are_computed_again_where_there_is_no_room_for_them(mo
     assert torch.equal(without, with_room)
 
 
-def test_no_more_maps_are_held_than_the_residual_blocks_need():
+def test_no_more_maps_are_held_than_the_residual_blocks_need() -> None:
     held: list[int] = []
 
     class Watched(FeatureStore):
@@ -143,7 +155,7 @@ def test_no_more_maps_are_held_than_the_residual_blocks_need():
     assert len(held) == 4  # conv2's, conv3's, one for the branches, up1's
 
 
-def test_a_plan_uses_the_memory_it_is_given_and_no_more():
+def test_a_plan_uses_the_memory_it_is_given_and_no_more() -> None:
     net = network(PRESETS["tiny"])
     plans = [
         plan_bands(net.config, 10_000, 10_000, memory) for memory in (120_000_000, 400_000_000, 4_000_000_000)
@@ -155,7 +167,7 @@ def test_a_plan_uses_the_memory_it_is_given_and_no_more():
     assert whole_bytes(net.config, 10_000, 10_000, 2) > 10 * 200_000_000
 
 
-def test_too_little_memory_is_reported_with_how_much_is_missing():
+def test_too_little_memory_is_reported_with_how_much_is_missing() -> None:
     with pytest.raises(
         InputError, match=r"10000 x 500 pixels do not fit .* need \d+ MB more; give more --memory"
     ):
@@ -165,7 +177,9 @@ def test_too_little_memory_is_reported_with_how_much_is_missing():
 @pytest.mark.slow
 @pytest.mark.timeout(3600)
 @pytest.mark.parametrize("size", [(3000, 3000)])
-def test_a_large_picture_in_a_bundled_style_is_that_of_the_whole_at_several_band_heights(size):
+def test_a_large_picture_in_a_bundled_style_is_that_of_the_whole_at_several_band_heights(
+    size: tuple[int, int],
+) -> None:
     net = load_checkpoint(bundled_styles()["starry-night"]).network
     small = torch.rand(1, 3, 60, 60, generator=torch.Generator().manual_seed(0))
     image = torch.nn.functional.interpolate(small, size, mode="bicubic")[0].clamp(0, 1)

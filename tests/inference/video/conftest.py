@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fast_nst.config import StylizeConfig, VideoConfig
 from fast_nst.inference.stylizer import Stylizer
@@ -17,10 +20,16 @@ from fast_nst.inference.video.pipeline import VideoRun
 
 
 @pytest.fixture
-def paint(stylizer: Stylizer) -> Callable[..., VideoRun]:
+def paint(stylizer: Stylizer, stylize_video: Callable[..., VideoRun]) -> Callable[..., VideoRun]:
     """Stylizes a video from file to file; options are those of videos, or of pictures."""
+    return partial(stylize_video, stylizer)
 
-    def run(source: Path, target: Path, **options: object) -> VideoRun:
+
+@pytest.fixture(scope="session")
+def stylize_video() -> Callable[..., VideoRun]:
+    """As `paint`, with a stylizer of the test's own."""
+
+    def run(stylizer: Stylizer, source: Path, target: Path, **options: Any) -> VideoRun:
         of_films = {k: options.pop(k) for k in list(options) if k in VideoConfig.__dataclass_fields__}
         config = StylizeConfig(video=VideoConfig(**of_films), **options)
         with VideoRun(str(source), target, stylizer, config) as video:
@@ -65,6 +74,6 @@ def seen() -> Callable[[Path], SimpleNamespace]:
 
 
 @pytest.fixture(scope="session")
-def gray() -> Callable[[int], np.ndarray]:
+def gray() -> Callable[[int], NDArray[Any]]:
     """Frame ``i`` as a flat gray of its own, to be told apart after the encoder."""
     return lambda i: np.full((48, 64, 3), 20 + 20 * i, np.uint8)

@@ -101,12 +101,14 @@ def check_mutants(originals: list[Path], stylizer: Stylizer, seeds: range) -> No
 
 
 @pytest.mark.timeout(120)
-def test_a_damaged_video_is_a_result_or_one_line(originals, stylizer):
+def test_a_damaged_video_is_a_result_or_one_line(originals: list[Path], stylizer: Stylizer) -> None:
     check_mutants(originals, stylizer, range(60))
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("part", range(4))
-def test_four_hundred_damaged_videos_are_results_or_one_line_each(originals, stylizer, part):
+def test_four_hundred_damaged_videos_are_results_or_one_line_each(
+    originals: list[Path], stylizer: Stylizer, part: int
+) -> None:
     check_mutants(originals, stylizer, range(1000 + 100 * part, 1100 + 100 * part))

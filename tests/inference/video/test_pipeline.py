@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
+from fast_nst.inference.predictor import no_progress
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.video.opening import VideoReadError
 from fast_nst.inference.video.partial import partial_path
 from fast_nst.inference.video.pipeline import VideoRun
 from fast_nst.inference.video.writing import VideoWriteError
 from fast_nst.io.images import ImageReadError, Picture
+from fast_nst.models.checkpoint import Checkpoint
+
+if TYPE_CHECKING:
+    from tests.inference.conftest import Meddle
 
 VARIABLE = [0, 3003, 6006, 12012, 13000, 20000, 21000, 30000, 31000, 50000]
 CLOCKS = {
@@ -33,7 +43,14 @@ CLOCKS = {
 
 @pytest.mark.parametrize("ending", [".mp4", ".mov", ".mkv"])
 @pytest.mark.parametrize("clock", CLOCKS)
-def test_every_frame_keeps_its_time(clip, paint, seen, tmp_path, clock, ending):
+def test_every_frame_keeps_its_time(
+    clip: Callable[..., Path],
+    paint: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+    clock: str,
+    ending: str,
+) -> None:
     source = clip("a.mp4", **CLOCKS[clock])
     paint(source, tmp_path / f"b{ending}")
     before, after = seen(source), seen(tmp_path / f"b{ending}")
@@ -45,7 +62,14 @@ def test_every_frame_keeps_its_time(clip, paint, seen, tmp_path, clock, ending):
 
 @pytest.mark.parametrize("late", [0, 250])
 @pytest.mark.parametrize("sound", [(), ("aac",), ("aac", "libmp3lame")], ids=["silent", "one", "two"])
-def test_sound_is_copied_byte_for_byte_to_the_same_times(clip, paint, seen, tmp_path, sound, late):
+def test_sound_is_copied_byte_for_byte_to_the_same_times(
+    clip: Callable[..., Path],
+    paint: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+    sound: tuple[Any, ...],
+    late: int,
+) -> None:
     source = clip("a.mkv", sound=sound, late=late)
     paint(source, tmp_path / "b.mkv")
     before, after = seen(source), seen(tmp_path / "b.mkv")
@@ -59,7 +83,12 @@ def test_sound_is_copied_byte_for_byte_to_the_same_times(clip, paint, seen, tmp_
         assert all(abs(a - b) <= Fraction(1, 1000) for (a, _), (b, _) in zip(track, copy, strict=True))
 
 
-def test_subtitles_and_chapters_are_copied(clip, paint, seen, tmp_path):
+def test_subtitles_and_chapters_are_copied(
+    clip: Callable[..., Path],
+    paint: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+) -> None:
     source = clip("a.mkv", sound=["aac"], subtitles=True, chapters=[(0, 200, "one"), (200, 400, "two")])
     assert paint(source, tmp_path / "b.mkv").notes == []
     before, after = seen(source), seen(tmp_path / "b.mkv")
@@ -69,7 +98,12 @@ def test_subtitles_and_chapters_are_copied(clip, paint, seen, tmp_path):
     assert [title for _, _, title in after.chapters] == ["one", "two"]
 
 
-def test_what_has_no_place_in_the_container_is_named_with_the_cure(clip, paint, seen, tmp_path):
+def test_what_has_no_place_in_the_container_is_named_with_the_cure(
+    clip: Callable[..., Path],
+    paint: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+) -> None:
     source = clip("a.mkv", sound=["aac"], subtitles=True)
     (words,) = paint(source, tmp_path / "b.mp4").notes
     assert words == "mp4 cannot hold subtitles (subrip); --format mkv takes all"
@@ -78,21 +112,39 @@ def test_what_has_no_place_in_the_container_is_named_with_the_cure(clip, paint, 
 
 @pytest.mark.parametrize("size", [(63, 47), (64, 47), (63, 48), (1, 37), (37, 1), (80, 42)])
 @pytest.mark.parametrize("ending", [".mp4", ".webm"])
-def test_odd_sizes_lose_nothing(clip, paint, seen, tmp_path, size, ending):
+def test_odd_sizes_lose_nothing(
+    clip: Callable[..., Path],
+    paint: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+    size: tuple[int, int],
+    ending: str,
+) -> None:
     paint(clip("a.mkv", size=size, pixels="yuv444p", frames=3), tmp_path / f"b{ending}")
     after = seen(tmp_path / f"b{ending}")
     assert [picture.shape for picture in after.pictures] == [(size[1], size[0], 3)] * 3
 
 
-def test_an_even_size_is_written_for_every_player(clip, paint, seen, tmp_path):
+def test_an_even_size_is_written_for_every_player(
+    clip: Callable[..., Path],
+    paint: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+) -> None:
     paint(clip("a.mp4"), tmp_path / "b.mp4")
     after = seen(tmp_path / "b.mp4")
     assert (after.codec, after.pixels) == ("h264", "yuv420p")
 
 
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
-def test_a_turned_video_comes_out_upright(clip, seen, tmp_path, identity, rotation):
-    def arrow(_: int) -> np.ndarray:
+def test_a_turned_video_comes_out_upright(
+    clip: Callable[..., Path],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+    identity: Callable[..., VideoRun],
+    rotation: int,
+) -> None:
+    def arrow(_: int) -> NDArray[Any]:
         """Red above, green left of the middle, blue elsewhere, as the camera's chip saw it."""
         upright = np.zeros((48, 64, 3), np.uint8)
         upright[..., 2] = 200
@@ -109,17 +161,19 @@ def test_a_turned_video_comes_out_upright(clip, seen, tmp_path, identity, rotati
         assert first[place][channel] > 150
 
 
+class Identity(Stylizer):
+    """Everything but a network."""
+
+    def pictures(
+        self, pictures: Sequence[Picture], *, progress: Callable[[float], None] = no_progress
+    ) -> list[Picture]:
+        return list(pictures)
+
+
 @pytest.fixture
-def identity(monkeypatch, paint):
+def identity(checkpoint: Checkpoint, stylize_video: Callable[..., VideoRun]) -> Callable[..., VideoRun]:
     """A video through everything but a network."""
-    from fast_nst.inference.stylizer import Stylizer
-
-    def run(source: Path, target: Path, **options: object) -> VideoRun:
-        with monkeypatch.context() as patch:
-            patch.setattr(Stylizer, "pictures", lambda _, pictures: list(pictures))
-            return paint(source, target, **options)
-
-    return run
+    return partial(stylize_video, Identity(checkpoint, device="cpu"))
 
 
 @pytest.mark.parametrize(
@@ -133,12 +187,19 @@ def identity(monkeypatch, paint):
         (".mp4", "av1"),
     ],
 )
-def test_colors_survive_every_codec(clip, identity, seen, tmp_path, ending, codec):
+def test_colors_survive_every_codec(
+    clip: Callable[..., Path],
+    identity: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+    ending: str,
+    codec: str,
+) -> None:
     colors = np.array(
         [(0, 0, 0), (255, 255, 255), (200, 30, 60), (10, 220, 40), (20, 40, 230), (128, 128, 128)]
     )
 
-    def bars(_: int) -> np.ndarray:
+    def bars(_: int) -> NDArray[Any]:
         return np.repeat(colors.repeat(16, axis=0)[None], 64, axis=0).astype(np.uint8)
 
     source = clip("a.mkv", size=(96, 64), codec="ffv1", pixels="bgr0", frames=2, picture=bars)
@@ -148,19 +209,37 @@ def test_colors_survive_every_codec(clip, identity, seen, tmp_path, ending, code
         assert np.abs(found - colors).max() <= 6
 
 
-def test_frames_come_in_order_and_are_those_of_the_video(clip, identity, seen, tmp_path, gray):
+def test_frames_come_in_order_and_are_those_of_the_video(
+    clip: Callable[..., Path],
+    identity: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+    gray: Callable[[int], NDArray[Any]],
+) -> None:
     identity(clip("a.mp4", picture=gray), tmp_path / "b.mp4")
     levels = [picture.mean() for picture in seen(tmp_path / "b.mp4").pictures]
     np.testing.assert_allclose(levels, [20 + 20 * i for i in range(10)], atol=2)
 
 
-def test_ten_bit_videos_are_read(clip, identity, seen, tmp_path, gray):
+def test_ten_bit_videos_are_read(
+    clip: Callable[..., Path],
+    identity: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+    gray: Callable[[int], NDArray[Any]],
+) -> None:
     identity(clip("a.mp4", pixels="yuv420p10le", picture=gray), tmp_path / "b.mp4")
     levels = [picture.mean() for picture in seen(tmp_path / "b.mp4").pictures]
     np.testing.assert_allclose(levels, [20 + 20 * i for i in range(10)], atol=2)
 
 
-def test_every_frame_is_what_the_picture_would_be(clip, paint, seen, stylizer, tmp_path):
+def test_every_frame_is_what_the_picture_would_be(
+    clip: Callable[..., Path],
+    paint: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    stylizer: Stylizer,
+    tmp_path: Path,
+) -> None:
     source = clip("a.mkv", codec="ffv1", pixels="bgr0", frames=4)
     paint(source, tmp_path / "b.mkv", codec="ffv1")
     painted = stylizer.pictures([Picture(p) for p in seen(source).pictures])
@@ -168,7 +247,12 @@ def test_every_frame_is_what_the_picture_would_be(clip, paint, seen, stylizer, t
         assert np.abs(picture.astype(int) - expected.rgb).max() <= 1
 
 
-def test_batches_make_the_same_video(clip, paint, seen, tmp_path):
+def test_batches_make_the_same_video(
+    clip: Callable[..., Path],
+    paint: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+) -> None:
     source = clip("a.mkv", codec="ffv1", pixels="bgr0", frames=7, sound=["aac"])
     paint(source, tmp_path / "one.mkv", codec="ffv1")
     paint(source, tmp_path / "three.mkv", codec="ffv1", batch_size=3)
@@ -179,7 +263,7 @@ def test_batches_make_the_same_video(clip, paint, seen, tmp_path):
         assert np.abs(a.astype(int) - b).max() <= 1
 
 
-def ghost(_: int) -> np.ndarray:
+def ghost(_: int) -> NDArray[Any]:
     picture = np.full((48, 64, 4), 150, np.uint8)
     picture[..., 3] = np.arange(64) * 4
     return picture
@@ -196,8 +280,15 @@ def ghost(_: int) -> np.ndarray:
     ],
 )
 def test_transparency_is_kept_where_the_format_can(
-    clip, paint, tmp_path, source, codec, pixels, ending, kept
-):
+    clip: Callable[..., Path],
+    paint: Callable[..., VideoRun],
+    tmp_path: Path,
+    source: str,
+    codec: str,
+    pixels: str,
+    ending: str,
+    kept: str | None,
+) -> None:
     options = {"auto-alt-ref": "0"} if codec == "libvpx-vp9" else {}
     video = clip(source, codec=codec, pixels=pixels, picture=ghost, frames=3, options=options)
     run = paint(video, tmp_path / f"b{ending}")
@@ -214,7 +305,7 @@ def test_transparency_is_kept_where_the_format_can(
         again.close()
 
 
-def animation(path: Path, durations: list[int], **options: object) -> Path:
+def animation(path: Path, durations: list[int], **options: Any) -> Path:
     """Flat colors, which GIF's palettes hold exactly."""
     pictures = [Image.new("RGB", (24, 18), (40 * i, 200 - 20 * i, 90)) for i in range(len(durations))]
     pictures[0].save(path, save_all=True, append_images=pictures[1:], duration=durations, loop=0, **options)
@@ -223,7 +314,9 @@ def animation(path: Path, durations: list[int], **options: object) -> Path:
 
 @pytest.mark.parametrize("ending", [".gif", ".webp"])
 @pytest.mark.parametrize("kind", [".gif", ".webp"])
-def test_animations_keep_their_pictures_and_times(identity, tmp_path, kind, ending):
+def test_animations_keep_their_pictures_and_times(
+    identity: Callable[..., VideoRun], tmp_path: Path, kind: str, ending: str
+) -> None:
     durations = [100, 40, 200, 80]
     identity(animation(tmp_path / f"a{kind}", durations, lossless=True), tmp_path / f"b{ending}", quality=100)
     with Image.open(tmp_path / f"b{ending}") as result:
@@ -240,7 +333,12 @@ def test_animations_keep_their_pictures_and_times(identity, tmp_path, kind, endi
         assert shown[:3] == durations[:3]
 
 
-def test_an_animation_becomes_a_video_and_back(clip, paint, seen, tmp_path):
+def test_an_animation_becomes_a_video_and_back(
+    clip: Callable[..., Path],
+    paint: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+) -> None:
     paint(animation(tmp_path / "a.gif", [100, 40, 200, 80]), tmp_path / "b.mp4")
     assert seen(tmp_path / "b.mp4").times == [Fraction(t, 1000) for t in (0, 100, 140, 340)]
     paint(clip("a.mp4", sound=["aac"]), tmp_path / "b.gif")
@@ -248,13 +346,22 @@ def test_an_animation_becomes_a_video_and_back(clip, paint, seen, tmp_path):
         assert result.n_frames == 10
 
 
-def test_a_gif_is_not_asked_for_more_frames_than_it_can_show(clip, paint, tmp_path):
+def test_a_gif_is_not_asked_for_more_frames_than_it_can_show(
+    clip: Callable[..., Path], paint: Callable[..., VideoRun], tmp_path: Path
+) -> None:
     run = paint(clip("a.mp4", rate=100), tmp_path / "b.gif")
     assert run.frames == 5
     assert "5 frames dropped: the rate is too high for this format" in run.notes
 
 
-def test_a_part_begins_at_its_start_and_keeps_sound_in_step(clip, paint, seen, tmp_path, gray, identity):
+def test_a_part_begins_at_its_start_and_keeps_sound_in_step(
+    clip: Callable[..., Path],
+    paint: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+    gray: Callable[[int], NDArray[Any]],
+    identity: Callable[..., VideoRun],
+) -> None:
     source = clip("a.mkv", picture=gray, sound=["aac"], chapters=[(0, 200, "one"), (200, 400, "two")])
     whole = seen(source)
     identity(source, tmp_path / "b.mkv", start=0.12, duration=0.16)
@@ -268,19 +375,33 @@ def test_a_part_begins_at_its_start_and_keeps_sound_in_step(clip, paint, seen, t
     assert [title for _, _, title in part.chapters] == ["one", "two"]
 
 
-def test_a_start_after_the_end_is_reported(clip, paint, tmp_path):
+def test_a_start_after_the_end_is_reported(
+    clip: Callable[..., Path], paint: Callable[..., VideoRun], tmp_path: Path
+) -> None:
     with pytest.raises(VideoReadError, match="there is no frame after --start 9 seconds"):
         paint(clip("a.mp4"), tmp_path / "b.mp4", start=9)
     assert not (tmp_path / "b.mp4").exists()
 
 
 @pytest.mark.parametrize(("asked", "size"), [(32, (32, 24)), (100, (100, 76)), (31, (31, 24))])
-def test_size_is_that_of_the_longer_side_and_the_other_is_even(clip, paint, seen, tmp_path, asked, size):
+def test_size_is_that_of_the_longer_side_and_the_other_is_even(
+    clip: Callable[..., Path],
+    paint: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+    asked: int,
+    size: tuple[int, int],
+) -> None:
     paint(clip("a.mp4", frames=2), tmp_path / "b.mp4", size=asked)
     assert seen(tmp_path / "b.mp4").pictures[0].shape == (size[1], size[0], 3)
 
 
-def test_higher_quality_is_nearer(clip, identity, seen, tmp_path):
+def test_higher_quality_is_nearer(
+    clip: Callable[..., Path],
+    identity: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+) -> None:
     source = clip("a.mkv", codec="ffv1", pixels="bgr0", frames=3)
     errors = []
     for quality in (20, 95, 100):
@@ -292,13 +413,17 @@ def test_higher_quality_is_nearer(clip, identity, seen, tmp_path):
 
 
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
-def test_hdr_is_refused_with_a_word(clip, paint, tmp_path, transfer, name):
+def test_hdr_is_refused_with_a_word(
+    clip: Callable[..., Path], paint: Callable[..., VideoRun], tmp_path: Path, transfer: int, name: str
+) -> None:
     source = clip("a.mp4", pixels="yuv420p10le", transfer=transfer)
     with pytest.raises(VideoReadError, match=rf"is HDR \({name}\).*convert it to SDR"):
         paint(source, tmp_path / "b.mp4")
 
 
-def test_a_codec_that_does_not_fit_the_container_is_refused_with_those_that_do(clip, paint, tmp_path):
+def test_a_codec_that_does_not_fit_the_container_is_refused_with_those_that_do(
+    clip: Callable[..., Path], paint: Callable[..., VideoRun], tmp_path: Path
+) -> None:
     with pytest.raises(InputError, match=r"--codec prores does not go into mp4.*h264.*write it as \.mov"):
         paint(clip("a.mp4"), tmp_path / "b.mp4", codec="prores")
     with pytest.raises(InputError, match=r"cannot be written as '\.avi'; give one of \.mp4"):
@@ -334,7 +459,9 @@ def broken(kind: str, path: Path, whole: bytes) -> None:
         ("no index", "not a video, or one that is damaged or cut off"),
     ],
 )
-def test_what_is_no_video_is_one_line_and_leaves_nothing(clip, paint, tmp_path, kind, told):
+def test_what_is_no_video_is_one_line_and_leaves_nothing(
+    clip: Callable[..., Path], paint: Callable[..., VideoRun], tmp_path: Path, kind: str, told: str
+) -> None:
     bad = tmp_path / "bad.mp4"
     broken(kind, bad, clip("a.mp4", frames=30).read_bytes())
     before = set(tmp_path.iterdir())
@@ -344,14 +471,14 @@ def test_what_is_no_video_is_one_line_and_leaves_nothing(clip, paint, tmp_path, 
     assert set(tmp_path.iterdir()) == before
 
 
-def test_other_things_than_files_are_not_waited_for(paint, tmp_path):
+def test_other_things_than_files_are_not_waited_for(paint: Callable[..., VideoRun], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.mp4")
     for name, told in (("pipe.mp4", "is a pipe"), ("gone.mp4", "no such file"), (".", "is a folder")):
         with pytest.raises(VideoReadError, match=told):
             paint(tmp_path / name, tmp_path / "b.mp4")
 
 
-def test_sound_alone_is_no_video(paint, tmp_path):
+def test_sound_alone_is_no_video(paint: Callable[..., VideoRun], tmp_path: Path) -> None:
     import av
 
     with av.open(str(tmp_path / "a.mp4"), "w") as video:
@@ -365,7 +492,13 @@ def test_sound_alone_is_no_video(paint, tmp_path):
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("share", [0.4, 0.8])
-def test_of_a_truncated_video_what_is_there_is_done(clip, paint, seen, tmp_path, share):
+def test_of_a_truncated_video_what_is_there_is_done(
+    clip: Callable[..., Path],
+    paint: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+    share: float,
+) -> None:
     whole = clip("a.mkv", frames=60, options={"g": "10"}).read_bytes()
     (tmp_path / "cut.mkv").write_bytes(whole[: int(len(whole) * share)])
     paint(tmp_path / "cut.mkv", tmp_path / "b.mkv")
@@ -373,7 +506,12 @@ def test_of_a_truncated_video_what_is_there_is_done(clip, paint, seen, tmp_path,
 
 
 @pytest.mark.timeout(60)
-def test_damage_in_the_middle_costs_no_more_than_what_is_damaged(clip, paint, seen, tmp_path):
+def test_damage_in_the_middle_costs_no_more_than_what_is_damaged(
+    clip: Callable[..., Path],
+    paint: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    tmp_path: Path,
+) -> None:
     whole = bytearray(clip("a.mkv", frames=60, options={"g": "5"}).read_bytes())
     middle = len(whole) // 2
     whole[middle : middle + 300] = os.urandom(300)
@@ -383,7 +521,9 @@ def test_damage_in_the_middle_costs_no_more_than_what_is_damaged(clip, paint, se
 
 
 @pytest.mark.timeout(60)
-def test_a_header_that_claims_a_huge_frame_is_refused_before_decoding(clip, paint, tmp_path):
+def test_a_header_that_claims_a_huge_frame_is_refused_before_decoding(
+    clip: Callable[..., Path], paint: Callable[..., VideoRun], tmp_path: Path
+) -> None:
     data = clip("a.mkv", codec="ffv1", pixels="bgr0", size=(66_000, 2), frames=1).read_bytes()
     width = b"\xb0\x83%b"  # Matroska's PixelWidth, in three bytes
     assert width % (66_000).to_bytes(3, "big") in data
@@ -393,7 +533,9 @@ def test_a_header_that_claims_a_huge_frame_is_refused_before_decoding(clip, pain
         paint(tmp_path / "b.mkv", tmp_path / "c.mkv", max_pixels=1_000_000)
 
 
-def test_the_pixel_limit_holds_for_videos_too(clip, paint, tmp_path):
+def test_the_pixel_limit_holds_for_videos_too(
+    clip: Callable[..., Path], paint: Callable[..., VideoRun], tmp_path: Path
+) -> None:
     with pytest.raises(
         InputError, match=r"64 x 48 = 3,072 pixels are over the limit of 1,000.*--max-pixels 3072"
     ):
@@ -402,14 +544,16 @@ def test_the_pixel_limit_holds_for_videos_too(clip, paint, tmp_path):
         paint(clip("a.mp4"), tmp_path / "b.mp4", max_pixels=10_000, size=640)
 
 
-def test_a_damaged_animation_ends_where_it_is_damaged(paint, tmp_path):
+def test_a_damaged_animation_ends_where_it_is_damaged(paint: Callable[..., VideoRun], tmp_path: Path) -> None:
     data = animation(tmp_path / "a.webp", [50] * 8).read_bytes()
     (tmp_path / "cut.webp").write_bytes(data[: len(data) * 2 // 3])
     with pytest.raises(ImageReadError, match=r"cut\.webp"):
         paint(tmp_path / "cut.webp", tmp_path / "b.webp")
 
 
-def test_an_existing_file_stays_unless_reported_otherwise(clip, paint, tmp_path):
+def test_an_existing_file_stays_unless_reported_otherwise(
+    clip: Callable[..., Path], paint: Callable[..., VideoRun], tmp_path: Path
+) -> None:
     (tmp_path / "b.mp4").write_text("precious")
     with pytest.raises(VideoWriteError, match="exists already; --overwrite"):
         paint(clip("a.mp4"), tmp_path / "b.mp4")
@@ -418,7 +562,9 @@ def test_an_existing_file_stays_unless_reported_otherwise(clip, paint, tmp_path)
     assert (tmp_path / "b.mp4").stat().st_size > 1000
 
 
-def test_an_interrupted_video_keeps_its_frames_under_another_name(clip, seen, stylizer, tmp_path):
+def test_an_interrupted_video_keeps_its_frames_under_another_name(
+    clip: Callable[..., Path], seen: Callable[[Path], SimpleNamespace], stylizer: Stylizer, tmp_path: Path
+) -> None:
     source = clip("a.mkv", frames=60, sound=["aac"])
     for ending in (".mp4", ".mkv", ".webm", ".gif", ".webp"):
         for moment in (0, 1, 7, 30):
@@ -450,7 +596,13 @@ def interrupted(source: Path, target: Path, stylizer: Stylizer, frames: int) -> 
                 raise KeyboardInterrupt
 
 
-def test_the_next_run_replaces_a_partial_video(clip, paint, seen, stylizer, tmp_path):
+def test_the_next_run_replaces_a_partial_video(
+    clip: Callable[..., Path],
+    paint: Callable[..., VideoRun],
+    seen: Callable[[Path], SimpleNamespace],
+    stylizer: Stylizer,
+    tmp_path: Path,
+) -> None:
     source, partial = clip("a.mp4"), tmp_path / "b.partial.mp4"
     for frames in (3, 5):
         with pytest.raises(KeyboardInterrupt):
@@ -462,27 +614,31 @@ def test_the_next_run_replaces_a_partial_video(clip, paint, seen, stylizer, tmp_
 
 
 def test_an_error_on_the_way_keeps_the_finished_frames_under_another_name(
-    clip, paint, seen, stylizer, tmp_path, monkeypatch
-):
-    forward, calls = stylizer.pictures, []
+    clip: Callable[..., Path],
+    seen: Callable[[Path], SimpleNamespace],
+    meddled: Callable[[Meddle], Stylizer],
+    stylize_video: Callable[..., VideoRun],
+    tmp_path: Path,
+) -> None:
+    calls: list[int] = []
 
-    def fails(pictures: list[Picture]) -> list[Picture]:
+    def fail(_: Sequence[Picture]) -> None:
         calls.append(1)
         if len(calls) == 5:
             raise InputError("the result is not a number")
-        return forward(pictures)
 
     source = clip("a.mp4")
-    monkeypatch.setattr(stylizer, "pictures", fails)
     with pytest.raises(InputError, match="not a number") as error:
-        paint(source, tmp_path / "b.mp4")
+        stylize_video(meddled(fail), source, tmp_path / "b.mp4")
     partial = tmp_path / "b.partial.mp4"
     assert error.value.__notes__ == [f"{partial} holds the first 4 frames"]
     assert len(seen(partial).times) == 4
     assert sorted(tmp_path.iterdir()) == [source, partial]
 
 
-def test_a_file_that_appears_meanwhile_is_not_replaced(clip, stylizer, tmp_path):
+def test_a_file_that_appears_meanwhile_is_not_replaced(
+    clip: Callable[..., Path], stylizer: Stylizer, tmp_path: Path
+) -> None:
     source, target = clip("a.mp4"), tmp_path / "b.mp4"
     run = VideoRun(str(source), target, stylizer, StylizeConfig())
     for _ in run.reports():
@@ -494,13 +650,15 @@ def test_a_file_that_appears_meanwhile_is_not_replaced(clip, stylizer, tmp_path)
 
 
 @pytest.mark.parametrize("length", [1, 243, 244, 251])
-def test_a_partial_name_fits_wherever_the_name_does(length):
+def test_a_partial_name_fits_wherever_the_name_does(length: int) -> None:
     target = Path("x" * length + ".mp4")
     assert len(partial_path(target).name) <= 255
     assert partial_path(target).suffixes[-2:] == [".partial", ".mp4"]
 
 
-def test_memory_does_not_grow_with_the_video(clip, stylizer, tmp_path):
+def test_memory_does_not_grow_with_the_video(
+    clip: Callable[..., Path], stylizer: Stylizer, tmp_path: Path
+) -> None:
     """Frames waiting between the threads are counted, which is what memory depends on."""
     from fast_nst.inference.video import pipeline
 
@@ -511,6 +669,8 @@ def test_memory_does_not_grow_with_the_video(clip, stylizer, tmp_path):
     assert max(alive) <= pipeline._DEPTH
 
 
-def test_gradients_are_not_recorded(clip, paint, tmp_path):
+def test_gradients_are_not_recorded(
+    clip: Callable[..., Path], paint: Callable[..., VideoRun], tmp_path: Path
+) -> None:
     with torch.enable_grad():
         assert paint(clip("a.mp4", frames=2), tmp_path / "b.mp4").frames == 2

@@ -6,6 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -20,7 +21,7 @@ def ours() -> int:
 
 @settings(max_examples=20, deadline=None)
 @given(st.lists(st.integers(), max_size=20), st.integers(1, 4))
-def test_what_is_read_ahead_is_the_same_in_the_same_order(items, depth):
+def test_what_is_read_ahead_is_the_same_in_the_same_order(items: Any, depth: int) -> None:
     assert list(prefetch(iter(items), depth)) == items
     taken: list[int] = []
     writer = BackgroundWriter(taken.append, lambda: taken.append(-1), lambda: taken.append(-2), depth)
@@ -30,7 +31,7 @@ def test_what_is_read_ahead_is_the_same_in_the_same_order(items, depth):
     assert taken == [*items, -1]
 
 
-def test_no_more_is_read_ahead_than_asked_for():
+def test_no_more_is_read_ahead_than_asked_for() -> None:
     begun = []
 
     def source() -> Iterator[int]:
@@ -46,7 +47,7 @@ def test_no_more_is_read_ahead_than_asked_for():
     assert ours() == 0
 
 
-def test_an_error_of_the_source_comes_after_what_it_gave():
+def test_an_error_of_the_source_comes_after_what_it_gave() -> None:
     def source() -> Iterator[int]:
         yield 1
         raise OSError("cut off")
@@ -58,7 +59,7 @@ def test_an_error_of_the_source_comes_after_what_it_gave():
     assert ours() == 0
 
 
-def test_an_error_of_the_writer_reaches_the_producer_and_drops_what_was_done():
+def test_an_error_of_the_writer_reaches_the_producer_and_drops_what_was_done() -> None:
     ends: list[str] = []
 
     def take(item: int) -> None:
@@ -74,9 +75,9 @@ def test_an_error_of_the_writer_reaches_the_producer_and_drops_what_was_done():
     assert writer.finished
 
 
-def test_what_a_full_writer_is_offered_is_left_out():
+def test_what_a_full_writer_is_offered_is_left_out() -> None:
     go = threading.Event()
-    writer = BackgroundWriter(lambda _: go.wait(10), lambda: None, lambda: None, 2)
+    writer: BackgroundWriter[int] = BackgroundWriter(lambda _: go.wait(10), lambda: None, lambda: None, 2)
     accepted = [writer.offer(i) for i in range(10)]
     assert accepted.count(True) in (2, 3)
     go.set()

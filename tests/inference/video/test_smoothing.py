@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from fast_nst.inference.video.smoothing import TemporalSmoother
 from fast_nst.io.images import Picture
 
 
 @pytest.fixture(scope="module")
-def scene() -> np.ndarray:
+def scene() -> NDArray[Any]:
     """Smooth texture, larger than the view that moves over it."""
     noise = np.random.default_rng(0).uniform(0, 255, (40, 52, 3)).astype(np.float32)
     return cv2.resize(noise, (260, 200), interpolation=cv2.INTER_CUBIC).clip(0, 255)
 
 
-def view(scene: np.ndarray, dx: float, dy: float = 0.0) -> np.ndarray:
+def view(scene: NDArray[Any], dx: float, dy: float = 0.0) -> NDArray[Any]:
     where = np.float32([[1, 0, -20 - dx], [0, 1, -20 - dy]])
     return cv2.warpAffine(scene, where, (128, 96), flags=cv2.INTER_LINEAR).round().astype(np.uint8)
 
 
-def flicker(rng: np.random.Generator, pixels: np.ndarray) -> Picture:
+def flicker(rng: np.random.Generator, pixels: NDArray[Any]) -> Picture:
     noisy = pixels + rng.normal(0, 12, pixels.shape)
     return Picture(noisy.clip(0, 255).round().astype(np.uint8))
 
 
-def differences(scene: np.ndarray, steadiness: float, speed: float) -> float:
+def differences(scene: NDArray[Any], steadiness: float, speed: float) -> float:
     """Mean squared difference of each result to the one before, moved exactly."""
     rng, smoother = np.random.default_rng(1), TemporalSmoother(steadiness)
     results = []
@@ -44,11 +46,11 @@ def differences(scene: np.ndarray, steadiness: float, speed: float) -> float:
 
 
 @pytest.mark.parametrize("speed", [0.0, 2.0])
-def test_flicker_falls_at_least_fourfold(scene, speed):
+def test_flicker_falls_at_least_fourfold(scene: NDArray[Any], speed: float) -> None:
     assert differences(scene, 0.7, speed) < differences(scene, 0.0, speed) / 4
 
 
-def test_without_steadiness_nothing_is_changed(scene):
+def test_without_steadiness_nothing_is_changed(scene: NDArray[Any]) -> None:
     rng, smoother = np.random.default_rng(0), TemporalSmoother(0.0)
     for i in range(3):
         seen = view(scene, i)
@@ -56,7 +58,7 @@ def test_without_steadiness_nothing_is_changed(scene):
         np.testing.assert_array_equal(smoother(Picture(seen), painted).rgb, painted.rgb)
 
 
-def test_a_still_video_settles_on_its_mean(scene):
+def test_a_still_video_settles_on_its_mean(scene: NDArray[Any]) -> None:
     seen = view(scene, 0)
     smoother, rng = TemporalSmoother(0.9), np.random.default_rng(0)
     for _ in range(40):
@@ -68,7 +70,7 @@ def test_a_still_video_settles_on_its_mean(scene):
     )
 
 
-def test_after_a_cut_nothing_of_the_old_scene_is_left(scene):
+def test_after_a_cut_nothing_of_the_old_scene_is_left(scene: NDArray[Any]) -> None:
     smoother = TemporalSmoother(0.7)
     first = view(scene, 0)
     smoother(Picture(first), Picture(first))
@@ -78,7 +80,7 @@ def test_after_a_cut_nothing_of_the_old_scene_is_left(scene):
     assert smoother.cuts == 1
 
 
-def test_what_was_uncovered_is_not_blended(scene):
+def test_what_was_uncovered_is_not_blended(scene: NDArray[Any]) -> None:
     """A dark square jumps away: nothing of its old result stays in its old place."""
     smoother = TemporalSmoother(0.8)
     before = view(scene, 0)
@@ -91,7 +93,7 @@ def test_what_was_uncovered_is_not_blended(scene):
 
 
 @pytest.mark.parametrize("size", [(1, 1), (3, 200), (16, 16), (15, 64)])
-def test_small_pictures_are_no_trouble(size):
+def test_small_pictures_are_no_trouble(size: tuple[int, int]) -> None:
     smoother = TemporalSmoother(0.7)
     for i in range(3):
         pixels = np.full((*size, 3), 10 * i, np.uint8)
@@ -101,7 +103,7 @@ def test_small_pictures_are_no_trouble(size):
         np.testing.assert_array_equal(result.alpha, alpha)
 
 
-def test_a_change_of_size_starts_afresh():
+def test_a_change_of_size_starts_afresh() -> None:
     smoother = TemporalSmoother(0.7)
     for size in ((40, 50), (50, 40)):
         pixels = np.full((*size, 3), 90, np.uint8)

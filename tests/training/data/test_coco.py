@@ -113,7 +113,7 @@ def files(target: Path) -> list[str]:
     return sorted(path.name for path in target.parent.iterdir())
 
 
-def test_a_download_arrives_whole_and_leaves_nothing_else(server, target):
+def test_a_download_arrives_whole_and_leaves_nothing_else(server: Server, target: Path) -> None:
     told, checked = [], []
     size = len(server.data)
     download(
@@ -129,7 +129,7 @@ def test_a_download_arrives_whole_and_leaves_nothing_else(server, target):
     assert checked == [(200_000, 600_000), (400_000, 600_000), (600_000, 600_000)]
 
 
-def test_a_broken_connection_is_gone_on_with(server, target):
+def test_a_broken_connection_is_gone_on_with(server: Server, target: Path) -> None:
     server.breaks = 3
     download(server.url, target, expected_size=len(server.data), pause=0.01)
     assert target.read_bytes() == server.data
@@ -138,7 +138,7 @@ def test_a_broken_connection_is_gone_on_with(server, target):
     assert len(starts) == 4
 
 
-def test_progress_goes_up_to_the_end_over_broken_connections(server, target):
+def test_progress_goes_up_to_the_end_over_broken_connections(server: Server, target: Path) -> None:
     server.breaks, told = 2, []
     download(server.url, target, pause=0.01, progress=lambda *at: told.append(at))
     assert told == sorted(told)
@@ -155,7 +155,7 @@ def interrupted(server: Server, target: Path) -> int:
     return (target.parent / "train2017.zip.part").stat().st_size
 
 
-def test_the_next_call_goes_on_where_the_last_one_died(server, target):
+def test_the_next_call_goes_on_where_the_last_one_died(server: Server, target: Path) -> None:
     have = interrupted(server, target)
     download(server.url, target)
     assert target.read_bytes() == server.data
@@ -163,14 +163,14 @@ def test_the_next_call_goes_on_where_the_last_one_died(server, target):
     assert files(target) == ["train2017.zip"]
 
 
-def test_a_server_that_ignores_ranges_sends_all_of_it_again(server, target):
+def test_a_server_that_ignores_ranges_sends_all_of_it_again(server: Server, target: Path) -> None:
     interrupted(server, target)
     server.ranges = False
     download(server.url, target)
     assert target.read_bytes() == server.data
 
 
-def test_a_file_that_changed_on_the_server_is_started_again(server, target):
+def test_a_file_that_changed_on_the_server_is_started_again(server: Server, target: Path) -> None:
     interrupted(server, target)
     server.data, server.etag = make_zip(seed=1), '"two"'
     download(server.url, target)
@@ -178,7 +178,9 @@ def test_a_file_that_changed_on_the_server_is_started_again(server, target):
 
 
 @pytest.mark.parametrize("change", ["another tag", "another size"])
-def test_a_changed_file_is_noticed_even_if_the_server_sends_the_range(server, target, change):
+def test_a_changed_file_is_noticed_even_if_the_server_sends_the_range(
+    server: Server, target: Path, change: str
+) -> None:
     interrupted(server, target)
     server.careless = True
     if change == "another tag":
@@ -189,21 +191,23 @@ def test_a_changed_file_is_noticed_even_if_the_server_sends_the_range(server, ta
     assert target.read_bytes() == server.data
 
 
-def test_a_server_that_sends_another_range_than_asked_for_is_not_believed(server, target):
+def test_a_server_that_sends_another_range_than_asked_for_is_not_believed(
+    server: Server, target: Path
+) -> None:
     interrupted(server, target)
     server.lie = 7
     download(server.url, target)
     assert target.read_bytes() == server.data
 
 
-def test_a_part_of_unknown_origin_is_not_gone_on_with(server, target):
+def test_a_part_of_unknown_origin_is_not_gone_on_with(server: Server, target: Path) -> None:
     target.parent.mkdir()
     (target.parent / "train2017.zip.part").write_bytes(b"PK from elsewhere")
     download(server.url, target)
     assert target.read_bytes() == server.data
 
 
-def test_a_part_that_lacks_only_its_name_is_checked_and_named(server, target):
+def test_a_part_that_lacks_only_its_name_is_checked_and_named(server: Server, target: Path) -> None:
     interrupted(server, target)
     (target.parent / "train2017.zip.part").write_bytes(server.data)
     download(server.url, target)
@@ -211,14 +215,14 @@ def test_a_part_that_lacks_only_its_name_is_checked_and_named(server, target):
     assert server.asked == []
 
 
-def test_a_server_that_does_not_say_the_size_is_enough(server, target):
+def test_a_server_that_does_not_say_the_size_is_enough(server: Server, target: Path) -> None:
     server.length = False
     download(server.url, target, expected_size=len(server.data))
     assert target.read_bytes() == server.data
 
 
 @pytest.mark.parametrize("kind", ["text/html; charset=utf-8", "application/zip"])
-def test_an_error_page_is_refused_and_not_kept(server, target, kind):
+def test_an_error_page_is_refused_and_not_kept(server: Server, target: Path, kind: str) -> None:
     server.data, server.kind = b"<!DOCTYPE html><html>please log in</html>", kind
     with pytest.raises(DownloadError, match=r"gives a web page instead|is not a zip \(it starts with b'<"):
         download(server.url, target)
@@ -226,7 +230,7 @@ def test_an_error_page_is_refused_and_not_kept(server, target, kind):
 
 
 @pytest.mark.parametrize("says_its_length", [True, False])
-def test_another_size_than_expected_is_refused(server, target, says_its_length):
+def test_another_size_than_expected_is_refused(server: Server, target: Path, says_its_length: bool) -> None:
     server.length = says_its_length
     with pytest.raises(DownloadError, match=f"has {len(server.data):,} bytes, expected were 1,234,567"):
         download(server.url, target, expected_size=1_234_567)
@@ -234,7 +238,7 @@ def test_another_size_than_expected_is_refused(server, target, says_its_length):
 
 
 @pytest.mark.parametrize("where", ["a member", "the directory"])
-def test_a_damaged_zip_is_removed(server, target, where):
+def test_a_damaged_zip_is_removed(server: Server, target: Path, where: str) -> None:
     data = bytearray(server.data)
     data[1000 if where == "a member" else -300] ^= 1
     server.data = bytes(data) if where == "a member" else bytes(data[:-30])
@@ -243,14 +247,18 @@ def test_a_damaged_zip_is_removed(server, target, where):
     assert files(target) == []
 
 
-def test_too_little_room_is_found_before_anything_is_written(server, target, monkeypatch):
+def test_too_little_room_is_found_before_anything_is_written(
+    server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**7))
     with pytest.raises(DownloadError, match=r"needs 0.07 GB in .*data, 0.01 GB are free; make room"):
         download(server.url, target)
     assert files(target) == []
 
 
-def test_a_disk_that_fills_up_keeps_what_arrived(server, target, monkeypatch):
+def test_a_disk_that_fills_up_keeps_what_arrived(
+    server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
@@ -260,20 +268,20 @@ def test_a_disk_that_fills_up_keeps_what_arrived(server, target, monkeypatch):
     assert files(target) == ["train2017.zip.part", "train2017.zip.part.json"]
 
 
-def test_a_folder_that_cannot_be_made_is_named(server, tmp_path):
+def test_a_folder_that_cannot_be_made_is_named(server: Server, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(DownloadError, match=r"cannot be saved as .*file/train2017.zip"):
         download(server.url, tmp_path / "file" / "train2017.zip")
 
 
-def test_what_the_server_refuses_is_not_asked_for_again(server, target):
+def test_what_the_server_refuses_is_not_asked_for_again(server: Server, target: Path) -> None:
     server.status = 403
     with pytest.raises(DownloadError, match="the server says 403"):
         download(server.url, target)
     assert len(server.asked) == 1
 
 
-def test_a_server_in_trouble_is_asked_again_while_a_part_is_there(server, target):
+def test_a_server_in_trouble_is_asked_again_while_a_part_is_there(server: Server, target: Path) -> None:
     interrupted(server, target)
     server.status = 503
     with pytest.raises(DownloadError, match="bytes are kept"):
@@ -281,7 +289,7 @@ def test_a_server_in_trouble_is_asked_again_while_a_part_is_there(server, target
     assert len(server.asked) == 3
 
 
-def test_without_network_there_is_one_line_with_address_and_path(target):
+def test_without_network_there_is_one_line_with_address_and_path(target: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as free:
         url = f"http://127.0.0.1:{free.getsockname()[1]}/train2017.zip"
     with pytest.raises(DownloadError) as caught:
@@ -291,7 +299,7 @@ def test_without_network_there_is_one_line_with_address_and_path(target):
     assert "\n" not in str(caught.value)
 
 
-def test_a_server_that_does_not_answer_is_given_up(server, target):
+def test_a_server_that_does_not_answer_is_given_up(server: Server, target: Path) -> None:
     server.silent = True
     began = time.monotonic()
     with pytest.raises(DownloadError, match="timed out"):
@@ -299,12 +307,12 @@ def test_a_server_that_does_not_answer_is_given_up(server, target):
     assert time.monotonic() - began < 2
 
 
-def test_only_web_addresses_are_opened(target):
+def test_only_web_addresses_are_opened(target: Path) -> None:
     with pytest.raises(DownloadError, match="must start with http"):
         download("file:///etc/passwd", target)
 
 
-def test_a_file_that_is_there_is_left_alone(server, target):
+def test_a_file_that_is_there_is_left_alone(server: Server, target: Path) -> None:
     target.parent.mkdir()
     target.write_bytes(server.data)
     download(server.url, target, expected_size=len(server.data))
@@ -327,7 +335,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize("place", [".cache/fast_nst", "work/data/coco", "work/coco", "own", "own/coco"])
 @pytest.mark.parametrize("name", ["train2017", "train2014.zip", "val2017"])
-def test_coco_is_found_in_the_usual_places(home, monkeypatch, place, name):
+def test_coco_is_found_in_the_usual_places(
+    home: Path, monkeypatch: pytest.MonkeyPatch, place: str, name: str
+) -> None:
     monkeypatch.setenv("FAST_NST_DATA", str(home / "own"))
     assert find_coco() is None
     path = home / place / name
@@ -343,14 +353,14 @@ def test_coco_is_found_in_the_usual_places(home, monkeypatch, place, name):
     assert found.samefile(path)
 
 
-def test_the_largest_set_is_taken_wherever_it_lies(home):
+def test_the_largest_set_is_taken_wherever_it_lies(home: Path) -> None:
     for path in (home / ".cache/fast_nst/val2017.zip", home / "work/coco/train2014.zip"):
         path.parent.mkdir(parents=True)
         path.touch()
     assert find_coco() == Path("coco/train2014.zip")
 
 
-def test_the_advice_names_the_places_and_a_command(home, monkeypatch):
+def test_the_advice_names_the_places_and_a_command(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = coco.how_to_get_it()
     target = home / ".cache/fast_nst/train2017.zip"
     command = f"curl --create-dirs -C - -o {target} http://images.cocodataset.org/zips/train2017.zip"
@@ -361,7 +371,9 @@ def test_the_advice_names_the_places_and_a_command(home, monkeypatch):
     assert "-o '/big disk/train2017.zip'" in coco.how_to_get_it()
 
 
-def test_coco_is_downloaded_to_where_it_is_found(home, server, monkeypatch):
+def test_coco_is_downloaded_to_where_it_is_found(
+    home: Path, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Local(coco.Archive):
         url = server.url
 
@@ -372,7 +384,9 @@ def test_coco_is_downloaded_to_where_it_is_found(home, server, monkeypatch):
 
 
 @pytest.fixture
-def photographs(home, server, monkeypatch, material, quick) -> list[str]:
+def photographs(
+    home: Path, server: Server, monkeypatch: pytest.MonkeyPatch, material: Path, quick: list[str]
+) -> list[str]:
     """The server has four photographs; the flags of a run of one step on them."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -394,8 +408,12 @@ def photographs(home, server, monkeypatch, material, quick) -> list[str]:
 
 
 def test_ctrl_c_during_a_download_keeps_what_arrived_and_the_next_command_goes_on(
-    photographs, server, home, capsys, monkeypatch
-):
+    photographs: list[str],
+    server: Server,
+    home: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     show = train._download_progress
     place = home / ".cache/fast_nst"
 
@@ -424,8 +442,8 @@ def test_ctrl_c_during_a_download_keeps_what_arrived_and_the_next_command_goes_o
 
 
 def test_a_style_image_or_loss_network_that_is_missing_is_reported_before_anything_is_downloaded(
-    photographs, server, capsys
-):
+    photographs: list[str], server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
     for flag in ("--style", "--vgg-weights"):
         given = [*photographs, flag, "gone.safetensors"]
         if flag in photographs:
@@ -436,14 +454,16 @@ def test_a_style_image_or_loss_network_that_is_missing_is_reported_before_anythi
     assert server.asked == []
 
 
-def test_without_download_coco_is_not_fetched(photographs, server, capsys):
+def test_without_download_coco_is_not_fetched(
+    photographs: list[str], server: Server, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert train.main(photographs) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "add --download" in line
     assert server.asked == []
 
 
-def test_several_processes_do_not_download_into_one_file(photographs, server):
+def test_several_processes_do_not_download_into_one_file(photographs: list[str], server: Server) -> None:
     flags = {"style": Path("red.png"), "dataset": "coco", "download": True}
     with pytest.raises(InputError, match="--download is for one process"):
         choose_photos(TrainConfig(**flags), SimpleNamespace(size=2), None)
@@ -452,5 +472,5 @@ def test_several_processes_do_not_download_into_one_file(photographs, server):
     assert len(choose_photos(TrainConfig(**flags), SimpleNamespace(size=2), None)[0].names) == 4
 
 
-def test_a_failed_download_is_an_error_of_the_user_and_not_of_ours():
+def test_a_failed_download_is_an_error_of_the_user_and_not_of_ours() -> None:
     assert issubclass(DownloadError, InputError)

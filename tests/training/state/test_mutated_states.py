@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
@@ -35,7 +36,9 @@ def files(mutants: ModuleType, path: Path) -> list[bytes]:
 @pytest.mark.parametrize(
     "every", [pytest.param(9, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
 )
-def test_every_changed_state_loads_or_is_refused_in_one_line(tmp_path, mutants, every, record_property):
+def test_every_changed_state_loads_or_is_refused_in_one_line(
+    tmp_path: Path, mutants: ModuleType, every: int, record_property: Callable[[str, object], None]
+) -> None:
     path = tmp_path / "last.safetensors"
     save_state(path, *parts(), TrainingState(1, 2.0, {"out": "a.safetensors"}, "photos"))
     loaded = parts()

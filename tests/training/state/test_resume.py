@@ -49,7 +49,7 @@ def weights(net: TransformNet) -> list[bytes]:
 
 
 @pytest.fixture
-def run(tmp_path) -> Path:
+def run(tmp_path: Path) -> Path:
     """A run folder with the states of steps 10 and, before it, 5."""
     net, optimizer, average = fresh()
     for start in (0, 5):
@@ -59,7 +59,7 @@ def run(tmp_path) -> Path:
 
 
 @pytest.mark.parametrize("norm", ["instance", "batch"])
-def test_a_run_resumed_at_10_lands_on_the_bits_of_a_straight_run_of_20(norm, tmp_path):
+def test_a_run_resumed_at_10_lands_on_the_bits_of_a_straight_run_of_20(norm: str, tmp_path: Path) -> None:
     config = NetworkConfig(widths=(2, 3, 4), blocks=1, norm=norm)
     straight, optimizer, average = fresh(config=config)
     advance(straight, optimizer, average, range(20))
@@ -74,7 +74,7 @@ def test_a_run_resumed_at_10_lands_on_the_bits_of_a_straight_run_of_20(norm, tmp
     assert weights(resumed) == weights(straight)
 
 
-def test_saving_changes_nothing_in_the_run(tmp_path):
+def test_saving_changes_nothing_in_the_run(tmp_path: Path) -> None:
     quiet, optimizer, average = fresh()
     advance(quiet, optimizer, average, range(6))
     saving, optimizer, average = fresh()
@@ -84,7 +84,7 @@ def test_saving_changes_nothing_in_the_run(tmp_path):
     assert weights(saving) == weights(quiet)
 
 
-def test_a_state_before_the_first_step_has_no_moments_and_loads(tmp_path):
+def test_a_state_before_the_first_step_has_no_moments_and_loads(tmp_path: Path) -> None:
     net, optimizer, average = fresh()
     save_state(tmp_path / "last.safetensors", net, optimizer, average, state(0))
     other, optimizer, average = fresh(seed=1)
@@ -92,12 +92,12 @@ def test_a_state_before_the_first_step_has_no_moments_and_loads(tmp_path):
     assert weights(other) == weights(net)
 
 
-def test_the_state_before_stays_beside_the_last_and_nothing_else_does(run):
+def test_the_state_before_stays_beside_the_last_and_nothing_else_does(run: Path) -> None:
     assert sorted(os.listdir(run)) == ["last.safetensors", "previous-last.safetensors"]
     assert load_state(run / "previous-last.safetensors", *fresh()).step == 5
 
 
-def test_a_damaged_state_gives_way_to_the_one_before(run):
+def test_a_damaged_state_gives_way_to_the_one_before(run: Path) -> None:
     path = run / "last.safetensors"
     data = bytearray(path.read_bytes())
     data[-5] ^= 1
@@ -105,24 +105,24 @@ def test_a_damaged_state_gives_way_to_the_one_before(run):
     assert load_state(path, *fresh()).step == 5
 
 
-def test_a_run_killed_between_the_two_renames_loses_nothing(run):
+def test_a_run_killed_between_the_two_renames_loses_nothing(run: Path) -> None:
     (run / "last.safetensors").replace(run / "fresh-last.safetensors")
     assert load_state(run / "last.safetensors", *fresh()).step == 10
 
 
-def test_two_damaged_states_are_refused_as_damaged(run):
+def test_two_damaged_states_are_refused_as_damaged(run: Path) -> None:
     for path in run.iterdir():
         path.write_bytes(path.read_bytes()[:-1] + b"\xff")
     with pytest.raises(CheckpointError, match="is damaged"):
         load_state(run / "last.safetensors", *fresh())
 
 
-def test_nothing_to_resume_says_so(tmp_path):
+def test_nothing_to_resume_says_so(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nothing to resume: there is no .*; start without it"):
         load_state(tmp_path / "last.safetensors", *fresh())
 
 
-def test_the_state_of_another_network_is_refused_and_changes_no_weight(run):
+def test_the_state_of_another_network_is_refused_and_changes_no_weight(run: Path) -> None:
     net, optimizer, average = fresh(config=NetworkConfig(widths=(2, 3, 5), blocks=2))
     before = weights(net)
     with pytest.raises(CheckpointError, match="belongs to another network; give the --preset") as caught:
@@ -132,7 +132,7 @@ def test_the_state_of_another_network_is_refused_and_changes_no_weight(run):
     assert not optimizer.state
 
 
-def test_a_style_is_no_training_state(tmp_path):
+def test_a_style_is_no_training_state(tmp_path: Path) -> None:
     path = tmp_path / "last.safetensors"
     save_checkpoint(path, fresh()[0], {"style": "dots"})
     with pytest.raises(CheckpointError, match="holds a style, not a training state"):
@@ -140,7 +140,7 @@ def test_a_style_is_no_training_state(tmp_path):
 
 
 @pytest.mark.parametrize("where", ["weight", "moment"])
-def test_a_state_that_is_not_finite_leaves_the_last_good_one(run, where):
+def test_a_state_that_is_not_finite_leaves_the_last_good_one(run: Path, where: str) -> None:
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     net, optimizer, average = fresh()
     advance(net, optimizer, average, range(1))
@@ -153,7 +153,7 @@ def test_a_state_that_is_not_finite_leaves_the_last_good_one(run, where):
     assert {path.name: path.read_bytes() for path in run.iterdir()} == before
 
 
-def test_a_write_that_fails_leaves_both_states_as_they_were(run):
+def test_a_write_that_fails_leaves_both_states_as_they_were(run: Path) -> None:
     before = {path.name: path.read_bytes() for path in run.iterdir()}
     resource = pytest.importorskip("resource")
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
@@ -203,7 +203,9 @@ def broken() -> None:
 
 
 @pytest.mark.parametrize("at", range(1, 11), ids=POINTS)
-def test_an_error_at_any_point_of_a_save_leaves_a_state_that_loads(run, at, monkeypatch):
+def test_an_error_at_any_point_of_a_save_leaves_a_state_that_loads(
+    run: Path, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = fresh()
     with monkeypatch.context() as patch:
         Fault(at, broken).inflict(patch)
@@ -216,7 +218,9 @@ def test_an_error_at_any_point_of_a_save_leaves_a_state_that_loads(run, at, monk
 
 
 @pytest.mark.parametrize("at", range(1, 11), ids=POINTS)
-def test_a_kill_at_any_point_of_a_save_leaves_a_state_that_loads(run, at, monkeypatch):
+def test_a_kill_at_any_point_of_a_save_leaves_a_state_that_loads(
+    run: Path, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     arguments = fresh()
     if not (child := os.fork()):
         Fault(at, lambda: os._exit(9)).inflict(monkeypatch)
@@ -226,7 +230,7 @@ def test_a_kill_at_any_point_of_a_save_leaves_a_state_that_loads(run, at, monkey
     assert load_state(run / "last.safetensors", *fresh()).step == (15 if at >= 9 else 10)
 
 
-def test_a_save_asks_for_these_ten_things(run, monkeypatch):
+def test_a_save_asks_for_these_ten_things(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         fault = Fault(99, broken)
         fault.inflict(patch)
@@ -234,7 +238,7 @@ def test_a_save_asks_for_these_ten_things(run, monkeypatch):
     assert fault.left == 99 - len(POINTS)
 
 
-def test_the_state_holds_adams_moments_under_the_names_of_their_parameters(run):
+def test_the_state_holds_adams_moments_under_the_names_of_their_parameters(run: Path) -> None:
     net, optimizer, average = fresh()
     load_state(run / "last.safetensors", net, optimizer, average)
     for name, parameter in net.named_parameters():

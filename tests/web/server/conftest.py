@@ -23,8 +23,8 @@ from PIL import Image
 
 from fast_nst.config import GalleryNetConfig, NetworkConfig
 from fast_nst.models.checkpoint import save_checkpoint
+from fast_nst.models.gallery_files import GalleryRow
 from fast_nst.models.gallery_net import GalleryNet
-from fast_nst.models.model_files import GalleryRow
 from fast_nst.models.transform_net import TransformNet
 
 
@@ -104,14 +104,14 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def launch(
     styles: list[Path], gallery: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Callable[[Sequence[str]], Running]]:
+) -> Iterator[Callable[..., Running]]:
     """Starts servers, and ends those that still run at the end."""
     started: list[Running] = []
 
-    page = tmp_path_factory.mktemp("page")
-    (page / "index.html").write_text("<!doctype html><title>page</title>")
+    blank = tmp_path_factory.mktemp("page")
+    (blank / "index.html").write_text("<!doctype html><title>page</title>")
 
-    def start(flags: Sequence[str] = (), **environment: str) -> Running:
+    def start(flags: Sequence[str] = (), *, page: Path = blank, **environment: str) -> Running:
         folder = tmp_path_factory.mktemp("server")
         command = [sys.executable, "-m", "fast_nst", "web", "--port", "0", "--backend", "torch"]
         command += ["--device", "cpu", "--precision", "fp32", "--page", str(page)]

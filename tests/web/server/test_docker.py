@@ -8,11 +8,15 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from fast_nst.cli.parsing import parse
 from fast_nst.config.web import WebConfig
+
+if TYPE_CHECKING:
+    from tests.web.server.conftest import Running
 
 ROOT = Path(__file__).parents[3]
 TEXT = re.sub(r"\\\n\s*", "", (ROOT / "Dockerfile").read_text(encoding="utf-8"))
@@ -25,20 +29,20 @@ def arguments(kind: str) -> list[str]:
     return json.loads(found[found.index("[") :])
 
 
-def test_it_starts_the_server_with_flags_that_there_are():
+def test_it_starts_the_server_with_flags_that_there_are() -> None:
     assert arguments("CMD")[:2] == ["fast-nst", "web"]
     config = parse(WebConfig, arguments("CMD")[2:], prog="test", description="")
     assert (config.host, config.port) == ("0.0.0.0", 8000)
     assert ("EXPOSE", "8000") in STEPS
 
 
-def test_it_does_not_run_as_root():
+def test_it_does_not_run_as_root() -> None:
     last = [name for name, _ in STEPS].index("USER")
     assert STEPS[last][1] not in ("root", "0")
     assert "RUN" not in [name for name, _ in STEPS[last:]]
 
 
-def test_what_it_copies_is_there_and_not_ignored():
+def test_what_it_copies_is_there_and_not_ignored() -> None:
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     copied = [
         source
@@ -50,13 +54,13 @@ def test_what_it_copies_is_there_and_not_ignored():
     assert all((ROOT / source).exists() for source in copied)
 
 
-def test_the_extras_that_it_installs_exist():
+def test_the_extras_that_it_installs_exist() -> None:
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
     (wanted,) = re.findall(r"'\.\[([\w,]+)\]'", TEXT)
     assert set(wanted.split(",")) <= set(extras)
 
 
-def test_the_healthcheck_passes_on_a_server_and_fails_without_one(server):
+def test_the_healthcheck_passes_on_a_server_and_fails_without_one(server: Running) -> None:
     program, *words = arguments("HEALTHCHECK")
     assert program == "python"
     alive = [word.replace(":8000/", f":{server.port}/") for word in words]
@@ -68,7 +72,7 @@ def test_the_healthcheck_passes_on_a_server_and_fails_without_one(server):
 
 
 @pytest.mark.slow
-def test_what_it_copies_is_enough_to_install_the_command(tmp_path):
+def test_what_it_copies_is_enough_to_install_the_command(tmp_path: Path) -> None:
     pytest.importorskip("hatchling")
     for name, words in STEPS:
         if name == "COPY" and "--from" not in words:

@@ -8,9 +8,9 @@ import socket
 import struct
 import time
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import numpy as np
@@ -18,6 +18,9 @@ import pytest
 from PIL import Image
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
+
+if TYPE_CHECKING:
+    from tests.web.server.conftest import Running
 
 GOOD = {"weights": {"dots": 1}}
 
@@ -52,7 +55,7 @@ def tiny(picture: Callable[..., bytes]) -> bytes:
 
 
 @pytest.fixture(autouse=True)
-def _lives_and_has_written_nothing(server, client):
+def _lives_and_has_written_nothing(server: Running, client: httpx.Client) -> Iterator[Any]:
     yield
     assert client.get("/api/health").json() == {"ok": True}
     until = time.monotonic() + 20  # an upload that was cut off may not have been noticed yet
@@ -62,7 +65,9 @@ def _lives_and_has_written_nothing(server, client):
 
 
 @pytest.fixture(autouse=True, scope="module")
-def _still_stylizes_after_all_of_it(server, picture, stylized):
+def _still_stylizes_after_all_of_it(
+    server: Running, picture: Callable[..., bytes], stylized: Callable[..., httpx.Response]
+) -> Iterator[Any]:
     yield
     with server.client() as client:
         made = stylized(client, picture())
@@ -101,7 +106,9 @@ def in_words(answer: httpx.Response, status: int, *words: str) -> None:
     ],
     ids=range(14),
 )
-def test_pictures_that_are_none_or_too_large_are_refused(client, image, status, word):
+def test_pictures_that_are_none_or_too_large_are_refused(
+    client: httpx.Client, image: Any, status: int, word: str
+) -> None:
     in_words(client.post("/api/pictures", **form(image)), status, word)
 
 
@@ -132,7 +139,9 @@ def test_pictures_that_are_none_or_too_large_are_refused(client, image, status, 
     ],
     ids=range(21),
 )
-def test_parameters_of_a_wrong_kind_are_refused(client, tiny, parameters, word):
+def test_parameters_of_a_wrong_kind_are_refused(
+    client: httpx.Client, tiny: bytes, parameters: str | dict[str, Any], word: str
+) -> None:
     in_words(client.post("/api/pictures", **form(tiny, parameters)), 422, word)
 
 
@@ -165,7 +174,9 @@ def test_parameters_of_a_wrong_kind_are_refused(client, tiny, parameters, word):
     ],
     ids=range(12),
 )
-def test_forms_of_a_wrong_kind_are_refused(client, request_, status, word):
+def test_forms_of_a_wrong_kind_are_refused(
+    client: httpx.Client, request_: dict[str, Any], status: int, word: str
+) -> None:
     in_words(client.post("/api/pictures", **request_), status, word)
 
 
@@ -183,7 +194,7 @@ def test_forms_of_a_wrong_kind_are_refused(client, request_, status, word):
         "/api/jobs/%0d%0aSet-Cookie:x/result",
     ],
 )
-def test_no_path_of_a_client_reaches_a_file(server, path):
+def test_no_path_of_a_client_reaches_a_file(server: Running, path: str) -> None:
     request = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\nConnection: close\r\n\r\n"
     head, body = answer_to(server, request.encode())
     assert head.startswith("HTTP/1.1 404")
@@ -205,7 +216,9 @@ def test_no_path_of_a_client_reaches_a_file(server, path):
         ({"Sec-Fetch-Site": "same-site"}, 403),
     ],
 )
-def test_other_sites_are_refused(server, client, tiny, headers, status):
+def test_other_sites_are_refused(
+    server: Running, client: httpx.Client, tiny: bytes, headers: dict[str, Any], status: int
+) -> None:
     in_words(client.post("/api/pictures", **form(tiny), headers=headers), status)
     given = {"Host": f"127.0.0.1:{server.port}", **HANDSHAKE, **headers}
     lines = [f"{name}: {value}" for name, value in given.items()]
@@ -222,7 +235,7 @@ HANDSHAKE = {
 }
 
 
-def answer_to(server, request: bytes) -> tuple[str, bytes]:
+def answer_to(server: Any, request: bytes) -> tuple[str, bytes]:
     """Head and body of the answer to the bytes of a request, after which the connection is closed."""
     with socket.create_connection(("127.0.0.1", server.port), timeout=20) as raw:
         raw.sendall(request)
@@ -230,7 +243,9 @@ def answer_to(server, request: bytes) -> tuple[str, bytes]:
     return head.decode(), body
 
 
-def test_a_page_of_this_server_is_let_in(server, client, tiny, finished):
+def test_a_page_of_this_server_is_let_in(
+    server: Running, client: httpx.Client, tiny: bytes, finished: Callable[..., dict[str, Any]]
+) -> None:
     origin = {"Origin": f"http://127.0.0.1:{server.port}", "Sec-Fetch-Site": "same-origin"}
     answer = client.post("/api/pictures", **form(tiny), headers=origin)
     assert answer.status_code == 202
@@ -254,7 +269,7 @@ def test_a_page_of_this_server_is_let_in(server, client, tiny, finished):
     ],
     ids=range(8),
 )
-def test_what_is_no_http_gets_an_answer_and_is_closed(server, request_):
+def test_what_is_no_http_gets_an_answer_and_is_closed(server: Running, request_: bytes) -> None:
     try:
         head, body = answer_to(server, request_)
     except ConnectionError:  # closed while we still sent
@@ -263,7 +278,7 @@ def test_what_is_no_http_gets_an_answer_and_is_closed(server, request_):
     assert "error" in json.loads(body)
 
 
-def test_an_upload_cut_off_leaves_nothing(server, tiny):
+def test_an_upload_cut_off_leaves_nothing(server: Running, tiny: bytes) -> None:
     head = f"POST /api/pictures HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
     head += "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 900000\r\n\r\n"
     part = '--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
@@ -272,8 +287,8 @@ def test_an_upload_cut_off_leaves_nothing(server, tiny):
             raw.sendall(head.encode() + part.encode() + tiny)
 
 
-def test_an_upload_whose_size_is_not_told_is_counted(client):
-    def body():
+def test_an_upload_whose_size_is_not_told_is_counted(client: httpx.Client) -> None:
+    def body() -> Iterator[Any]:
         yield b'--x\r\nContent-Disposition: form-data; name="image"; filename="a"\r\n\r\n'
         for _ in range(40):
             yield b"\0" * 65536
@@ -282,7 +297,7 @@ def test_an_upload_whose_size_is_not_told_is_counted(client):
     in_words(client.post("/api/pictures", content=body(), headers=headers), 413, "larger")
 
 
-def test_a_hundred_sockets_that_say_nothing_keep_nobody_out(server, client):
+def test_a_hundred_sockets_that_say_nothing_keep_nobody_out(server: Running, client: httpx.Client) -> None:
     with ExitStack() as stack:
         for _ in range(100):
             raw = stack.enter_context(socket.create_connection(("127.0.0.1", server.port)))
@@ -291,7 +306,7 @@ def test_a_hundred_sockets_that_say_nothing_keep_nobody_out(server, client):
             assert other.get("/api/health").json() == {"ok": True}
 
 
-def test_cameras_are_limited(server):
+def test_cameras_are_limited(server: Running) -> None:
     address = f"ws://127.0.0.1:{server.port}/api/camera"
     with ExitStack() as stack:
         for _ in range(8):
@@ -314,7 +329,9 @@ def test_cameras_are_limited(server):
     ["", "x", "{}", '{"weights": {"nothing": 1}}', "[" * 100_000, b"", b"x" * 100, png(60000, 60000)],
     ids=range(8),
 )
-def test_a_camera_that_sends_nonsense_is_told_so_and_can_go_on(server, picture, message):
+def test_a_camera_that_sends_nonsense_is_told_so_and_can_go_on(
+    server: Running, picture: Callable[..., bytes], message: Any
+) -> None:
     with connect(f"ws://127.0.0.1:{server.port}/api/camera") as camera:
         camera.send(json.dumps(GOOD))
         camera.send(message)
@@ -324,7 +341,7 @@ def test_a_camera_that_sends_nonsense_is_told_so_and_can_go_on(server, picture, 
         assert (made.format, made.size) == ("JPEG", (64, 48))
 
 
-def test_a_frame_over_the_limit_ends_the_camera_alone(server):
+def test_a_frame_over_the_limit_ends_the_camera_alone(server: Running) -> None:
     with (
         pytest.raises(ConnectionClosed),
         connect(f"ws://127.0.0.1:{server.port}/api/camera") as camera,
@@ -332,14 +349,14 @@ def test_a_frame_over_the_limit_ends_the_camera_alone(server):
         exchange(camera, b"\0" * (9 << 20))
 
 
-def exchange(camera, message: bytes) -> bytes:
+def exchange(camera: Any, message: bytes) -> bytes:
     camera.send(message)
     return camera.recv(20)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(200)
-def test_slow_requests_are_ended(server, tiny):
+def test_slow_requests_are_ended(server: Running, tiny: bytes) -> None:
     """Headers that drip, a body that stops, and one that drips."""
     head = f"POST /api/pictures HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n"
     body = head + "Content-Type: multipart/form-data; boundary=x\r\nContent-Length: 900000\r\n\r\n"

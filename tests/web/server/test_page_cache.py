@@ -12,15 +12,15 @@ from fast_nst.web.page_cache import cached_page
 
 
 @pytest.fixture
-def key(tmp_path, monkeypatch) -> list[str]:
+def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """What the page is made of; may be changed. The cache is empty."""
     monkeypatch.setenv("FAST_NST_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(page_cache, "_key", lambda: made_of[0])
     made_of = ["one"]
+    monkeypatch.setattr(page_cache, "_key", lambda: made_of[0])
     return made_of
 
 
-def test_the_page_is_written_once_for_what_it_is_made_of(key):
+def test_the_page_is_written_once_for_what_it_is_made_of(key: list[str]) -> None:
     told: list[str] = []
 
     def write(folder: Path) -> None:
@@ -34,7 +34,7 @@ def test_the_page_is_written_once_for_what_it_is_made_of(key):
     assert sorted(path.name for path in folder.parent.iterdir()) == ["four", "three", "two"]
 
 
-def test_a_page_that_cannot_be_written_leaves_nothing(key, tmp_path):
+def test_a_page_that_cannot_be_written_leaves_nothing(key: list[str], tmp_path: Path) -> None:
     def fail(folder: Path) -> None:
         (folder / "index.html").touch()
         raise InputError("no network")
@@ -44,7 +44,7 @@ def test_a_page_that_cannot_be_written_leaves_nothing(key, tmp_path):
     assert list((tmp_path / "cache" / "pages").iterdir()) == []
 
 
-def test_the_key_changes_with_a_file_of_the_page(tmp_path, monkeypatch):
+def test_the_key_changes_with_a_file_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "app.js"
     monkeypatch.setattr(page_cache, "page_files", lambda: [file])
     keys = set()

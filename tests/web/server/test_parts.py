@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import stat
 import subprocess
 import sys
 import threading
 import time
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from fast_nst.config.web import WebConfig
 from fast_nst.errors import InputError
+from fast_nst.web import protocol
 from fast_nst.web.guard import is_loopback
 from fast_nst.web.jobs import JobQueue, WebJob
 from fast_nst.web.parameters import Parameters
@@ -20,7 +24,7 @@ from fast_nst.web.storage import Storage
 from fast_nst.web.turns import Turns
 
 
-def test_turns_are_given_in_the_order_in_which_they_are_asked_for():
+def test_turns_are_given_in_the_order_in_which_they_are_asked_for() -> None:
     turns, order = Turns(), []
 
     def work(number: int) -> None:
@@ -40,7 +44,7 @@ def test_turns_are_given_in_the_order_in_which_they_are_asked_for():
     assert order == list(range(5))
 
 
-def test_a_turn_given_back_goes_to_who_waits_and_not_to_who_had_it():
+def test_a_turn_given_back_goes_to_who_waits_and_not_to_who_had_it() -> None:
     turns, order, stop = Turns(), [], threading.Event()
 
     def video() -> None:
@@ -65,7 +69,7 @@ def job_in(storage: Storage) -> WebJob:
     return WebJob(folder, folder / "image", folder / "result.png", "a.png", parameters)
 
 
-def test_results_expire_and_failures_leave_nothing():
+def test_results_expire_and_failures_leave_nothing() -> None:
     def run(job: WebJob) -> None:
         if job.size == 1:
             raise InputError("a reason\nin two lines")
@@ -93,7 +97,7 @@ def test_results_expire_and_failures_leave_nothing():
             queue.add(jobs[0])
 
 
-def test_a_full_queue_refuses_before_the_upload():
+def test_a_full_queue_refuses_before_the_upload() -> None:
     go = threading.Event()
     with Storage(10**6) as storage:
         queue = JobQueue(lambda job: (go.wait(20), None)[1], 2)
@@ -111,7 +115,7 @@ def test_a_full_queue_refuses_before_the_upload():
         queue.close()
 
 
-def test_the_private_folder_is_private_limited_and_removed():
+def test_the_private_folder_is_private_limited_and_removed() -> None:
     with Storage(1000) as storage:
         assert stat.S_IMODE(storage.folder.stat().st_mode) == 0o700
         storage.check_room(900)
@@ -128,7 +132,7 @@ def test_the_private_folder_is_private_limited_and_removed():
         (False, ["0.0.0.0", "::", "192.168.1.5", "example.org", ""]),
     ],
 )
-def test_loopback_addresses_are_known(loopback, hosts):
+def test_loopback_addresses_are_known(loopback: bool, hosts: list[str]) -> None:
     assert [is_loopback(host) for host in hosts] == [loopback] * 5
 
 
@@ -144,18 +148,40 @@ def test_loopback_addresses_are_known(loopback, hosts):
         ({"memory": "x"}, "--memory"),
     ],
 )
-def test_options_out_of_range_are_refused(option, word):
+def test_options_out_of_range_are_refused(option: dict[str, Any], word: str) -> None:
     with pytest.raises(InputError, match=word):
         WebConfig(**option)
 
 
-def test_a_short_token_is_refused(monkeypatch):
+@pytest.mark.parametrize("receives", [True, False])
+def test_a_client_that_does_not_receive_is_cut_off(monkeypatch: pytest.MonkeyPatch, receives: bool) -> None:
+    monkeypatch.setattr(protocol, "STALLED_SECONDS", 0.05)
+
+    class Connection(protocol._EndsStalled, asyncio.Protocol):
+        pass
+
+    async def sends() -> list[str]:
+        ended: list[str] = []
+        connection = Connection()
+        connection.loop = asyncio.get_running_loop()
+        connection.transport = SimpleNamespace(abort=lambda: ended.append("aborted"))
+        connection.pause_writing()
+        if receives:
+            connection.resume_writing()
+        await asyncio.sleep(0.2)
+        connection.connection_lost(None)
+        return ended
+
+    assert asyncio.run(sends()) == ([] if receives else ["aborted"])
+
+
+def test_a_short_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAST_NST_WEB_TOKEN", "secret")
     with pytest.raises(InputError, match="16 or more"):
         WebConfig()
 
 
-def test_the_library_imports_no_web_framework():
+def test_the_library_imports_no_web_framework() -> None:
     code = "import sys, fast_nst, fast_nst.cli.web, fast_nst.inference.stylizer; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"fastapi", "starlette", "uvicorn", "websockets"} & set(done.stdout.split())

@@ -7,8 +7,10 @@ import json
 import signal
 import socket
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 import av
@@ -21,6 +23,9 @@ from websockets.sync.client import connect
 
 from fast_nst.cli.main import main
 from fast_nst.web.headers import SECURITY_HEADERS
+
+if TYPE_CHECKING:
+    from tests.web.server.conftest import Running
 
 ENGINE = ["--backend", "torch", "--device", "cpu", "--precision", "fp32"]
 
@@ -44,8 +49,16 @@ def command(folder: Path, data: bytes, name: str, out: str, style: Path, *flags:
     ],
 )
 def test_a_result_is_the_file_that_the_command_writes(
-    client, picture, stylized, styles, tmp_path, format, parameters, fields, flags
-):
+    client: httpx.Client,
+    picture: Callable[..., bytes],
+    stylized: Callable[..., httpx.Response],
+    styles: list[Path],
+    tmp_path: Path,
+    format: str,
+    parameters: dict[str, Any],
+    fields: dict[str, Any],
+    flags: list[Any],
+) -> None:
     data, ending = picture(3, format=format), {"PNG": "png", "JPEG": "jpg"}[format]
     made = stylized(client, data, parameters=parameters, **fields)
     assert made.content == command(tmp_path, data, f"in.{ending}", f"out.{ending}", styles[0], *flags)
@@ -53,8 +66,12 @@ def test_a_result_is_the_file_that_the_command_writes(
 
 
 def test_styles_of_a_gallery_are_mixed_as_the_command_mixes_them(
-    client, picture, stylized, gallery, tmp_path
-):
+    client: httpx.Client,
+    picture: Callable[..., bytes],
+    stylized: Callable[..., httpx.Response],
+    gallery: Path,
+    tmp_path: Path,
+) -> None:
     data = picture(7)
     asked = {"weights": {"one": 3, "two": 1}, "strength": 0.7, "stroke": 1.5, "colors": "match"}
     made = stylized(client, data, parameters=asked).content
@@ -66,7 +83,13 @@ def test_styles_of_a_gallery_are_mixed_as_the_command_mixes_them(
     assert made != stylized(client, data, parameters={**asked, "weights": {"one": 1}}).content
 
 
-def test_a_mask_is_that_of_the_command(client, picture, stylized, styles, tmp_path):
+def test_a_mask_is_that_of_the_command(
+    client: httpx.Client,
+    picture: Callable[..., bytes],
+    stylized: Callable[..., httpx.Response],
+    styles: list[Path],
+    tmp_path: Path,
+) -> None:
     mask = np.zeros((48, 64), np.uint8)
     mask[:, 32:] = 255
     file = io.BytesIO()
@@ -80,7 +103,13 @@ def test_a_mask_is_that_of_the_command(client, picture, stylized, styles, tmp_pa
     assert (before[:, 40:] != after[:, 40:]).any()
 
 
-def test_a_video_is_that_of_the_command_and_keeps_its_sound(client, clip, stylized, styles, tmp_path):
+def test_a_video_is_that_of_the_command_and_keeps_its_sound(
+    client: httpx.Client,
+    clip: Callable[..., Path],
+    stylized: Callable[..., httpx.Response],
+    styles: list[Path],
+    tmp_path: Path,
+) -> None:
     data = clip("in.mp4", frames=12, sound=["aac"]).read_bytes()
     made = stylized(client, data, kind="video", name="clip.mp4")
     expected = command(tmp_path, data, "again.mp4", "out.mp4", styles[0])
@@ -98,7 +127,9 @@ def test_a_video_is_that_of_the_command_and_keeps_its_sound(client, clip, styliz
     assert made.headers["content-type"] == "video/mp4"
 
 
-def test_an_animated_gif_becomes_a_video(client, stylized):
+def test_an_animated_gif_becomes_a_video(
+    client: httpx.Client, stylized: Callable[..., httpx.Response]
+) -> None:
     frames = [Image.new("RGB", (32, 24), (60 * i, 90, 30)) for i in range(3)]
     file = io.BytesIO()
     frames[0].save(file, "GIF", save_all=True, append_images=frames[1:], duration=100)
@@ -107,7 +138,13 @@ def test_an_animated_gif_becomes_a_video(client, stylized):
         assert len(list(video.decode(video=0))) == 3
 
 
-def test_clients_at_the_same_time_get_their_own_pictures(server, picture, stylized, styles, tmp_path):
+def test_clients_at_the_same_time_get_their_own_pictures(
+    server: Running,
+    picture: Callable[..., bytes],
+    stylized: Callable[..., httpx.Response],
+    styles: list[Path],
+    tmp_path: Path,
+) -> None:
     def one(seed: int) -> bytes:
         with server.client() as client:
             return stylized(client, picture(seed), ("dots", "dashes")[seed % 2]).content
@@ -120,7 +157,9 @@ def test_clients_at_the_same_time_get_their_own_pictures(server, picture, styliz
     assert len(set(made)) == 6
 
 
-def test_a_download_is_named_after_the_upload_and_the_style(client, picture, stylized):
+def test_a_download_is_named_after_the_upload_and_the_style(
+    client: httpx.Client, picture: Callable[..., bytes], stylized: Callable[..., httpx.Response]
+) -> None:
     for name, expected in (
         ("holiday.png", "holiday_dots.png"),
         ("../../etc/pa<ss>.png", "pa_ss__dots.png"),
@@ -132,7 +171,7 @@ def test_a_download_is_named_after_the_upload_and_the_style(client, picture, sty
         assert given in (f'attachment; filename="{expected}"', f"attachment; filename*=utf-8''{expected}")
 
 
-def test_the_info_describes_styles_and_limits(client):
+def test_the_info_describes_styles_and_limits(client: httpx.Client) -> None:
     info = client.get("/api/info").json()
     mixes = {style["id"]: style["mixes"] for style in info["styles"]}
     assert mixes == {"dots": False, "dashes": False, "one": True, "two": True}
@@ -141,7 +180,13 @@ def test_the_info_describes_styles_and_limits(client):
     assert (info["gallery"], info["add_style"], info["queue"]) == (True, False, 0)
 
 
-def test_finished_jobs_can_be_forgotten_and_leave_no_file(server, client, picture, submit, finished):
+def test_finished_jobs_can_be_forgotten_and_leave_no_file(
+    server: Running,
+    client: httpx.Client,
+    picture: Callable[..., bytes],
+    submit: Callable[..., httpx.Response],
+    finished: Callable[..., dict[str, Any]],
+) -> None:
     job = submit(client, picture()).json()["job"]
     assert finished(client, job) == {"state": "done", "place": 0, "progress": 1.0, "message": ""}
     assert any(job not in name and "result.png" in name for name in server.files())
@@ -155,8 +200,12 @@ def until_running(client: httpx.Client, job: str) -> None:
 
 
 def test_places_are_told_and_a_queued_or_running_job_can_be_cancelled(
-    client, clip, submit, finished, picture
-):
+    client: httpx.Client,
+    clip: Callable[..., Path],
+    submit: Callable[..., httpx.Response],
+    finished: Callable[..., dict[str, Any]],
+    picture: Callable[..., bytes],
+) -> None:
     long = clip("long.mp4", frames=300, size=(320, 240)).read_bytes()
     running = submit(client, long, kind="video").json()["job"]
     until_running(client, running)
@@ -170,7 +219,7 @@ def test_places_are_told_and_a_queued_or_running_job_can_be_cancelled(
     assert states == ["done", "cancelled", "done"]
 
 
-def test_every_answer_has_the_headers_of_security(server, client):
+def test_every_answer_has_the_headers_of_security(server: Running, client: httpx.Client) -> None:
     answers = [
         client.get("/"),
         client.get("/api/info"),
@@ -185,19 +234,23 @@ def test_every_answer_has_the_headers_of_security(server, client):
         assert len(answer.headers.get_list("content-security-policy")) == 1
     with socket.create_connection(("127.0.0.1", server.port)) as raw:
         raw.sendall(b"nonsense\r\n\r\n")
-        answer = raw.makefile("rb").read().decode()
+        text = raw.makefile("rb").read().decode()
     for name, value in SECURITY_HEADERS.items():
-        assert f"{name}: {value}".lower() in answer.lower()
+        assert f"{name}: {value}".lower() in text.lower()
 
 
-def test_a_port_in_use_is_one_line(server, styles, capsys):
+def test_a_port_in_use_is_one_line(
+    server: Running, styles: list[Path], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["web", "--port", str(server.port), "--style", str(styles[0]), *ENGINE]) == 2
     assert capsys.readouterr().err.splitlines() == [
         f"error: port {server.port} of 127.0.0.1 is in use; give another --port, or 0 for any"
     ]
 
 
-def test_a_missing_package_is_one_line_with_the_cure(monkeypatch, capsys):
+def test_a_missing_package_is_one_line_with_the_cure(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     from fast_nst.cli import web
 
     monkeypatch.setattr(web.importlib.util, "find_spec", lambda name: None)
@@ -206,7 +259,7 @@ def test_a_missing_package_is_one_line_with_the_cure(monkeypatch, capsys):
     assert line.endswith("pip install fastapi uvicorn websockets python-multipart")
 
 
-def ends_cleanly(server, token: str, data: bytes, number: int, code: int) -> None:
+def ends_cleanly(server: Any, token: str, data: bytes, number: int, code: int) -> None:
     """A signal ends a server that works; nothing of it is left."""
     with server.client(headers={"X-Token": token}) as client:
         for _ in range(3):
@@ -219,7 +272,9 @@ def ends_cleanly(server, token: str, data: bytes, number: int, code: int) -> Non
     assert server.said[-1] == {130: "error: interrupted", 143: "error: terminated"}[code]
 
 
-def test_other_machines_need_the_token_that_is_printed(launch, clip):
+def test_other_machines_need_the_token_that_is_printed(
+    launch: Callable[..., Running], clip: Callable[..., Path]
+) -> None:
     server = launch(["--host", "0.0.0.0"])
     token = httpx.URL(server.url).params["token"]
     assert len(token) >= 32
@@ -240,7 +295,7 @@ def test_other_machines_need_the_token_that_is_printed(launch, clip):
     assert sum(token in line for line in server.said) == 1
 
 
-def test_a_token_can_be_fixed(launch, clip):
+def test_a_token_can_be_fixed(launch: Callable[..., Running], clip: Callable[..., Path]) -> None:
     token = "0123456789abcdef"
     server = launch([], FAST_NST_WEB_TOKEN=token)
     with server.client() as client:
@@ -249,7 +304,9 @@ def test_a_token_can_be_fixed(launch, clip):
     ends_cleanly(server, token, clip("a.mp4", frames=100).read_bytes(), signal.SIGINT, 130)
 
 
-def test_errors_of_a_job_say_nothing_of_the_servers_files(client, submit, finished):
+def test_errors_of_a_job_say_nothing_of_the_servers_files(
+    client: httpx.Client, submit: Callable[..., httpx.Response], finished: Callable[..., dict[str, Any]]
+) -> None:
     answer = submit(client, b"\0" * 5000, kind="video", name="clip.mp4")
     state = finished(client, answer.json()["job"])
     assert state["state"] == "failed"

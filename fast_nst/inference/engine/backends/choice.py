@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import importlib.util
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from difflib import get_close_matches
 from typing import get_args
 
@@ -16,7 +16,7 @@ from fast_nst.inference.engine.backends.base import Backend, EngineError, Source
 from fast_nst.system.cpu import cpu_has_matrix_units, may_have_accelerator
 from fast_nst.system.extras import how_to_install
 
-__all__ = ["advise_faster", "check_choice", "open_backend"]
+__all__ = ["advise_faster", "check_choice", "engines_by_speed", "open_backend"]
 
 _log = logging.getLogger("fast_nst")
 
@@ -24,6 +24,13 @@ _log = logging.getLogger("fast_nst")
 _NEEDED = {"openvino": ("openvino", "onnx"), "onnx": ("onnxruntime", "onnx")}
 _PRECISIONS = {"openvino": ("auto", "fp32", "bf16"), "onnx": ("auto", "fp32")}
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
+
+
+def _installed(backend: str) -> bool:
+    try:
+        return all(importlib.util.find_spec(name) is not None for name in _NEEDED[backend])
+    except ValueError:  # a module that something else has put there
+        return False
 
 
 def open_backend(source: Source, *, backend: str, device: str, precision: str) -> Backend:
@@ -50,7 +57,7 @@ def open_backend(source: Source, *, backend: str, device: str, precision: str) -
         except EngineError as error:
             cure = "--backend auto" if backend == "torch" else "--precision fp32 or --backend torch"
             raise EngineError(f"{error}; give {cure}") from error.__cause__
-    for name in _by_speed(device, precision):
+    for name in engines_by_speed(device, precision):
         try:
             return _working(name, source, device, precision)
         except EngineError as error:
@@ -80,8 +87,21 @@ def advise_faster(backend: str, device: str, precision: str) -> None:
         )
 
 
-def _by_speed(device: str, precision: str) -> Iterator[str]:
-    """Engines that can do what is asked faster than torch, as `benchmarks/inference.py` measures them."""
+def engines_by_speed(
+    device: str,
+    precision: str,
+    *,
+    installed: Callable[[str], bool] = _installed,
+    has_matrix_units: Callable[[], bool] = cpu_has_matrix_units,
+) -> Iterator[str]:
+    """Engines that can do what is asked faster than torch, as `benchmarks/inference.py` measures them.
+
+    Args:
+        device: as `open_backend`.
+        precision: as `open_backend`.
+        installed: whether an engine's packages are.
+        has_matrix_units: whether the processor multiplies bf16 fast.
+    """
     if precision == "fp16" or device not in ("auto", "cpu"):
         return
     if device == "auto" and may_have_accelerator():
@@ -89,19 +109,12 @@ def _by_speed(device: str, precision: str) -> Iterator[str]:
 
         if choose_device().type != "cpu":
             return
-    if _installed("openvino"):
+    if installed("openvino"):
         yield "openvino"
     # onnxruntime has no bf16 on processors: where there are matrix units, torch in bf16 is faster.
-    wanted = "bf16" if precision == "auto" and cpu_has_matrix_units() else precision
-    if wanted != "bf16" and _installed("onnx"):
+    wanted = "bf16" if precision == "auto" and has_matrix_units() else precision
+    if wanted != "bf16" and installed("onnx"):
         yield "onnx"
-
-
-def _installed(backend: str) -> bool:
-    try:
-        return all(importlib.util.find_spec(name) is not None for name in _NEEDED[backend])
-    except ValueError:  # a module that something else has put there
-        return False
 
 
 def _check(backend: str, device: str, precision: str) -> None:

@@ -1,0 +1,110 @@
+"""The page in Chromium with its server behind it: pictures, videos, the webcam, the token."""
+
+from __future__ import annotations
+
+import importlib.util
+import io
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import av
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from fast_nst.cli.main import main
+from fast_nst.web.export_page import page_files
+
+
+def loaded(file: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location("page_in_chromium", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(300)]
+chromium = loaded(Path(__file__).parents[1] / "test_browser.py")
+ENGINE = ["--backend", "torch", "--device", "cpu", "--precision", "fp32"]
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    for program in ("chromium", "chromedriver"):
+        if shutil.which(program) is None:
+            pytest.skip(f"there is no {program}")
+    found = chromium.Browser(tmp_path_factory.mktemp("downloads"))
+    yield found
+    found.driver.quit()
+
+
+@pytest.fixture(scope="module")
+def open_server(launch, tmp_path_factory):
+    """A server that only those with the token can use; its page has no engine of its own."""
+    page = tmp_path_factory.mktemp("page")
+    for file in page_files():
+        shutil.copy(file, page)
+    return launch(["--host", "0.0.0.0"], page=page)
+
+
+@pytest.fixture
+def page(browser, open_server):
+    """The page at the address that the server printed, as this machine sees it."""
+    browser.open(str(httpx.URL(open_server.url).copy_with(host="127.0.0.1")))
+    return browser
+
+
+def test_a_picture_is_shown_and_saved_as_the_command_writes_it(page, picture, styles, tmp_path):
+    photo, out = tmp_path / "photo.png", tmp_path / "out.png"
+    photo.write_bytes(picture(1, 64, 96))
+    assert main(["stylize", str(photo), "--style", str(styles[0]), "--out", str(out), *ENGINE]) == 0
+    page.give(photo)
+    page.finished(96, 64)
+    assert "server" in page.text("#where")
+    np.testing.assert_array_equal(page.pixels(), np.asarray(Image.open(out).convert("RGB")))
+    page.click("#save")
+    saved = page.downloaded(".png")
+    assert saved.read_bytes() == out.read_bytes()
+    saved.unlink()
+
+
+def test_a_blend_of_the_gallery_is_one_pass(page, picture, gallery, tmp_path):
+    photo, out = tmp_path / "photo.png", tmp_path / "out.png"
+    photo.write_bytes(picture(2, 64, 96))
+    page.click("[data-style=one]")
+    page.set("#strength", 60)
+    page.give(photo)
+    page.finished(96, 64)
+    style = [f"{gallery}#one", "--strength", "0.6", "--out", str(out)]
+    assert main(["stylize", str(photo), "--style", *style, *ENGINE]) == 0
+    np.testing.assert_array_equal(page.pixels(), np.asarray(Image.open(out).convert("RGB")))
+
+
+def test_the_webcam_is_stylized_by_the_server(page):
+    page.click("#use-camera")
+    page.wait("Number(document.getElementById('result').dataset.frames) > 3")
+    assert page.pixels().shape == (480, 640, 3)
+    assert page.pixels().std() > 5
+    page.click("#camera")
+    assert not page.find("#notice").is_displayed()
+
+
+def test_a_video_is_saved_with_its_sound(page, clip):
+    page.give(clip("clip.mp4", frames=10, sound=["aac"]))
+    saved = page.downloaded(".mp4")
+    with av.open(io.BytesIO(saved.read_bytes())) as video:
+        assert len(video.streams.audio) == 1
+        assert len(list(video.decode(video=0))) == 10
+    saved.unlink()
+
+
+def test_without_the_token_the_page_says_what_to_do(browser, open_server):
+    browser.driver.get(f"{open_server.base}/")
+    browser.wait("document.body.innerText.length > 0")
+    assert not browser.js("document.body.innerText.includes('undefined')")
