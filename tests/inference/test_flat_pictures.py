@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import importlib.util
 import itertools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 
 from fast_nst.cli.stylize import main
 from fast_nst.inference import flat_pictures
@@ -27,16 +31,16 @@ ENGINES = [
 ]
 
 
-def flat(color, height: int = 48, width: int = 40) -> np.ndarray:
+def flat(color: Any, height: int = 48, width: int = 40) -> NDArray[Any]:
     return np.full((height, width, 3), color, np.uint8)
 
 
-def noise(deviation: float, height: int = 48, width: int = 40) -> np.ndarray:
+def noise(deviation: float, height: int = 48, width: int = 40) -> NDArray[Any]:
     values = np.random.default_rng(0).normal(128, deviation, (height, width, 3))
     return np.rint(values.clip(0, 255)).astype(np.uint8)
 
 
-def inside_palette(stylized: np.ndarray, style: str) -> bool:
+def inside_palette(stylized: NDArray[Any], style: str) -> bool:
     """Whether the mean color lies between the painting's darkest and lightest colors, channel by channel."""
     painting = bundled_style_image(find_style(style))
     assert painting is not None
@@ -47,7 +51,7 @@ def inside_palette(stylized: np.ndarray, style: str) -> bool:
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_a_flat_picture_has_a_color_of_the_painting_and_light_ones_are_lighter(style):
+def test_a_flat_picture_has_a_color_of_the_painting_and_light_ones_are_lighter(style: str) -> None:
     stylizer = Stylizer.load(style, backend="torch", device="cpu", precision="fp32")
     made = {name: stylizer(flat(color)) for name, color in COLORS.items()}
     assert all(inside_palette(result, style) for result in made.values())
@@ -58,7 +62,7 @@ def test_a_flat_picture_has_a_color_of_the_painting_and_light_ones_are_lighter(s
 
 
 @pytest.mark.parametrize("engine", ENGINES)
-def test_every_engine_gives_a_flat_picture_the_same_color(engine):
+def test_every_engine_gives_a_flat_picture_the_same_color(engine: Any) -> None:
     stylizer = Stylizer.load("starry-night", backend=engine, device="cpu", precision="fp32")
     plain = Stylizer.load("starry-night", backend="torch", device="cpu", precision="fp32")
     for color in COLORS.values():
@@ -67,18 +71,18 @@ def test_every_engine_gives_a_flat_picture_the_same_color(engine):
         assert np.abs(result.astype(int) - plain(flat(color))).max() <= 2
 
 
-def test_a_picture_with_contrast_is_what_the_engine_makes_of_it(stylizer):
+def test_a_picture_with_contrast_is_what_the_engine_makes_of_it(stylizer: Stylizer) -> None:
     for image in (noise(CLEAR + 1), noise(60), flat(0, 4, 4), noise(0.1, 7, 9)):
         assert_array_equal(stylizer.run_uint8(image[None]), stylizer.backend.run_uint8(image[None]))
 
 
-def test_flatness_falls_from_one_to_zero_without_a_jump():
+def test_flatness_falls_from_one_to_zero_without_a_jump() -> None:
     assert (flatness(flat(9)), flatness(noise(FLAT / 2)), flatness(noise(CLEAR * 1.1))) == (1, 1, 0)
     shares = [flatness(noise(deviation)) for deviation in np.linspace(0, 6, 40)]
     assert all(0 <= before - after < 0.15 for before, after in itertools.pairwise(shares))
 
 
-def test_only_the_flat_pictures_of_a_batch_are_extended(stylizer):
+def test_only_the_flat_pictures_of_a_batch_are_extended(stylizer: Stylizer) -> None:
     batch = np.stack([noise(50), flat(200), noise(3)])
     made = stylizer.run_uint8(batch)
     assert_array_equal(made[0], stylizer.run_uint8(batch[:1])[0])
@@ -88,7 +92,7 @@ def test_only_the_flat_pictures_of_a_batch_are_extended(stylizer):
 
 
 @pytest.mark.parametrize("deviation", [0, 3])
-def test_row_bands_and_tensors_give_what_the_whole_picture_gives(stylizer, deviation):
+def test_row_bands_and_tensors_give_what_the_whole_picture_gives(stylizer: Stylizer, deviation: int) -> None:
     image = noise(deviation, 90, 40)
     whole = stylizer(image).astype(int)
     bands = stylizer.in_bands(Picture(image), rows=16).rgb
@@ -97,14 +101,14 @@ def test_row_bands_and_tensors_give_what_the_whole_picture_gives(stylizer, devia
     assert np.abs(whole - floats).max() <= 1.5
 
 
-def test_the_reference_is_the_same_in_every_run_and_like_a_photograph():
+def test_the_reference_is_the_same_in_every_run_and_like_a_photograph() -> None:
     values = flat_pictures._reference(96, 64)
     assert values.mean() == pytest.approx(255 * flat_pictures.MEAN, abs=8)
     assert values.std() == pytest.approx(255 * flat_pictures.DEVIATION, rel=0.1)
     assert not values.flags.writeable
 
 
-def test_a_white_frame_in_a_video_does_not_flash_black(clip, tmp_path):
+def test_a_white_frame_in_a_video_does_not_flash_black(clip: Callable[..., Path], tmp_path: Path) -> None:
     ramp = np.linspace(40, 200, 64)[None, :, None] * np.ones((48, 64, 3))
     frames = [np.rint(ramp).astype(np.uint8)] * 5
     frames[2] = flat(255, 48, 64)

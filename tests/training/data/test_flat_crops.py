@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
 import numpy as np
 import pytest
 from numpy.testing import assert_array_equal
+from numpy.typing import NDArray
 from PIL import Image
 
 from fast_nst.training.data.flat_crops import flat_crop
@@ -14,7 +18,7 @@ from fast_nst.training.data.photos import open_photos
 SIZE = 24
 
 
-def test_the_share_is_kept_and_nothing_depends_on_the_order():
+def test_the_share_is_kept_and_nothing_depends_on_the_order() -> None:
     made = {i: flat_crop(3, 0, i, SIZE, 1 / 16) for i in range(4000)}
     count = sum(crop is not None for crop in made.values())
     assert abs(count - 250) < 60
@@ -26,7 +30,7 @@ def test_the_share_is_kept_and_nothing_depends_on_the_order():
     assert flat_crop(3, 0, 0, SIZE, 0) is None
 
 
-def test_every_kind_occurs_white_and_black_too():
+def test_every_kind_occurs_white_and_black_too() -> None:
     crops = [flat_crop(0, epoch, 0, SIZE, 1.0) for epoch in range(300)]
     assert all(
         crop is not None and crop.shape == (3, SIZE, SIZE) and crop.dtype == np.uint8 for crop in crops
@@ -42,12 +46,12 @@ def test_every_kind_occurs_white_and_black_too():
 
 
 @pytest.mark.parametrize("start", [0, 3])
-def test_batches_hold_them_whatever_the_step_they_start_from(tmp_path, start):
+def test_batches_hold_them_whatever_the_step_they_start_from(tmp_path: Path, start: int) -> None:
     for i in range(6):
         noise = np.random.default_rng(i).integers(0, 256, (40, 48, 3), dtype=np.uint8)
         Image.fromarray(noise).save(tmp_path / f"{i}.png")
 
-    def images(share: float, step: int, workers: int) -> list[np.ndarray]:
+    def images(share: float, step: int, workers: int) -> list[NDArray[Any]]:
         settings = {"batch_size": 4, "image_size": SIZE, "seed": 1, "start_step": step, "workers": workers}
         with PhotoBatches(open_photos(tmp_path), flat_share=share, **settings) as batches:
             return [next(batches).images.numpy() for _ in range(6)]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import importlib.util
 import io
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import av
 import httpx
@@ -18,6 +18,9 @@ from PIL import Image
 
 from fast_nst.cli.main import main
 from fast_nst.web.export_page import page_files
+
+if TYPE_CHECKING:
+    from tests.web.server.conftest import Running
 
 
 def loaded(file: Path) -> ModuleType:
@@ -45,7 +48,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def open_server(launch, tmp_path_factory):
+def open_server(launch: Callable[..., Running], tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A server that only those with the token can use; its page has no engine of its own."""
     page = tmp_path_factory.mktemp("page")
     for file in page_files():
@@ -54,13 +57,15 @@ def open_server(launch, tmp_path_factory):
 
 
 @pytest.fixture
-def page(browser, open_server):
+def page(browser: Any, open_server: Any) -> Any:
     """The page at the address that the server printed, as this machine sees it."""
     browser.open(str(httpx.URL(open_server.url).copy_with(host="127.0.0.1")))
     return browser
 
 
-def test_a_picture_is_shown_and_saved_as_the_command_writes_it(page, picture, styles, tmp_path):
+def test_a_picture_is_shown_and_saved_as_the_command_writes_it(
+    page: Any, picture: Callable[..., bytes], styles: list[Path], tmp_path: Path
+) -> None:
     photo, out = tmp_path / "photo.png", tmp_path / "out.png"
     photo.write_bytes(picture(1, 64, 96))
     assert main(["stylize", str(photo), "--style", str(styles[0]), "--out", str(out), *ENGINE]) == 0
@@ -74,7 +79,9 @@ def test_a_picture_is_shown_and_saved_as_the_command_writes_it(page, picture, st
     saved.unlink()
 
 
-def test_a_blend_of_the_gallery_is_one_pass(page, picture, gallery, tmp_path):
+def test_a_blend_of_the_gallery_is_one_pass(
+    page: Any, picture: Callable[..., bytes], gallery: Path, tmp_path: Path
+) -> None:
     photo, out = tmp_path / "photo.png", tmp_path / "out.png"
     photo.write_bytes(picture(2, 64, 96))
     page.click("[data-style=one]")
@@ -86,7 +93,7 @@ def test_a_blend_of_the_gallery_is_one_pass(page, picture, gallery, tmp_path):
     np.testing.assert_array_equal(page.pixels(), np.asarray(Image.open(out).convert("RGB")))
 
 
-def test_the_webcam_is_stylized_by_the_server(page):
+def test_the_webcam_is_stylized_by_the_server(page: Any) -> None:
     page.click("#use-camera")
     page.wait("Number(document.getElementById('result').dataset.frames) > 3")
     assert page.pixels().shape == (480, 640, 3)
@@ -95,7 +102,7 @@ def test_the_webcam_is_stylized_by_the_server(page):
     assert not page.find("#notice").is_displayed()
 
 
-def test_a_video_is_saved_with_its_sound(page, clip):
+def test_a_video_is_saved_with_its_sound(page: Any, clip: Callable[..., Path]) -> None:
     page.give(clip("clip.mp4", frames=10, sound=["aac"]))
     saved = page.downloaded(".mp4")
     with av.open(io.BytesIO(saved.read_bytes())) as video:
@@ -104,7 +111,7 @@ def test_a_video_is_saved_with_its_sound(page, clip):
     saved.unlink()
 
 
-def test_without_the_token_the_page_says_what_to_do(browser, open_server):
+def test_without_the_token_the_page_says_what_to_do(browser: Any, open_server: Any) -> None:
     browser.driver.get(f"{open_server.base}/")
     browser.wait("document.body.innerText.length > 0")
     assert not browser.js("document.body.innerText.includes('undefined')")

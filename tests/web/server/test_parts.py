@@ -162,7 +162,7 @@ def test_a_client_that_does_not_receive_is_cut_off(monkeypatch: pytest.MonkeyPat
 
     async def sends() -> list[str]:
         ended: list[str] = []
-        connection = Connection()
+        connection: Any = Connection()
         connection.loop = asyncio.get_running_loop()
         connection.transport = SimpleNamespace(abort=lambda: ended.append("aborted"))
         connection.pause_writing()
