@@ -314,6 +314,12 @@ def test_every_page_is_in_the_navigation_and_the_readme_links_to_files_that_exis
     assert [link for link in links if not (ROOT / link).exists()] == []
 
 
+def test_the_api_reference_has_every_public_name() -> None:
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    described = {line.split(".")[-1] for line in text.splitlines() if line.startswith("::: ")}
+    assert set(fast_nst.__all__) <= described
+
+
 def test_the_two_commands_of_the_readme_come_first() -> None:
     """``.ci/run`` runs the first two blocks, one line each."""
     first, second = [block for block in blocks(ROOT / "README.md") if block.language == "bash"][:2]
