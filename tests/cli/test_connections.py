@@ -37,16 +37,7 @@ def test_no_command_leaves_this_machine(style: str, quick: list[str], material: 
     shutil.copy(style, folder / "dots.safetensors")
     shutil.copy(folder / "the_waves.png", folder / "a.png")
     engines = [name for name, module in ENGINES.items() if importlib.util.find_spec(module) is not None]
-    stylize = [
-        "stylize",
-        "a.png",
-        "--style",
-        "dots.safetensors",
-        "--overwrite",
-        "--out",
-        "b.png",
-        "--backend",
-    ]
+    stylize = ["stylize", "a.png", "--style", "dots.safetensors", "--overwrite", "--backend"]
     commands = [
         ["styles"],
         *([*stylize, name] for name in engines),
@@ -63,7 +54,7 @@ def test_no_command_leaves_this_machine(style: str, quick: list[str], material: 
         env=environment,
         capture_output=True,
         text=True,
-        timeout=110,
+        timeout=280,
     )
     found = [line.removeprefix("SEEN ") for line in done.stdout.splitlines() if line.startswith("SEEN ")]
     assert [json.loads(line) for line in found] == [[0, []]] * len(commands), done.stderr
@@ -83,6 +74,6 @@ except OSError:
     print(json.dumps(seen))
 """
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=280)
     events = {event for event, _ in json.loads(done.stdout)}
     assert events == {"socket.getaddrinfo", "socket.connect"}

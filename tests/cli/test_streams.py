@@ -43,7 +43,7 @@ def shell(words: str, redirect: str, cwd: Path | str = ROOT) -> subprocess.Compl
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
     )
 
 
@@ -99,7 +99,7 @@ def test_a_reader_that_has_gone_is_no_traceback(words: str) -> None:
     command = [sys.executable, "-u", "-m", "fast_nst", *words.split()]
     reading, writing = os.pipe()
     os.close(reading)
-    process = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, timeout=60)
+    process = subprocess.run(command, cwd=ROOT, stdout=writing, stderr=subprocess.PIPE, timeout=280)
     os.close(writing)
     assert (process.returncode, process.stderr) == (1, b"")
 
@@ -127,7 +127,7 @@ def test_a_signal_during_an_import_that_catches_exceptions_ends_quietly(
         env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{tmp_path}"},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=280,
     )
     assert process.returncode == code
     assert process.stderr in ("error: terminated\n", "error: interrupted\n")

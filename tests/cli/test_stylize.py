@@ -63,7 +63,7 @@ def tree(folder: Path) -> list[str]:
 def script(*arguments: str, **options: Any) -> subprocess.CompletedProcess[bytes]:
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     words = [sys.executable, str(SCRIPT), *arguments]
-    return subprocess.run(words, capture_output=True, timeout=100, env=environment, **options)
+    return subprocess.run(words, capture_output=True, timeout=280, env=environment, **options)
 
 
 def pixels(path: Path | str) -> NDArray[Any]:
@@ -792,7 +792,7 @@ def test_a_signal_in_mid_folder_leaves_no_half_written_file(
     assert process.stdout is not None
     process.stdout.readline()
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=280)
     assert process.returncode == code
     assert err.splitlines()[1:] == ["error: interrupted" if number == signal.SIGINT else "error: terminated"]
     results = sorted((here / "in_dots").iterdir())
@@ -955,7 +955,7 @@ def test_a_second_run_beside_the_first_skips_what_the_first_has_written(
         )
         for _ in range(2)
     ]
-    answers = [process.communicate(timeout=120) for process in both]
+    answers = [process.communicate(timeout=280) for process in both]
     assert [process.returncode for process in both] == [0, 0]
     assert all("error" not in err for _, err in answers)
     assert {line for out, _ in answers for line in out.split()} == {f"in_dots/{i:02}.png" for i in range(30)}

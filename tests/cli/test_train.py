@@ -51,7 +51,7 @@ def trained(material: Path, quick: list[str], tmp_path_factory: pytest.TempPathF
     folder = tmp_path_factory.mktemp("trained") / "here"
     shutil.copytree(material, folder)
     process = script(*quick, "--steps", "6", "--report-every", "2", cwd=folder)
-    out, err = process.communicate(timeout=100)
+    out, err = process.communicate(timeout=280)
     assert process.returncode == 0, err
     return SimpleNamespace(folder=folder, run=folder / "runs/the-waves", out=out, err=err.splitlines())
 
@@ -184,7 +184,7 @@ def test_a_signal_leaves_a_usable_checkpoint(
     while time.monotonic() < patience and not (metrics.exists() and metrics.stat().st_size):
         time.sleep(0.02)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=280)
     assert process.returncode == code, err
     assert out == "the-waves.safetensors\n"
     assert re.search(r"^stopped at step \d+; resume .* --resume$", err, flags=re.M)

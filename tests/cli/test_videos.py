@@ -239,7 +239,7 @@ def test_what_is_done_plays_after_a_signal(
     process = started(here, style)
     wait_for_frames(here / "out", process, 1.0)
     process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    out, err = process.communicate(timeout=280)
     assert process.returncode == code
     assert out == ""
     word = "interrupted" if number == signal.SIGINT else "terminated"
@@ -268,7 +268,7 @@ def test_an_interrupted_folder_is_completed_by_the_next_run(
     assert process.stdout.readline() == "out/a.mp4\n"
     wait_for_frames(here / "out", process, 0.5)
     process.send_signal(number)
-    process.communicate(timeout=60)
+    process.communicate(timeout=280)
     assert process.returncode in (130, 143)
     assert not (here / "out/b.mp4").exists()
     records = [json.loads(line) for line in (here / "m.jsonl").read_text().splitlines()]
@@ -335,7 +335,7 @@ def test_ten_kills_and_ten_interruptions_at_any_moment(long: Path, here: Path, s
         process = started(here, style)
         wait_for_frames(here / "out", process, 0.3 * i)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=280)
         if process.returncode == 130:
             check_what_is_there(here / "out", err.splitlines()[-1], "interrupted")
         else:

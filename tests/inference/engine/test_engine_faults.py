@@ -127,7 +127,7 @@ def test_a_forked_process_stylizes_too_and_so_does_its_parent(tmp_path: Path) ->
         env=os.environ | {"OMP_NUM_THREADS": "2", "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
-        timeout=100,
+        timeout=280,
     )
     assert done.stdout.splitlines() == [f"{name} 0 True" for name in engines], done.stderr
 
