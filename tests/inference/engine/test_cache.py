@@ -179,13 +179,14 @@ def test_a_folder_that_cannot_be_used_costs_nothing_but_time(
     assert store("key") == "made model"
 
 
-def test_the_oldest_files_are_removed_first(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "MAX_FILES", 2)
-    for age, key in enumerate("abc"):
-        store(key, key.encode())
+def test_the_oldest_files_are_removed_first(folder: Path) -> None:
+    for age in range(cache.MAX_FILES + 2):
+        store(f"key {age}", b"%d" % age)
         for file in folder.iterdir():
-            os.utime(file, (age, age)) if file.stat().st_mtime > 10 else None
-    assert {file.read_bytes()[32:] for file in folder.iterdir()} == {b"b", b"c"}
+            if file.stat().st_mtime > 1000:  # the new one
+                os.utime(file, (age, age))
+    kept = {int(file.read_bytes()[32:]) for file in folder.iterdir()}
+    assert kept == set(range(2, cache.MAX_FILES + 2))
 
 
 def test_the_default_folder_is_the_users(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
