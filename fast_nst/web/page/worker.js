@@ -42,7 +42,9 @@ async function start({ gpu, threads, sizes }) {
 
 async function open(model, onto = provider) {
   const data = new Uint8Array(await bytes(model.address, model.bytes));
-  return ort.InferenceSession.create(data, { executionProviders: [onto], graphOptimizationLevel: "all" });
+  // Threads that wait do not spin: on a busy machine that takes the time of those that work.
+  const extra = { session: { intra_op: { allow_spinning: "0" } } };
+  return ort.InferenceSession.create(data, { executionProviders: [onto], graphOptimizationLevel: "all", extra });
 }
 
 async function session(model) {
