@@ -29,7 +29,7 @@ export class Stage {
   open(source, width, height) {
     $("welcome").hidden = true;
     $("frame").hidden = $("tools").hidden = false;
-    $("frame").style.setProperty("--ratio", width / height);
+    $("wall").style.setProperty("--ratio", width / height);
     this.clearMask();
     this.#raw = null;
     this.original(source, width, height);
