@@ -20,8 +20,9 @@ from fast_nst.config import GalleryNetConfig
 from fast_nst.inference.styles import mix_rows
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.models.checkpoint import load_gallery, save_checkpoint
+from fast_nst.models.gallery_files import GalleryRow
 from fast_nst.models.gallery_net import GalleryNet
-from fast_nst.models.model_files import GalleryRow, bundled_styles
+from fast_nst.models.model_files import bundled_styles
 from fast_nst.web.export_page import new_page, page_files, write_page
 from fast_nst.web.headers import SECURITY_HEADERS
 from fast_nst.web.models import style_labels, web_gallery
@@ -67,6 +68,25 @@ def test_every_control_has_a_name(page: Path) -> None:
 def test_nothing_in_the_page_needs_more_than_its_content_security_policy_allows(page: Path) -> None:
     html = (page / "index.html").read_text()
     assert not re.findall(r"\son\w+=|\sstyle=|<style|<script(?![^>]*src)", html)
+
+
+def luminance(color: str) -> float:
+    """Relative luminance, WCAG 2.2, of #rgb or #rrggbb."""
+    digits = color[1:] if len(color) == 7 else "".join(2 * digit for digit in color[1:])
+    levels = np.array([int(digits[i : i + 2], 16) / 255 for i in (0, 2, 4)])
+    linear = np.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("theme", [":root", '[data-theme="dark"]'])
+@pytest.mark.parametrize("text", ["ink", "soft", "accent"])
+@pytest.mark.parametrize("ground", ["wall", "panel", "mat", "fill"])
+def test_text_has_the_contrast_of_wcag_aa(page: Path, theme: str, text: str, ground: str) -> None:
+    css = (page / "page.css").read_text()
+    block = css[css.index(f"{theme} {{") :].split("}", 1)[0]
+    colors = dict(re.findall(r"--(\w+): (#[0-9a-f]+)", block))
+    light, dark = sorted((luminance(colors[text]), luminance(colors[ground])), reverse=True)
+    assert (light + 0.05) / (dark + 0.05) >= 4.5
 
 
 def test_each_bundled_style_is_there_with_its_painting_and_its_label(page: Path) -> None:
