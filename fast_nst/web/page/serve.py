@@ -47,8 +47,13 @@ class Handler(SimpleHTTPRequestHandler):
 
 def main() -> None:
     """Serve on this machine alone until it is interrupted."""
-    port = int(sys.argv[1]) if len(sys.argv) > 1 else 8000
-    server = ThreadingHTTPServer(("127.0.0.1", port), partial(Handler, directory=str(FOLDER)))
+    words = sys.argv[1:] or ["8000"]
+    if len(words) > 1 or not words[0].isascii() or not words[0].isdigit() or int(words[0]) > 65535:
+        sys.exit(f"usage: python serve.py [PORT], a number up to 65535; got {' '.join(words)}")
+    try:
+        server = ThreadingHTTPServer(("127.0.0.1", int(words[0])), partial(Handler, directory=str(FOLDER)))
+    except OSError as error:
+        sys.exit(f"port {words[0]} cannot be used ({error.strerror}); give another: python serve.py PORT")
     print(f"http://127.0.0.1:{server.server_address[1]}/  (Ctrl-C ends it)", flush=True)
     try:
         server.serve_forever()
