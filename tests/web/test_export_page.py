@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import socket
 import subprocess
+import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -243,3 +245,23 @@ def test_scripts_parse(page: Path, tmp_path: Path) -> None:
         module.write_text(path.read_text())
         done = subprocess.run([node, "--check", str(module)], capture_output=True, text=True)
         assert not done.returncode, done.stderr
+
+
+@pytest.mark.parametrize("words", [["x"], ["-1"], ["70000"], ["8000", "9000"], ["--help"]])
+def test_a_wrong_port_of_the_server_in_the_folder_is_one_line(page: Path, words: list[str]) -> None:
+    command = [sys.executable, str(page / "serve.py"), *words]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("usage: python serve.py [PORT]")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_a_port_in_use_is_one_line(page: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        command = [sys.executable, str(page / "serve.py"), str(taken.getsockname()[1])]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "cannot be used" in done.stderr
+    assert len(done.stderr.splitlines()) == 1
