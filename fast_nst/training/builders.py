@@ -108,23 +108,30 @@ def build_run(
         compiled=compiles(config, device),
         group=group,
     )
-    validation = None
-    if validation_photos is not None:
-        kind: Callable[..., Validation] = Validation
-        if isinstance(task, GalleryTask):
-            kind = functools.partial(GalleryValidation, names=task.names)
-        validation = kind(
-            validation_photos,
-            task.objective,
-            image_size=config.image_size,
-            device=device,
-            precision=precision,
-            network_input=task.network_input,
-            score=task.score,
-        )
+    validation = build_validation(config, task, validation_photos, device, precision)
     batches = BatchStream(config, photos, group, photo_size=task.photo_size, network_input=task.network_input)
     return Run(
         device, precision, step_times, task, photos, validation_photos, batches, training_step, validation
+    )
+
+
+def build_validation(
+    config: TaskConfig, task: Task, photos: PhotoSource | None, device: torch.device, precision: str
+) -> Validation | None:
+    """The validation of a run; None where there are no photographs for it."""
+    if photos is None:
+        return None
+    kind: Callable[..., Validation] = Validation
+    if isinstance(task, GalleryTask):
+        kind = functools.partial(GalleryValidation, names=task.names)
+    return kind(
+        photos,
+        task.objective,
+        image_size=config.image_size,
+        device=device,
+        precision=precision,
+        network_input=task.network_input,
+        score=task.score,
     )
 
 
