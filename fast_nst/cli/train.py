@@ -121,11 +121,13 @@ def _nothing(_: str) -> None:
 def _announcement(trainer: Trainer) -> str:
     together = f", {trainer.group.size} processes" if trainer.group.size > 1 else ""
     compiling = "; compiling first, for a minute or two" if trainer.compiled else ""
+    times = ", ".join(f"{name} {time:.0f} ms" for name, time in trainer.step_times.items())
+    chosen = f" (measured: {times})" if times else ""
     minutes = trainer.config.minutes
     end = f"to {trainer.config.steps}" if minutes is None else f"for {minutes:g} minutes"
     return (
         f"training {trainer.out.stem} on {len(trainer.photos.names)} photographs, {trainer.device.type} "
-        f"{trainer.precision}{together}, from step {trainer.step} {end}; "
+        f"{trainer.precision}{chosen}{together}, from step {trainer.step} {end}; "
         f"previews and log in {trainer.run}{compiling}"
     )
 

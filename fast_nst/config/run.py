@@ -103,7 +103,8 @@ class RunConfig:
     device: str = field(default="auto", metadata=FREE)
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Precision = field(default="auto", metadata=FREE)
-    """precision of the convolutions; auto is bf16 where the device supports it in hardware, else fp32"""
+    """precision of the convolutions; auto is the faster of fp32 and bf16: measured on processors; on
+    GPUs bf16 where they have it"""
     compile: Literal["auto", "on", "off"] = field(default="auto", metadata=FREE)
     """torch.compile; auto uses it where a compiler exists and the run is long enough to pay for it"""
     workers: int = field(default=2, metadata=LOCAL)

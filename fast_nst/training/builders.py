@@ -29,7 +29,7 @@ from fast_nst.models.losses import PerceptualLoss
 from fast_nst.models.model_files import file_digest, find_gallery
 from fast_nst.models.reconstruction import ReconstructionLoss
 from fast_nst.models.vgg import VGGFeatures, load_vgg, weights_digest
-from fast_nst.system.device import choose_device, choose_precision, has_compiler
+from fast_nst.system.device import choose_device, has_compiler
 from fast_nst.training.data.coco import find_coco
 from fast_nst.training.data.download import ProgressCallback
 from fast_nst.training.data.loader import as_images
@@ -37,6 +37,7 @@ from fast_nst.training.data.photos import PhotoSource, center_crops, hold_out, o
 from fast_nst.training.data.stream import BatchStream
 from fast_nst.training.data.styles import GalleryStyle, read_styles, styles_digest
 from fast_nst.training.objective import as_objective
+from fast_nst.training.precision import choose_run_precision
 from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.step import TrainingStep
 from fast_nst.training.tasks import GalleryTask, StyleTask, Task, UpscaleTask
@@ -55,6 +56,8 @@ class Run:
 
     device: torch.device
     precision: str
+    step_times: dict[str, float]
+    """milliseconds of a step by precision, where they decided it"""
     task: Task
     photos: PhotoSource
     """what is trained on"""
@@ -70,17 +73,18 @@ def build_run(
     *,
     objective: Any = None,
     on_download: ProgressCallback | None = None,
+    saved_precision: str | None = None,
 ) -> Run:
     """Build all objects of a run.
 
     Args:
+        saved_precision: see `choose_run_precision`.
         objective: the caller's own, see `objective.as_objective`; None: the one of the config.
 
     Raises:
         InputError: a setting, file or folder that cannot be used.
     """
     device = choose_device(group.device(config.device))
-    precision = choose_precision(config.precision, device)
     task = build_task(config, device, group, objective)
     photos, validation_photos = choose_photos(config, group, on_download)
     network = build_network(config, device, rows=len(task.details.get("rows", ())))
@@ -89,6 +93,9 @@ def build_run(
             network = extended_gallery(config.extend, task, validation_photos or photos).to(device)
         else:
             network.start_with_colors(task.images)
+    precision, step_times = choose_run_precision(
+        config, network, task.objective, device=device, group=group, saved=saved_precision
+    )
     training_step = TrainingStep(
         network,
         task.objective,
@@ -101,22 +108,31 @@ def build_run(
         compiled=compiles(config, device),
         group=group,
     )
-    validation = None
-    if validation_photos is not None:
-        kind: Callable[..., Validation] = Validation
-        if isinstance(task, GalleryTask):
-            kind = functools.partial(GalleryValidation, names=task.names)
-        validation = kind(
-            validation_photos,
-            task.objective,
-            image_size=config.image_size,
-            device=device,
-            precision=precision,
-            network_input=task.network_input,
-            score=task.score,
-        )
+    validation = build_validation(config, task, validation_photos, device, precision)
     batches = BatchStream(config, photos, group, photo_size=task.photo_size, network_input=task.network_input)
-    return Run(device, precision, task, photos, validation_photos, batches, training_step, validation)
+    return Run(
+        device, precision, step_times, task, photos, validation_photos, batches, training_step, validation
+    )
+
+
+def build_validation(
+    config: TaskConfig, task: Task, photos: PhotoSource | None, device: torch.device, precision: str
+) -> Validation | None:
+    """The validation of a run; None where there are no photographs for it."""
+    if photos is None:
+        return None
+    kind: Callable[..., Validation] = Validation
+    if isinstance(task, GalleryTask):
+        kind = functools.partial(GalleryValidation, names=task.names)
+    return kind(
+        photos,
+        task.objective,
+        image_size=config.image_size,
+        device=device,
+        precision=precision,
+        network_input=task.network_input,
+        score=task.score,
+    )
 
 
 def build_task(config: TaskConfig, device: torch.device, group: ProcessGroup, objective: Any = None) -> Task:

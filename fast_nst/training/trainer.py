@@ -24,6 +24,7 @@ from fast_nst.training.logging.run_recorder import RunRecorder
 from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.progress import RunProgress
 from fast_nst.training.recovery import Recovery
+from fast_nst.training.state.resume import saved_precision
 from fast_nst.training.state.run_folder import RunFolder
 from fast_nst.training.state.saving import StateSaver
 
@@ -58,8 +59,13 @@ class Trainer:
         self.out, self.run = self.folder.out, self.folder.path
         resuming = self.group.maximum(float(self.folder.check(config))) == [1.0]
         self.config = config = replace(config, resume=resuming)
-        parts = build_run(config, self.group, objective=objective, on_download=on_download)
+        saved = saved_precision(self.folder.state) if resuming else None
+        parts = build_run(
+            config, self.group, objective=objective, on_download=on_download, saved_precision=saved
+        )
         self.device, self.precision, self.task = parts.device, parts.precision, parts.task
+        self.step_times = parts.step_times
+        """milliseconds of a step by precision, where a measurement chose it"""
         self.photos, self.validation_photos = parts.photos, parts.validation_photos
         self.training_step, self._batches = parts.training_step, parts.batches
         self.validation = parts.validation

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from fast_nst.config.recipe import fixed_settings
 from fast_nst.errors import InputError
 from fast_nst.io.files import sync_folder
 from fast_nst.models.checkpoint import CheckpointError, read_tensors, write_tensors
+from fast_nst.models.model_files import read_metadata
 from fast_nst.serialization import from_dict
 from fast_nst.training.weight_average import WeightAverage
 
@@ -53,6 +55,8 @@ class TrainingState:
     """hashes of the style image and of the VGG weights"""
     compiled: bool = False
     """whether the run is compiled, which rounds differently"""
+    precision: str = ""
+    """of the convolutions; empty: saved before it was measured"""
     full_size_from: int | None = None
     """with --minutes and --start-size: the step at which the first stage ended"""
 
@@ -185,6 +189,15 @@ def check_unchanged(state: TrainingState, config: TaskConfig, origin: dict[str, 
             raise InputError(f"the {what} changed since the run was saved; start a new --run instead")
     if state.data != data:
         raise InputError(f"the photographs of {config.dataset} changed since the run was saved")
+
+
+def saved_precision(path: Path) -> str:
+    """The precision of the last state that can be read; empty where none is recorded."""
+    for candidate in state_paths(path):
+        with suppress(CheckpointError, OSError):
+            training = read_metadata(candidate).get("training", {})
+            return str(training.get("precision", "")) if isinstance(training, dict) else ""
+    return ""
 
 
 def _effective_settings(config: TaskConfig) -> dict[str, Any]:

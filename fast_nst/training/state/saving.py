@@ -123,6 +123,7 @@ class StateSaver:
             measured=p.measured,
             origin=self._run.task.origin,
             compiled=step.backward.compiled,
+            precision=self._run.precision,
             full_size_from=p.full_size_from,
         )
         save_state(self.folder.state, step.network, step.optimizer, step.average, state)

@@ -237,7 +237,7 @@ async function toggleCamera() {
   while (busy) await new Promise((resolve) => setTimeout(resolve, 20));
   progress.start("Starting the camera");
   try {
-    await camera.start({ side: Number(query.get("side")) || (engine.id === "server" ? 640 : 0) });
+    await camera.start({ side: Number(query.get("side")), first: engine.id === "server" ? 640 : 320 });
     const video = $("video");
     picture = null;
     stage.open(video, video.videoWidth, video.videoHeight);

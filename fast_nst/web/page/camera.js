@@ -23,7 +23,7 @@ export class Camera {
     document.addEventListener("visibilitychange", () => this.#stayAwake());
   }
 
-  async start({ side = 0 } = {}) {
+  async start({ side = 0, first = 320 } = {}) {
     if (!navigator.mediaDevices?.getUserMedia)
       throw new Error("This page has no access to a camera: open it over https, or from localhost.");
     try {
@@ -39,7 +39,7 @@ export class Camera {
     const video = $("video");
     video.srcObject = this.#stream;
     await video.play();
-    this.#side = side || 320;
+    this.#side = side || first;
     this.fixed = Boolean(side);
     this.running = true;
     this.#stream.getVideoTracks()[0].addEventListener("ended", () => this.stop("The camera was disconnected."));

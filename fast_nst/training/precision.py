@@ -1,0 +1,125 @@
+"""The precision of a run on a processor that has bf16: measured, since the faster one differs between them.
+
+One step of the real network and objective in each precision, a second in all, once for a processor, network
+and version of torch; the times are kept in the user's cache folder.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import json
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from fast_nst.config import RunConfig
+from fast_nst.io.files import write_atomically
+from fast_nst.models.checkpoint import Network
+from fast_nst.models.gallery_net import GalleryNet
+from fast_nst.serialization import to_dict
+from fast_nst.system.cpu import cpu_fingerprint
+from fast_nst.system.device import autocast, choose_precision, cpu_has_bf16
+from fast_nst.system.folders import UnusableFolderError, private_folder
+from fast_nst.system.timing import measure_in_turn
+from fast_nst.training.objective import CallableObjective, Objective
+from fast_nst.training.process_group import ProcessGroup
+
+__all__ = ["choose_run_precision", "faster_precision", "step_times"]
+
+PRECISIONS = ("fp32", "bf16")
+SIDE, CALLS = 96, 2  # of a crop, pixels; steps timed in each precision
+GAIN = 0.95  # bf16 rounds more, so it must save so much
+
+
+def choose_run_precision(
+    config: RunConfig,
+    network: Network,
+    objective: Objective,
+    *,
+    device: torch.device,
+    group: ProcessGroup,
+    saved: str | None,
+) -> tuple[str, dict[str, float]]:
+    """The precision of a run, and the times that decided it; no times where nothing was measured.
+
+    Args:
+        saved: of the state that is resumed, which keeps its precision; empty: saved before precisions were
+            measured. None: a new run.
+    """
+    by_flags = choose_precision(config.precision, device)
+    own = isinstance(network, GalleryNet) or isinstance(objective, CallableObjective)
+    if config.precision != "auto" or device.type != "cpu" or own or saved is not None:
+        kept = saved if config.precision == "auto" and saved in PRECISIONS else by_flags
+        return kept, {}
+    times = step_times(network, objective.alone(), type(objective).__name__) if cpu_has_bf16() else {}
+    chosen = faster_precision(times) if times else by_flags
+    return group.gather(chosen)[0], times
+
+
+def faster_precision(times: dict[str, float]) -> str:
+    """``bf16`` where it is clearly faster.
+
+    Args:
+        times: milliseconds of a step by precision.
+    """
+    return "bf16" if times["bf16"] < GAIN * times["fp32"] else "fp32"
+
+
+def step_times(network: Network, objective: Any, name: str) -> dict[str, float]:
+    """Milliseconds of a training step on this processor by precision, from the cache where they are known.
+
+    Args:
+        network: on the CPU; it is left as it is.
+        objective: as the training step has it.
+        name: of the objective and what it depends on.
+    """
+    words = [name, json.dumps(to_dict(network.config)), torch.__version__, cpu_fingerprint()]
+    key = " ".join([*words, f"{torch.get_num_threads()} threads"])
+    file: Path | None = None
+    with suppress(UnusableFolderError, OSError):
+        file = private_folder("measured") / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
+        if (known := _read(file, key)) is not None:
+            return known
+    times = _measure(network, objective)
+    if file is not None:
+        with suppress(OSError):
+            write_atomically(file, json.dumps({"key": key, "times": times}).encode())
+    return times
+
+
+def _read(file: Path, key: str) -> dict[str, float] | None:
+    """The times of an entry; None where there is none, or one that is damaged or of another key."""
+    try:
+        entry = json.loads(file.read_text(encoding="utf-8"))
+        times = {name: float(entry["times"][name]) for name in PRECISIONS}
+    except (OSError, ValueError, TypeError, KeyError):
+        return None
+    whole = entry.get("key") == key and all(0 < time < float("inf") for time in times.values())
+    return times if whole else None
+
+
+def _measure(network: Network, objective: Any) -> dict[str, float]:
+    tried = copy.deepcopy(network)  # a batch norm would take the measurement into its statistics
+    images = torch.rand(1, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    images = images.contiguous(memory_format=torch.channels_last)
+    factor = getattr(network.config, "factor", 1)
+    inputs = images if factor == 1 else F.avg_pool2d(images, factor)
+    weights = [parameter for parameter in tried.parameters() if parameter.requires_grad]
+    cpu = torch.device("cpu")
+
+    def step(precision: str) -> Callable[[], object]:
+        def take() -> object:
+            with autocast(cpu, precision):
+                terms = objective(tried(inputs), objective.content_target(images))
+            return torch.autograd.grad(sum(terms), weights, allow_unused=True)
+
+        return take
+
+    calls = {precision: step(precision) for precision in PRECISIONS}
+    found = measure_in_turn(calls, calls=CALLS, warmup=1, device=cpu)
+    return {name: timing.median for name, timing in found.items()}
