@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from pathlib import Path
 
 from fast_nst.cli.common import DONE, USAGE, guarded, put, say
 from fast_nst.cli.progress import ProgressBar
@@ -37,26 +37,28 @@ def main(arguments: list[str]) -> int:
 
     out = new_page(folders[0], overwrite=config.overwrite)
     say(f"writing {out}")
-    from fast_nst.web.engine_files import cached_engine
     from fast_nst.web.export_page import write_page
 
-    engine = config.ort or cached_engine(progress=_shown())
-    write_page(out, engine=engine)
+    write_page(out, engine=config.ort or _downloaded_engine())
     say(f"{page_bytes(out) / 1e6:.1f} MB; try it: python {out / 'serve.py'}")
     put(str(out))
     return DONE
 
 
-def _shown() -> Callable[[int, int | None], None]:
-    """A callback that shows a bar of the bytes received, once there are any."""
+def _downloaded_engine() -> Path:
+    """The engine in the user's cache; a bar of the bytes received, if there are any."""
+    from fast_nst.web.engine_files import BYTES, cached_engine
+
     bars: list[ProgressBar] = []
 
-    def show(done: int, total: int | None) -> None:
+    def show(done: int, _: int | None) -> None:
         if not bars:
             say("downloading the engine of the page, once")
-            bars.append(ProgressBar(total or done, "B", done=done))
+            bars.append(ProgressBar(BYTES, "B"))
         bars[0].show(done, f"downloaded {done / 1e6:.0f} MB")
-        if done == total:
-            bars[0].close()
 
-    return show
+    try:
+        return cached_engine(progress=show)
+    finally:
+        for bar in bars:
+            bar.close()

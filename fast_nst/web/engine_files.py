@@ -1,16 +1,21 @@
 """The engine of the page, ONNX Runtime's build for browsers: downloaded once, checked, kept in the cache.
 
-One pinned version. Its archive has a known SHA-256, and so does every file that is taken from it; nothing
-else of it is used. Compiled code goes into the page's folder compressed, since many hosts send it as it lies.
+One pinned version, and of it four files whose SHA-256 are known. Compiled code goes into the page's folder
+compressed, since many hosts send it as it lies.
 """
 
 from __future__ import annotations
 
 import gzip
+import hashlib
+import logging
+import shutil
+import subprocess
 import tarfile
+import tempfile
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from fast_nst.errors import InputError
 from fast_nst.io.files import write_atomically
@@ -18,24 +23,16 @@ from fast_nst.models.model_files import file_digest
 from fast_nst.system.folders import UnusableFolderError, private_folder
 from fast_nst.training.data.download import ProgressCallback, download
 
-__all__ = ["ARCHIVE", "FILES", "LICENSE", "VERSION", "Archive", "cached_engine", "write_engine"]
+__all__ = ["ADDRESS", "BYTES", "FILES", "LICENSE", "VERSION", "cached_engine", "write_engine"]
+
+_log = logging.getLogger(__name__)
+_PATIENCE = 300  # seconds for npm
 
 VERSION = "1.30.0"
 
 
-class Archive(NamedTuple):
-    """A file on the net that is one particular file or refused."""
-
-    url: str
-    bytes: int
-    sha256: str
-
-
-ARCHIVE = Archive(
-    f"https://registry.npmjs.org/onnxruntime-web/-/onnxruntime-web-{VERSION}.tgz",
-    33_106_585,
-    "d2228df7e4616bc3348bf504ee888f3bec43789a273f0a63f3e68d203ce3bf71",
-)
+PACKAGE = f"onnxruntime-web@{VERSION}"
+ADDRESS = f"https://cdn.jsdelivr.net/npm/{PACKAGE}/dist"
 # Name and SHA-256: the WebAssembly build, and the one that has WebGPU too (and needs JSPI in the browser).
 FILES = {
     "ort.wasm.bundle.min.mjs": "11e64bd8ffe11bd1a2a2f0d6275fdfbbba7262f0b76b99b53d228a8a22ef3d90",
@@ -43,6 +40,7 @@ FILES = {
     "ort.jspi.bundle.min.mjs": "07ec090355e11b342c95436db54da2d0c2bd5b1d319745bfd3337e6bdcf170ac",
     "ort-wasm-simd-threaded.jspi.wasm": "a54c76f86b0f0d9572380cf1c6292a7b3903716ffcbcd6b0e5c7050bf430eb93",
 }
+BYTES = 31_187_368  # of all of them
 LICENSE = f"""The files in this folder are ONNX Runtime Web {VERSION}, unchanged; .gz files are compressed.
 
 MIT License
@@ -70,40 +68,65 @@ SOFTWARE.
 
 
 def cached_engine(
-    archive: Archive = ARCHIVE,
     files: Mapping[str, str] = FILES,
     *,
+    address: str | None = None,
     progress: ProgressCallback | None = None,
 ) -> Path:
-    """The folder of the engine's files in the user's cache; they are downloaded where they are missing.
+    """The folder of the engine's files in the user's cache; they are fetched where they are missing.
 
     Args:
-        archive: what is downloaded.
-        files: names and SHA-256 of what is taken from it.
-        progress: called with the bytes received and the bytes in all.
+        files: their names and SHA-256.
+        address: where they are downloaded from; None: npm packs them from the registry it is configured
+            for, or where it is not installed or cannot, they come from `ADDRESS`.
+        progress: called with the bytes of all files received so far; the bytes in all are not known.
 
     Raises:
-        DownloadError: it cannot be fetched, or is not the expected file.
+        DownloadError: a file cannot be fetched, or is not the expected one.
         InputError: the cache folder cannot be used.
     """
     try:
         folder = private_folder(f"onnxruntime-web-{VERSION}")
     except UnusableFolderError as error:
         raise InputError(str(error)) from None
-    if _wrong(folder, files) is None:
+    missing = {name: sha256 for name, sha256 in files.items() if _wrong(folder, {name: sha256})}
+    if missing and progress:
+        progress(0, None)
+    if not missing or (address is None and _packed_by_npm(folder, missing)):
         return folder
-    packed = folder / "archive.tgz"
-    packed.unlink(missing_ok=True)
-    download(archive.url, packed, expected_size=archive.bytes, sha256=archive.sha256, progress=progress)
-    with tarfile.open(packed) as members:
-        for name in files:
-            member = members.extractfile(f"package/dist/{name}")
-            if member is not None:
-                write_atomically(folder / name, member.read())
-    packed.unlink()
-    if problem := _wrong(folder, files):
-        raise InputError(f"{problem}; the archive was the expected one: report this")
+    received = 0
+    for name, sha256 in missing.items():
+        target = folder / name
+        target.unlink(missing_ok=True)
+        told = partial(_told, progress, received) if progress else None
+        download(f"{address or ADDRESS}/{name}", target, sha256=sha256, progress=told)
+        received += target.stat().st_size
     return folder
+
+
+def _told(progress: ProgressCallback, before: int, done: int, _: int | None) -> None:
+    progress(before + done, None)
+
+
+def _packed_by_npm(folder: Path, files: Mapping[str, str]) -> bool:
+    """Have npm pack the engine, if it is installed; whether the expected files are there now."""
+    npm = shutil.which("npm")
+    if npm is None:
+        return False
+    with tempfile.TemporaryDirectory(dir=folder) as work:
+        command = [npm, "pack", PACKAGE, "--silent", "--ignore-scripts", "--pack-destination", work]
+        try:
+            subprocess.run(command, cwd=work, capture_output=True, timeout=_PATIENCE, check=True)
+            (packed,) = Path(work).glob("*.tgz")
+            with tarfile.open(packed) as members:
+                for name, sha256 in files.items():
+                    member = members.extractfile(f"package/dist/{name}")
+                    data = b"" if member is None else member.read()
+                    if hashlib.sha256(data).hexdigest() == sha256:
+                        write_atomically(folder / name, data)
+        except (OSError, ValueError, KeyError, subprocess.SubprocessError, tarfile.TarError) as error:
+            _log.info("npm gives no %s (%s)", PACKAGE, type(error).__name__)
+    return _wrong(folder, files) is None
 
 
 def write_engine(source: Path, target: Path, files: Mapping[str, str] = FILES) -> None:

@@ -13,7 +13,7 @@ from fast_nst import __version__
 from fast_nst.errors import InputError
 from fast_nst.models.model_files import bundled_galleries, bundled_styles, file_digest
 from fast_nst.system.folders import UnusableFolderError, private_folder
-from fast_nst.web.engine_files import ARCHIVE
+from fast_nst.web.engine_files import FILES
 from fast_nst.web.export_page import page_files, write_page
 
 __all__ = ["cached_page"]
@@ -56,7 +56,7 @@ def _key() -> str:
     code = [*here.glob("*.py"), *(here.parent / "inference" / "engine").glob("*.py")]
     styles = [*bundled_styles().values(), *bundled_galleries().values()]
     labels = [path for folder in {style.parent for style in styles} for path in folder.glob("*.toml")]
-    digest = hashlib.sha256(f"{__version__} {ARCHIVE.sha256}".encode())
+    digest = hashlib.sha256(f"{__version__} {sorted(FILES.items())}".encode())
     for path in sorted([*page_files(), *code, *styles, *labels]):
         digest.update(f" {path.name} {file_digest(path)}".encode())
     return digest.hexdigest()[:32]

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import subprocess
 import sys
-import tarfile
 import threading
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -15,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fast_nst.web.engine_files import FILES, Archive
+from fast_nst.web.engine_files import FILES
 from fast_nst.web.export_page import write_page
 
 
@@ -34,19 +32,13 @@ def engine_hashes(engine_folder: Path) -> dict[str, str]:
 
 
 @pytest.fixture
-def archive(engine_folder: Path, tmp_path: Path) -> Iterator[Archive]:
-    """The engine's archive, on a server of this machine."""
-    packed = io.BytesIO()
-    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
-        tar.add(engine_folder, "package/dist")
-    data = packed.getvalue()
-    (tmp_path / "engine.tgz").write_bytes(data)
-    handler = partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+def engine_address(engine_folder: Path) -> Iterator[str]:
+    """The engine's files on a server of this machine."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(engine_folder))
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    url = f"http://127.0.0.1:{server.server_address[1]}/engine.tgz"
-    yield Archive(url, len(data), hashlib.sha256(data).hexdigest())
+    yield f"http://127.0.0.1:{server.server_address[1]}"
     server.shutdown()
     server.server_close()
     thread.join()

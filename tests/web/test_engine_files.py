@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import gzip
+import os
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from fast_nst.errors import InputError
 from fast_nst.training.data.download import DownloadError
-from fast_nst.web.engine_files import ARCHIVE, FILES, VERSION, Archive, cached_engine, write_engine
+from fast_nst.web.engine_files import ADDRESS, FILES, VERSION, cached_engine, write_engine
 
 
 @pytest.fixture(autouse=True)
@@ -15,29 +17,64 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FAST_NST_CACHE", str(tmp_path / "cache"))
 
 
-def test_the_engine_is_downloaded_once(archive: Archive, engine_hashes: dict[str, str]) -> None:
-    heard = []
-    folder = cached_engine(archive, engine_hashes, progress=lambda done, total: heard.append((done, total)))
+def test_the_engine_is_downloaded_once(engine_address: str, engine_hashes: dict[str, str]) -> None:
+    heard: list[int] = []
+    folder = cached_engine(
+        engine_hashes, address=engine_address, progress=lambda done, total: heard.append(done)
+    )
     assert {path.name for path in folder.iterdir()} == set(engine_hashes)
-    assert heard[-1] == (archive.bytes, archive.bytes)
-    gone = archive._replace(url="http://127.0.0.1:9/engine.tgz")
-    assert cached_engine(gone, engine_hashes) == folder
+    assert heard[-1] == sum(path.stat().st_size for path in folder.iterdir())
+    assert cached_engine(engine_hashes, address="http://127.0.0.1:9") == folder
 
 
-def test_another_archive_is_refused_and_removed(archive: Archive, engine_hashes: dict[str, str]) -> None:
-    wrong = archive._replace(sha256="0" * 64)
+def test_another_file_is_refused_and_removed(engine_address: str, engine_hashes: dict[str, str]) -> None:
+    wrong = engine_hashes | {next(iter(engine_hashes)): "0" * 64}
     with pytest.raises(DownloadError, match=r"its SHA-256 is .*, expected was 0000"):
-        cached_engine(wrong, engine_hashes)
-    assert cached_engine(archive, engine_hashes).is_dir()
+        cached_engine(wrong, address=engine_address)
+    assert cached_engine(engine_hashes, address=engine_address).is_dir()
 
 
 def test_a_damaged_file_of_the_cache_is_downloaded_again(
-    archive: Archive, engine_hashes: dict[str, str]
+    engine_address: str, engine_hashes: dict[str, str]
 ) -> None:
-    folder = cached_engine(archive, engine_hashes)
+    folder = cached_engine(engine_hashes, address=engine_address)
     name = next(iter(engine_hashes))
     (folder / name).write_text("changed")
-    assert (cached_engine(archive, engine_hashes) / name).read_text() != "changed"
+    assert (cached_engine(engine_hashes, address=engine_address) / name).read_text() != "changed"
+
+
+def fake_npm(folder: Path, packed: Path | None) -> None:
+    """A program of that name that leaves an archive where it is asked to, or fails."""
+    program = folder / "npm"
+    action = "exit 1" if packed is None else f'cp "{packed}" "${{@: -1}}/engine.tgz"'
+    program.write_text(f"#!/bin/bash\n{action}\n")
+    program.chmod(0o755)
+
+
+@pytest.mark.skipif(os.name != "posix", reason="the stand-in for npm is a shell script")
+@pytest.mark.parametrize("content", ["the files", "other files", "no files"])
+def test_npm_packs_the_engine_and_only_the_expected_files_are_taken(
+    content: str,
+    engine_folder: Path,
+    engine_hashes: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source, packed = tmp_path / "packed", tmp_path / "engine.tgz"
+    source.mkdir()
+    for path in engine_folder.iterdir() if content != "no files" else ():
+        (source / path.name).write_bytes(path.read_bytes() + b"x" * (content == "other files"))
+    with tarfile.open(packed, "w:gz") as tar:
+        tar.add(source, "package/dist")
+    fake_npm(tmp_path, packed)
+    monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setattr("fast_nst.web.engine_files.ADDRESS", "http://127.0.0.1:9")  # for no other computer
+    if content == "the files":
+        folder = cached_engine(engine_hashes)
+        assert {path.name for path in folder.iterdir()} == set(engine_hashes)
+    else:
+        with pytest.raises(DownloadError):
+            cached_engine(engine_hashes)
 
 
 @pytest.mark.parametrize("harm", ["missing", "changed"])
@@ -70,5 +107,5 @@ def test_compiled_code_is_written_compressed_and_the_rest_as_it_is(
 
 
 def test_what_is_pinned_is_one_version() -> None:
-    assert VERSION in ARCHIVE.url
-    assert all(len(sha256) == 64 for sha256 in [ARCHIVE.sha256, *FILES.values()])
+    assert VERSION in ADDRESS
+    assert all(len(sha256) == 64 for sha256 in FILES.values())
