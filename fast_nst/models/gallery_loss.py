@@ -58,8 +58,8 @@ class GalleryLoss(nn.Module):
     All terms are relative errors, as in `PerceptualLoss` with ``dimensionless``; a style's term at a layer is
     :math:`2 \|G - G_s\|_F^2 / (\|G_s\|_F^2 + \|G\|_F^2)` for the style s of each image, averaged over layers
     and images, the divisor constant to the gradient (after Cheng et al. 2021, section 3.2). It is at most 2,
-    so that no style outweighs another: without the second norm the terms of pale style images, hundreds of
-    times too strong at first, drive the shared convolutions to gray.
+    so that no style outweighs another: without the second norm the first steps, with terms far above 2, drove
+    the shared convolutions to dull images.
 
     Args:
         features: the loss network, built for at least the layers of ``config``.
