@@ -190,10 +190,12 @@ def _check_flags(arguments: Sequence[str], flags: Mapping[str, tuple[str, Any]])
             continue
         name, hint = flags[spelled]
         if is_switch(hint):
-            if "=" in word and (hint is bool or spelled != name):
-                raise InputError(f"{spelled} takes no value, got {word!r}; --no-… turns a switch off")
             if (before := seen.get(name, spelled)) != spelled:
                 raise InputError(f"{before} and {spelled} exclude each other; give one")
+            if hint is not bool and name in seen:
+                raise InputError(f"{name} is given twice; give it once")
+            if "=" in word and (hint is bool or spelled != name):
+                raise InputError(f"{spelled} takes no value, got {word!r}; --no-… turns a switch off")
         elif name in seen:
             once = f"give its values after one {name}" if typing.get_origin(hint) is tuple else "give it once"
             raise InputError(f"{name} is given twice; {once}")

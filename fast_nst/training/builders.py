@@ -109,7 +109,14 @@ def build_run(
         group=group,
     )
     validation = build_validation(config, task, validation_photos, device, precision)
-    batches = BatchStream(config, photos, group, photo_size=task.photo_size, network_input=task.network_input)
+    batches = BatchStream(
+        config,
+        photos,
+        group,
+        photo_size=task.photo_size,
+        network_input=task.network_input,
+        flat_share=task.flat_share,
+    )
     return Run(
         device, precision, step_times, task, photos, validation_photos, batches, training_step, validation
     )

@@ -47,6 +47,10 @@ class Task(Protocol):
     details: dict[str, Any]
 
     @property
+    def flat_share(self) -> float:
+        """Share of the crops that are flat."""
+
+    @property
     def rows(self) -> Rows | None: ...
 
     @property
@@ -87,6 +91,7 @@ class StyleTask:
         self.objective, self.origin = objective, origin
         self.details: dict[str, Any] = {}
         self.temporal = config.temporal_weight if config.temporal else 0.0
+        self.flat_share = config.flat_share
         self.sheet: PreviewSheet = style_sheet(style)
         self._config = config
 
@@ -115,7 +120,7 @@ class GalleryTask:
         rank, processes: which equal share of each batch this process has, of how many.
     """
 
-    network_input = None
+    network_input, flat_share = None, 0.0
 
     def __init__(
         self,
@@ -175,7 +180,7 @@ class UpscaleTask:
 
     PHOTO_SIZE = 512  # pixels; COCO's are taken as they are, and what a camera blurs is left out
 
-    temporal, rows = 0.0, None
+    temporal, flat_share, rows = 0.0, 0.0, None
 
     def __init__(self, config: UpscaleTrainConfig, objective: Objective, origin: dict[str, str]) -> None:
         self.objective, self.origin = objective, origin

@@ -169,7 +169,9 @@ def test_the_training_objectives_are_the_trainer_s_own_class(
 
 def test_a_network_is_asked_for_no_deeper_than_the_layers_of_a_config() -> None:
     assert wanted_layers(CONFIG) == ("a", "b", "a", "b")
-    assert wanted_layers(GatysConfig(style_layers=(), loss_network="vgg16"))[-1] == "relu4_3"
+    assert wanted_layers(GatysConfig(style_layers=(), loss_network="vgg16"))[-1] == "relu5_1"
+    former = GatysConfig(objective="dimensionless", style_layers=(), loss_network="vgg16")
+    assert wanted_layers(former)[-1] == "relu4_3"
 
 
 def normalized(pooling: str, pictures: list[Tensor]) -> tuple[VGGFeatures, VGGFeatures]:

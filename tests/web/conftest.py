@@ -49,6 +49,7 @@ def page(
     tmp_path_factory: pytest.TempPathFactory, engine_folder: Path, engine_hashes: dict[str, str]
 ) -> Path:
     """The folder that `write_page` makes."""
+    pytest.importorskip("onnx")
     folder = tmp_path_factory.mktemp("page")
     write_page(folder, engine=engine_folder, engine_files=engine_hashes)
     return folder

@@ -7,7 +7,7 @@ from collections.abc import Callable, Generator
 import numpy as np
 from numpy.typing import NDArray
 
-from fast_nst.config import RunConfig, TrainConfig
+from fast_nst.config import RunConfig
 from fast_nst.training.data.loader import Batch, PhotoBatches
 from fast_nst.training.data.photos import PhotoSource
 from fast_nst.training.process_group import ProcessGroup
@@ -22,6 +22,7 @@ class BatchStream:
     Args:
         photo_size: short side of the photographs that crops of a size are cut from, pixels.
         network_input: makes the network's input from a ``(3, S, S)`` crop; None: the crop itself.
+        flat_share: share of the crops that are flat, see `flat_crops`.
     """
 
     def __init__(
@@ -32,9 +33,11 @@ class BatchStream:
         *,
         photo_size: Callable[[int], int],
         network_input: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
+        flat_share: float = 0.0,
     ) -> None:
         self.config, self.photos, self.group = config, photos, group
         self._photo_size, self._network_input = photo_size, network_input
+        self._flat_share = flat_share
 
     def batches(self, progress: RunProgress) -> Generator[Batch]:
         """Batches from the next step to the end. Reads `progress` after each one, sets its `bad`."""
@@ -53,7 +56,7 @@ class BatchStream:
             image_size=size,
             photo_size=self._photo_size(size),
             network_input=self._network_input,
-            flat_share=c.flat_share if isinstance(c, TrainConfig) else 0.0,
+            flat_share=self._flat_share,
             seed=c.seed,
             start_step=progress.step,
             workers=c.workers,

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from fast_nst.config import LossConfig, TaskConfig, TrainConfig
+from fast_nst.config import LossConfig, TaskConfig
 from fast_nst.config.recipe import fixed_settings
 from fast_nst.errors import InputError
 from fast_nst.io.files import sync_folder
@@ -168,9 +168,9 @@ def check_unchanged(state: TrainingState, config: TaskConfig, origin: dict[str, 
     Raises:
         InputError: names each difference.
     """
-    # Through the config and back, so that options a state is too old to know have their defaults.
-    # Of options a state is too old to know: those that change what a run does were off.
-    unknown = {"flat_share": 0.0} if isinstance(config, TrainConfig) else {}
+    # Through the config and back, so that options a state is too old to know have their defaults; those that
+    # change what a run does were off.
+    unknown = {"flat_share": 0.0} if hasattr(config, "flat_share") else {}
     saved = from_dict(type(config), {**unknown, **state.config})
     before, now = _effective_settings(saved), _effective_settings(config)
     changed = [
