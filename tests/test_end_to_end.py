@@ -151,7 +151,8 @@ def test_real_weights_that_end_too_early_are_refused_by_name(
     here: Path, train: list[str], shared: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = shared / "weights/vgg16-imagenet-to-conv3_3-fp16.safetensors"
-    arguments = merged(train, ["--vgg-weights", str(weights), "--style-layers", "relu1_2", "relu4_1"])
+    asked = ["--loss-network", "vgg16", "--vgg-weights", str(weights), "--style-layers", "relu1_2", "relu4_1"]
+    arguments = merged(train, asked)
     assert command.main(arguments) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert "lacks conv4_1 of vgg16" in line
