@@ -5,11 +5,10 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fast_nst.config import (
     GalleryNetConfig,
@@ -22,20 +21,20 @@ from fast_nst.config import (
 )
 from fast_nst.errors import InputError
 from fast_nst.io.images import load_image, to_uint8
-from fast_nst.models.checkpoint import Network, fresh_network, load_gallery, load_trained, row_names
+from fast_nst.models.checkpoint import Network, fresh_network, load_trained
 from fast_nst.models.gallery_loss import GalleryLoss
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.losses import PerceptualLoss
-from fast_nst.models.model_files import file_digest, find_gallery
+from fast_nst.models.model_files import file_digest
 from fast_nst.models.reconstruction import ReconstructionLoss
 from fast_nst.models.vgg import VGGFeatures, load_vgg, weights_digest
 from fast_nst.system.device import choose_device, has_compiler
 from fast_nst.training.data.coco import find_coco
 from fast_nst.training.data.download import ProgressCallback
-from fast_nst.training.data.loader import as_images
-from fast_nst.training.data.photos import PhotoSource, center_crops, hold_out, open_photos
+from fast_nst.training.data.photos import PhotoSource, hold_out, open_photos
 from fast_nst.training.data.stream import BatchStream
-from fast_nst.training.data.styles import GalleryStyle, read_styles, styles_digest
+from fast_nst.training.data.styles import read_styles, styles_digest
+from fast_nst.training.gallery import extended_gallery, load_style_images
 from fast_nst.training.objective import as_objective
 from fast_nst.training.precision import choose_run_precision
 from fast_nst.training.process_group import ProcessGroup
@@ -47,7 +46,6 @@ __all__ = ["Run", "build_network", "build_objective", "build_reconstruction", "b
 
 # torch.compile takes about a minute on a CPU and saves about a sixth of each step.
 COMPILE_PAYS_AFTER = 500
-NEAREST_SIZE = 128  # pixels: side of the image by which the nearest style of a gallery is found
 
 
 @dataclass(frozen=True)
@@ -218,41 +216,6 @@ def build_network(config: RunConfig, device: torch.device, *, rows: int = 0) -> 
     return network.to(device).to(memory_format=torch.channels_last).train()
 
 
-def extended_gallery(gallery: Path, task: GalleryTask, photos: PhotoSource) -> GalleryNet:
-    """A trained gallery's network with rows for the task's styles alone, of which only the rows can change.
-
-    Each row begins as the gallery's nearest one, by the style distance of a content image, with the colors
-    of its own style image.
-
-    Raises:
-        CheckpointError: the gallery cannot be used.
-    """
-    trained = load_gallery(find_gallery(gallery)).network
-    network = GalleryNet(replace(trained.config, rows=len(task.images)))
-    names = row_names(network)
-    device = next(task.objective.buffers()).device if isinstance(task.objective, nn.Module) else None
-    image = as_images(center_crops(photos, 1, NEAREST_SIZE), device or torch.device("cpu"))
-    every = trained.to(image.device)(
-        image.expand(trained.config.rows, -1, -1, -1), torch.eye(trained.config.rows, device=image.device)
-    )
-    state = {name: tensor for name, tensor in trained.state_dict().items() if name not in names}
-    for name in names:
-        state[name] = torch.zeros_like(network.state_dict()[name])
-    objective: Any = task.objective
-    for row in range(len(task.images)):
-        with torch.no_grad():
-            rows = torch.full((len(every),), row, device=image.device)
-            nearest = int(objective.style_distances(every, rows).argmin())
-        for name in names:
-            state[name][row] = trained.state_dict()[name][nearest]
-    network.load_state_dict(state)
-    network.start_with_colors(task.images)
-    network.requires_grad_(False)
-    for parameter in network.row_parameters():
-        parameter.requires_grad_(True)
-    return network.to(memory_format=torch.channels_last).train()
-
-
 def build_objective(
     config: TrainConfig, style: Tensor, device: torch.device, group: ProcessGroup
 ) -> PerceptualLoss:
@@ -282,22 +245,6 @@ def build_gallery_objective(
     images = [None if image is None else image.to(device) for image in images]
     across = group.mean if group.size > 1 else None
     return GalleryLoss(_features(config, config.loss, device), images, config.loss, across=across)
-
-
-def load_style_images(config: GalleryTrainConfig, styles: Sequence[GalleryStyle]) -> list[Tensor | None]:
-    """The style image of each row, ``(3, H, W)`` in [0, 1], style by style.
-
-    First comes None, for the content row, unless a gallery is extended, which has one.
-
-    Raises:
-        InputError: a style image that cannot be read.
-    """
-    images: list[Tensor | None] = [None] if config.extend is None else []
-    for style in styles:
-        for scale in config.scales:
-            side = round(scale * config.style_size)
-            images.append(load_image(style.file, short_side=side, max_pixels=config.max_pixels))
-    return images
 
 
 def _features(config: RunConfig, loss: LossConfig, device: torch.device) -> VGGFeatures:
