@@ -38,13 +38,13 @@ def main(arguments: list[str]) -> int:
 
 def _list_gallery(name: str, path: Path, *, as_json: bool) -> None:
     """The styles of a gallery, one line or record for each."""
-    from fast_nst.models.gallery_files import gallery_rows
+    from fast_nst.models.gallery_files import gallery_rows, styles_of
     from fast_nst.models.model_files import read_metadata
 
     metadata = read_metadata(path)
     known = {style.get("id"): style for style in metadata.get("styles", []) if isinstance(style, dict)}
     rows = gallery_rows(path, metadata)
-    for style in dict.fromkeys(row.style for row in rows if row.style is not None):
+    for style in styles_of(rows):
         scales = [row.scale for row in rows if row.style == style]
         if as_json:
             record = {"style": style, "file": str(path), "gallery": name, "scales": scales}

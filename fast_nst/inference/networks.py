@@ -45,7 +45,7 @@ class TrainedStyle:
     """A network of one style or of many.
 
     Attributes:
-        about: the metadata of its file.
+        metadata: of its file.
         load: the network itself.
         digest: SHA-256 of the file; None if it comes from none.
     """
@@ -84,8 +84,9 @@ class TrainedStyle:
         Raises:
             InputError: as `open_backend`.
         """
-        source = Source(self.metadata, lambda: self.plan(mixture), self._key(mixture))
-        return open_backend(source, backend=engine.backend, device=engine.device, precision=engine.precision)
+        return open_backend(
+            self.source(mixture), backend=engine.backend, device=engine.device, precision=engine.precision
+        )
 
     def _key(self, mixture: Mixture | None) -> str | None:
         """Of the plan, for the cache."""

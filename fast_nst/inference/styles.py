@@ -20,7 +20,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_nst.errors import InputError, shown
-from fast_nst.models.gallery_files import GalleryRow, gallery_metadata, gallery_rows, is_gallery, own_styles
+from fast_nst.models.gallery_files import (
+    GalleryRow,
+    gallery_metadata,
+    gallery_rows,
+    is_gallery,
+    own_styles,
+    styles_of,
+)
 from fast_nst.models.model_files import (
     CheckpointError,
     bundled_galleries,
@@ -141,8 +148,7 @@ def parse_weights(text: str) -> dict[str, float]:
 
 def gallery_styles(file: Path) -> list[str]:
     """The styles of a gallery, by name, in the order of their rows."""
-    rows = gallery_rows(file, gallery_metadata(file))
-    return list(dict.fromkeys(row.style for row in rows if row.style is not None))
+    return styles_of(gallery_rows(file, gallery_metadata(file)))
 
 
 def mix_rows(
@@ -169,7 +175,7 @@ def mix_rows(
         raise InputError(f"stroke must be above 0, got {stroke}")
     if not weights or not all(0 < weight < math.inf for weight in weights.values()):
         raise InputError(f"the weights of a mixture are numbers above 0, got {dict(weights)}")
-    known = list(dict.fromkeys(row.style for row in rows if row.style is not None))
+    known = styles_of(rows)
     if unknown := [name for name in weights if name not in known]:
         near = get_close_matches(unknown[0], known, n=1)
         hint = f"did you mean {near[0]!r}? " if near else ""

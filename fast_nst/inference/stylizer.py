@@ -24,6 +24,7 @@ from fast_nst.inference.predictor import Predictor, no_progress
 from fast_nst.inference.styles import StyleChoice, choose_style, mix_rows
 from fast_nst.inference.tiled.memory_budget import BandPlan, plan_bands, whole_bytes
 from fast_nst.io.images import Picture
+from fast_nst.models.gallery_files import styles_of
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -118,7 +119,7 @@ class Stylizer(Predictor):
         self._trained, self._engine = trained, engine
         self.metadata, self._config = dict(trained.metadata), trained.config
         rows = trained.rows
-        self.styles = tuple(dict.fromkeys(row.style for row in rows if row.style is not None))
+        self.styles = tuple(styles_of(rows))
         if weights is None and self.styles:
             weights = {self.styles[0]: 1.0}
         if weights and not self.styles:

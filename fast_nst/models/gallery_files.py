@@ -6,7 +6,7 @@ gallery whose convolutions they belong to; with that gallery it is a gallery of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,7 @@ __all__ = [
     "gallery_rows",
     "is_gallery",
     "own_styles",
+    "styles_of",
 ]
 
 
@@ -90,7 +91,11 @@ def _galleries_near(path: Path) -> Iterator[Path]:
 
 def own_styles(path: Path) -> list[str]:
     """The styles that a file itself has, without those of the gallery it was added to."""
-    rows = gallery_rows(path, read_metadata(path))
+    return styles_of(gallery_rows(path, read_metadata(path)))
+
+
+def styles_of(rows: Iterable[GalleryRow]) -> list[str]:
+    """The styles of rows, each once, in their order."""
     return list(dict.fromkeys(row.style for row in rows if row.style is not None))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from fast_nst.config import GalleryTrainConfig, TrainConfig, UpscaleTrainConfig
+from fast_nst.config import GalleryTrainConfig, RunConfig, TrainConfig, UpscaleTrainConfig
 from fast_nst.errors import InputError
 from fast_nst.evaluation.metrics import luma, psnr, ssim
 from fast_nst.io.images import Levels, from_uint8, to_uint8
@@ -74,6 +74,11 @@ class Task(Protocol):
         """Makes the preview of photographs and results."""
 
 
+def _photo_size(config: RunConfig, size: int) -> int:
+    """Small crops come from photographs downsampled as much: scenes, and not flat details of them."""
+    return round((config.photo_size or config.image_size * 9 / 8) * size / config.image_size)
+
+
 class StyleTask:
     """Learns one style.
 
@@ -96,9 +101,8 @@ class StyleTask:
         self._config = config
 
     def photo_size(self, size: int) -> int:
-        """Small crops come from photographs downsampled as much: scenes, and not flat details of them."""
-        c = self._config
-        return round((c.photo_size or c.image_size * 9 / 8) * size / c.image_size)
+        """See `_photo_size`."""
+        return _photo_size(self._config, size)
 
     def report(self, terms: Mapping[str, float], measured: Mapping[str, float], **details: Any) -> TaskReport:
         """See `Task.report`."""
@@ -161,9 +165,8 @@ class GalleryTask:
         return torch.tensor(of_all[self._rank * count : (self._rank + 1) * count])
 
     def photo_size(self, size: int) -> int:
-        """As `StyleTask.photo_size`."""
-        c = self._config
-        return round((c.photo_size or c.image_size * 9 / 8) * size / c.image_size)
+        """See `_photo_size`."""
+        return _photo_size(self._config, size)
 
     def report(self, terms: Mapping[str, float], measured: Mapping[str, float], **details: Any) -> TaskReport:
         """See `Task.report`."""

@@ -96,11 +96,12 @@ def web_gallery(gallery: Path) -> bytes:
 
     network = load_gallery(gallery).network
     try:
+        from fast_nst.inference.engine.folded_net import arrays_of
         from fast_nst.inference.engine.gallery_graph import build_gallery_graph
     except ModuleNotFoundError as error:
         raise InputError(f"the page needs the package {error.name}: {how_to_install('onnx')}") from None
-    tensors = {name: tensor.detach().numpy() for name, tensor in network.state_dict().items()}
-    return _in_half(build_gallery_graph(network.config, tensors, {}, pixels="float", upsampling="shuffled"))
+    graph = build_gallery_graph(network.config, arrays_of(network), {}, pixels="float", upsampling="shuffled")
+    return _in_half(graph)
 
 
 def _in_half(model: onnx.ModelProto) -> bytes:
