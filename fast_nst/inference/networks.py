@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from fast_nst.config import GalleryNetConfig, NetworkConfig
-from fast_nst.inference.engine.backends.base import Backend, Source
+from fast_nst.inference.engine.backends.base import Backend, MixtureSource, Source
 from fast_nst.inference.engine.backends.choice import open_backend
 from fast_nst.inference.styles import Mixture
 from fast_nst.models.gallery_files import (
@@ -76,24 +73,31 @@ class TrainedStyle:
 
     def source(self, mixture: Mixture | None) -> Source:
         """What an engine needs of it."""
-        return Source(self.metadata, lambda: self.plan(mixture), self._key(mixture))
+        many = None if mixture is None else MixtureSource(mixture.weights, self._graph)
+        return Source(self.metadata, lambda: self.plan(mixture), self.digest, many)
 
-    def open(self, mixture: Mixture | None, engine: EngineSettings) -> Backend:
+    def _graph(self, **settings: Any) -> Any:
+        """The ONNX graph of all styles."""
+        from fast_nst.inference.engine.folded_net import arrays_of
+        from fast_nst.inference.engine.gallery_graph import build_gallery_graph
+
+        assert isinstance(self.config, GalleryNetConfig)
+        tensors = arrays_of(self.load().network)
+        return build_gallery_graph(self.config, tensors, self.metadata, total=True, **settings)
+
+    def open(self, mixture: Mixture | None, engine: EngineSettings, opened: Backend | None = None) -> Backend:
         """The network on an engine.
+
+        Args:
+            opened: this network, already on that engine with another mixture, which is used where it can be.
 
         Raises:
             InputError: as `open_backend`.
         """
-        return open_backend(
-            self.source(mixture), backend=engine.backend, device=engine.device, precision=engine.precision
-        )
-
-    def _key(self, mixture: Mixture | None) -> str | None:
-        """Of the plan, for the cache."""
-        if self.digest is None or mixture is None:
-            return self.digest
-        numbers = np.append(mixture.rows, np.float32(mixture.content)).astype("<f4")
-        return f"{self.digest} {hashlib.sha256(numbers.tobytes()).hexdigest()}"
+        source = self.source(mixture)
+        if opened is not None and (same := opened.remixed(source)) is not None:
+            return same
+        return open_backend(source, backend=engine.backend, device=engine.device, precision=engine.precision)
 
 
 def trained_style(file: Path) -> TrainedStyle:

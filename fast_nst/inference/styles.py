@@ -76,6 +76,11 @@ class Mixture:
     content: float
     stroke: float
 
+    @property
+    def weights(self) -> NDArray[np.float32]:
+        """``(R,)`` fp32: what is missing to 1 is the content image's share."""
+        return np.ascontiguousarray(self.rows * np.float32(1 - self.content))
+
 
 def choose_style(style: str | Path) -> StyleChoice:
     """The file and the styles that a name stands for; see the table above.

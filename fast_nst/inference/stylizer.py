@@ -29,6 +29,7 @@ from fast_nst.models.gallery_files import styles_of
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from fast_nst.inference.engine.backends.base import Backend
     from fast_nst.inference.engine.backends.pytorch import TorchBackend
     from fast_nst.models.checkpoint import Checkpoint, GalleryCheckpoint
 
@@ -115,6 +116,7 @@ class Stylizer(Predictor):
         controls: Controls,
         weights: Mapping[str, float] | None,
         name: str,
+        opened: Backend | None = None,
     ) -> None:
         self._trained, self._engine = trained, engine
         self.metadata, self._config = dict(trained.metadata), trained.config
@@ -135,14 +137,14 @@ class Stylizer(Predictor):
             # What the rows have not done of it.
             left = 1.0 if strength else 0.0
             self._applied = dataclasses.replace(controls, strength=left, stroke=self._mixture.stroke)
-        super().__init__(trained.open(self._mixture, engine), memory)
+        super().__init__(trained.open(self._mixture, engine, opened), memory)
         self._may_advise = engine.backend == "auto"
 
     def with_controls(self, controls: Controls) -> Stylizer:
         """The same style, on the same engine, with other controls.
 
-        Of a gallery, another strength or stroke size is another mixture of rows, for which the network is
-        prepared again.
+        Of a gallery, another strength or stroke size is another mixture of rows: with OpenVINO and
+        onnxruntime at once, with PyTorch the network is prepared again.
         """
         before = self.controls
         if self.weights and (controls.strength, controls.stroke) != (before.strength, before.stroke):
@@ -179,7 +181,7 @@ class Stylizer(Predictor):
 
     def _remixed(self, weights: Mapping[str, float], controls: Controls, name: str) -> Stylizer:
         other = type(self).__new__(type(self))
-        other._open(self._trained, self._engine, self.memory, controls, weights, name)
+        other._open(self._trained, self._engine, self.memory, controls, weights, name, self.backend)
         return other
 
     def run_float(self, images: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from fast_nst.system.memory import is_out_of_memory
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["Backend", "EngineError", "Source", "not_finite"]
+__all__ = ["Backend", "EngineError", "MixtureSource", "Source", "not_finite"]
 
 
 class EngineError(InputError):
@@ -45,11 +45,26 @@ class Source:
         metadata: the metadata of its file.
         plan: makes its plan; called only where the cache has no compiled model.
         key: of its bytes, for the cache; None if they come from no file.
+        mixture: of a network of many styles, how they are mixed.
     """
 
     metadata: Mapping[str, Any]
     plan: Callable[[], Plan]
     key: str | None = None
+    mixture: MixtureSource | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class MixtureSource:
+    """A mixture of a network's styles, for engines that take it as an input.
+
+    Attributes:
+        weights: ``(R,)`` fp32, of the rows; what is missing to 1 is the content image's share.
+        graph: makes the ONNX graph of all styles, see `build_gallery_graph`; takes pixels and norms.
+    """
+
+    weights: NDArray[np.float32]
+    graph: Callable[..., Any]
 
 
 class Backend(ABC):
@@ -129,6 +144,13 @@ class Backend(ABC):
                 if is_out_of_memory(error):
                     raise MemoryError(f"{self.title}: {first_line(error)}") from error
                 raise
+
+    def remixed(self, source: Source) -> Backend | None:
+        """The same engine with another mixture of its network's styles, at once; None if it has to be opened.
+
+        Calls of both take turns.
+        """
+        return None
 
     def _check_shape(self, found: tuple[int, ...], expected: tuple[int, ...]) -> None:
         if found != expected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_nst.inference.engine.backends.base import Backend, Source, not_finite
+from fast_nst.system.forking import call_in_child
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GRAPH", "GraphBackend"]
 
-GRAPH = 3  # the version of the graph, in the cache's keys: entries of older versions are not loaded
+GRAPH = 4  # the version of the graph, in the cache's keys: entries of older versions are not loaded
 
 
 class GraphBackend(Backend):
@@ -28,6 +30,15 @@ class GraphBackend(Backend):
     def __init__(self, source: Source) -> None:
         super().__init__()
         self._source = source
+
+    def remixed(self, source: Source) -> GraphBackend | None:
+        """See `Backend.remixed`."""
+        if source.mixture is None or self._source.mixture is None or source.key != self._source.key:
+            return None
+        other = copy.copy(self)
+        other._source = source
+        call_in_child(other._renew)
+        return other
 
     def _run_uint8(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return self._finite("uint8", np.ascontiguousarray(images))
@@ -47,6 +58,9 @@ class GraphBackend(Backend):
     def _graph(self, pixels: Pixels, norms: Norms) -> bytes:
         from fast_nst.inference.engine.graph import build_graph
 
+        if (mixture := self._source.mixture) is not None:
+            many: bytes = mixture.graph(pixels=pixels, norms=norms).SerializeToString()
+            return many
         graph = build_graph(
             self._source.plan(), self._source.metadata, pixels=pixels, norms=norms, total=True
         )

@@ -31,7 +31,9 @@ class OnnxBackend(GraphBackend):
 
     def _run(self, pixels: Pixels, images: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float32]]:
         session = self._session(pixels)
-        out, total = session.run(None, {session.get_inputs()[0].name: images})
+        inputs = [images] if self._source.mixture is None else [images, self._source.mixture.weights]
+        names = (one.name for one in session.get_inputs())
+        out, total = session.run(None, dict(zip(names, inputs, strict=True)))
         return out, total
 
     def _session(self, pixels: Pixels) -> Any:

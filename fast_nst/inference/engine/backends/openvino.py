@@ -6,6 +6,7 @@ on; loaded from there they are ready to run in a third of the time.
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,15 @@ LARGE = 1 << 20  # pixels; in larger images norms are computed apart in bf16 too
 UNWRITTEN = np.finfo(np.float32).min  # what the totals hold before a run, and no sum of pixels is
 _HINTS = {"fp32": "f32", "bf16": "bf16"}
 _of_parents: list[Any] = []  # requests made before a fork: deleted in the child, they would wait for threads
+
+
+@dataclass
+class _Requests:
+    """The compiled models' requests, shared by the mixtures of one network."""
+
+    made: dict[tuple[Pixels, Norms], Any] = field(default_factory=dict)
+    latest: Any = None
+    """of them"""
 
 
 class OpenVinoBackend(GraphBackend):
@@ -51,8 +61,7 @@ class OpenVinoBackend(GraphBackend):
         }
         if (threads := thread_limit()) is not None:
             self._settings["INFERENCE_NUM_THREADS"] = threads
-        self._requests: dict[tuple[Pixels, Norms], Any] = {}
-        self._latest: Any = None  # of them
+        self._requests = _Requests()
         self.precision = wanted
         # Not every processor has what was asked for; OpenVINO then takes fp32.
         hint = self._request("uint8", 0).get_compiled_model().get_property("INFERENCE_PRECISION_HINT")
@@ -64,7 +73,9 @@ class OpenVinoBackend(GraphBackend):
         request = self._request(pixels, height * width)
         # Memory of ours for the results, new for each run: a run that failed leaves what was there before.
         out, total = np.empty_like(images), np.full(len(images), UNWRITTEN, np.float32)
-        request.set_input_tensor(openvino().Tensor(images, shared_memory=True))
+        request.set_input_tensor(0, openvino().Tensor(images, shared_memory=True))
+        if self._source.mixture is not None:
+            request.set_input_tensor(1, openvino().Tensor(self._source.mixture.weights, shared_memory=True))
         for index, result in enumerate((out, total)):
             request.set_output_tensor(index, openvino().Tensor(result, shared_memory=True))
         request.start_async()  # infer() would return from some failures, such as no memory, as if it had run
@@ -76,12 +87,13 @@ class OpenVinoBackend(GraphBackend):
     def _request(self, pixels: Pixels, size: int) -> Any:
         """For images of so many pixels; compiled when first wanted."""
         norms: Norms = "apart" if self.precision == "fp32" or size > LARGE else "fused"
-        if (pixels, norms) not in self._requests:
-            self._requests[pixels, norms] = self._compiled(pixels, norms).create_infer_request()
-        request = self._requests[pixels, norms]
-        if self._latest is not None and self._latest is not request:
-            self._latest.get_compiled_model().release_memory()
-        self._latest = request
+        requests = self._requests
+        if (pixels, norms) not in requests.made:
+            requests.made[pixels, norms] = self._compiled(pixels, norms).create_infer_request()
+        request = requests.made[pixels, norms]
+        if requests.latest is not None and requests.latest is not request:
+            requests.latest.get_compiled_model().release_memory()
+        requests.latest = request
         return request
 
     def _compiled(self, pixels: Pixels, norms: Norms) -> Any:
@@ -106,8 +118,8 @@ class OpenVinoBackend(GraphBackend):
 
     def _after_fork(self) -> None:
         """Requests wait for threads of the parent; new ones, of a model that is loaded again, do not."""
-        _of_parents.append((self._requests, self._latest))
-        self._requests, self._latest = {}, None
+        _of_parents.append(self._requests)
+        self._requests = _Requests()
 
 
 @cache
