@@ -19,14 +19,16 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from fast_nst.config import CameraConfig, NetworkConfig, StylizeConfig, VideoConfig
+from fast_nst.config import CameraConfig, GalleryNetConfig, NetworkConfig, StylizeConfig, VideoConfig
 from fast_nst.errors import InputError
 from fast_nst.inference.camera.capture import Camera, CameraError, CameraFrame, CameraStalled
 from fast_nst.inference.camera.live import Live
 from fast_nst.inference.camera.view import KEYS, Window, write_lines
+from fast_nst.inference.styles import StyleChoice, choose_style
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import read_picture
 from fast_nst.models.checkpoint import Checkpoint, save_checkpoint
+from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.transform_net import TransformNet
 
 if TYPE_CHECKING:
@@ -371,3 +373,46 @@ def test_a_recording_is_complete_whenever_the_camera_is_stopped(
         frames = sum(1 for _ in video.decode(video=0))
     assert f"b.mp4 written, {frames} frames" in err
     assert not list(here.glob(".*.partial"))
+
+
+class Still(Plug):
+    """A camera before which next to nothing moves."""
+
+    def _picture(self) -> NDArray[Any]:
+        picture = np.tile(np.arange(0, 256, 8, dtype=np.uint8)[None, :, None], (24, 1, 3))
+        picture[0, 0] = self.count % 2
+        return picture
+
+
+def test_styles_of_a_gallery_slide_into_one_another(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    rows = [{"style": style, "scale": scale} for style, scale in ((None, 0.0), ("one", 1.0), ("two", 1.0))]
+    torch.manual_seed(0)
+    net = GalleryNet(GalleryNetConfig(widths=(4, 6, 8), blocks=1, detail_blocks=0, rows=3)).eval()
+    with torch.no_grad():
+        net.offset[1:] = torch.tensor([[0.2] * 3, [0.8] * 3])
+        net.color[1:] *= 0.1
+    file = tmp_path / "my.safetensors"
+    save_checkpoint(file, net, {"style": "my", "rows": rows})
+    choices = [choose_style(f"{file}#{name}") for name in ("one", "two")]
+    opened: list[StyleChoice] = []
+
+    def load(choice: Path | StyleChoice) -> Stylizer:
+        assert isinstance(choice, StyleChoice)
+        opened.append(choice)
+        return Stylizer.load(choice, backend="onnx", device="cpu")
+
+    screen = Script(" n" + " " * 300)  # at 200 frames a second at most, longer than the slide
+    config = StylizeConfig()
+    camera = Camera("0", CameraConfig(), open=Still().open)
+    show = Live(camera, [(c.name, c) for c in choices], config, screen=screen, load=load)
+    show.press("f", np.zeros((1, 1, 3), np.uint8))  # no figures in the picture
+    for _ in show.reports():
+        pass
+    show.close()
+    levels = [float(frame.mean()) for frame in screen.shown]
+    assert levels[0] < 80
+    assert levels[-1] > 175
+    assert any(80 < level < 175 for level in levels)
+    assert all(after > before - 2 for before, after in itertools.pairwise(levels))
+    assert len(opened) == 1

@@ -87,6 +87,8 @@ class Backend(ABC):
     precision: str
     maps: float
     factor: int = 1
+    mixes_at_once: ClassVar[bool] = False
+    """whether `remixed` works"""
     title: ClassVar[str]
     """the engine's own name, for messages"""
 
@@ -146,7 +148,7 @@ class Backend(ABC):
                 raise
 
     def remixed(self, source: Source) -> Backend | None:
-        """The same engine with another mixture of its network's styles, at once; None if it has to be opened.
+        """The same engine with another mixture of its network's styles; None if it has to be opened anew.
 
         Calls of both take turns.
         """

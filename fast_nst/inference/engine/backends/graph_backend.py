@@ -25,7 +25,7 @@ GRAPH = 4  # the version of the graph, in the cache's keys: entries of older ver
 class GraphBackend(Backend):
     """An engine that runs the ONNX graph on the processor. Torch is needed only where the cache is empty."""
 
-    device = "cpu"
+    device, mixes_at_once = "cpu", True
 
     def __init__(self, source: Source) -> None:
         super().__init__()
