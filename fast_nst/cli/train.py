@@ -125,10 +125,15 @@ def _announcement(trainer: Trainer) -> str:
     chosen = f" (measured: {times})" if times else ""
     minutes = trainer.config.minutes
     end = f"to {trainer.config.steps}" if minutes is None else f"for {minutes:g} minutes"
+    loss = ""
+    if name := trainer.task.details.get("warm_start"):
+        loss = f"; beginning with the style {name} (--warm-start none: random weights)"
+    if trainer.config.loss_network == "distilled":
+        loss += "; loss network: the package's distilled VGG-19 (--loss-network vgg19 for the original)"
     return (
         f"training {trainer.out.stem} on {len(trainer.photos.names)} photographs, {trainer.device.type} "
         f"{trainer.precision}{chosen}{together}, from step {trainer.step} {end}; "
-        f"previews and log in {trainer.run}{compiling}"
+        f"previews and log in {trainer.run}{loss}{compiling}"
     )
 
 

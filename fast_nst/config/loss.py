@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from fast_nst.errors import InputError
@@ -18,7 +19,7 @@ __all__ = [
     "ObjectivePreset",
 ]
 
-LossNetwork = Literal["vgg16", "vgg19"]
+LossNetwork = Literal["vgg16", "vgg19", "distilled"]
 ObjectiveName = Literal["bold", "dimensionless", "paper"]
 BY_OBJECTIVE: Any = None  # a default that __post_init__ replaces by what the objective says
 
@@ -27,6 +28,7 @@ BY_OBJECTIVE: Any = None  # a default that __post_init__ replaces by what the ob
 STYLE_LAYERS: dict[str, tuple[str, ...]] = {
     "vgg16": ("relu1_2", "relu2_2", "relu3_3", "relu4_3"),
     "vgg19": ("relu1_2", "relu2_2", "relu3_2", "relu4_2"),
+    "distilled": ("relu1_2", "relu2_2", "relu3_2", "relu4_2"),
 }
 _FIRST_OF_BLOCKS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
 
@@ -44,6 +46,10 @@ class ObjectivePreset(NamedTuple):
     """shorter side of the style image, pixels"""
     loss_network: LossNetwork
 
+    def loss_network_for(self, vgg_weights: Path | None) -> LossNetwork:
+        """The loss network where none is named: VGG-19 for someone who has its weights at hand."""
+        return "vgg19" if vgg_weights and self.loss_network == "distilled" else self.loss_network
+
 
 # Relative errors of both kinds are of order 1 untrained. The arXiv text has its content layer at relu2_2, the
 # conference text and the released code at relu3_3; the shallower one keeps lines and faces.
@@ -52,7 +58,7 @@ OBJECTIVES: dict[str, ObjectivePreset] = {
     # Gatys et al. 2016, section 2, has these layers (with conv4_2 for content); docs/objective.md shows what
     # each choice does. Content at relu2_2 pins every edge to its pixel, and strokes cannot form.
     "bold": ObjectivePreset(
-        True, ("relu4_2",), dict.fromkeys(STYLE_LAYERS, _FIRST_OF_BLOCKS), 10.0, 256, "vgg19"
+        True, ("relu4_2",), dict.fromkeys(STYLE_LAYERS, _FIRST_OF_BLOCKS), 10.0, 256, "distilled"
     ),
     "dimensionless": _BEFORE,
     "paper": _BEFORE._replace(relative=False),
@@ -84,7 +90,7 @@ class LossConfig:
     """content layers of the loss network [default: relu4_2; dimensionless, paper: relu2_2]"""
     style_layers: tuple[str, ...] = ()
     """style layers of the loss network [default: relu1_1 relu2_1 relu3_1 relu4_1 relu5_1; dimensionless,
-    paper: relu1_2 relu2_2 relu3_3 relu4_3, with vgg19 relu3_2 relu4_2]"""
+    paper: relu1_2 relu2_2 relu3_3 relu4_3, with other loss networks relu3_2 relu4_2]"""
 
     def __post_init__(self) -> None:
         if self.objective not in OBJECTIVES:

@@ -25,6 +25,7 @@ __all__ = [
     "KEY",
     "CheckpointError",
     "bundled_galleries",
+    "bundled_loss_network",
     "bundled_style_image",
     "bundled_styles",
     "bundled_upscalers",
@@ -188,10 +189,29 @@ def bundled_style_image(style: Path) -> Path | None:
     return path if path.is_file() and bundled_styles().get(style.stem) == style else None
 
 
+def bundled_loss_network() -> Path:
+    """The file of the distilled loss network, which comes with the package.
+
+    Raises:
+        CheckpointError: it is not there.
+    """
+    files = [folder / "loss-network" / f"distilled-vgg19{ENDING}" for folder in _own_folders()]
+    for file in files:
+        if file.is_file():
+            return file
+    raise CheckpointError(f"the package is not complete: there is no {files[0]}; install it again")
+
+
+def _own_folders() -> list[Path]:
+    """Where the package's models lie: in the package, or beside it in a checkout."""
+    here = Path(__file__).resolve().parents[1]
+    return [here / "checkpoints", here.parent / "checkpoints"]
+
+
 def _bundled() -> dict[str, Path]:
     """From the folder that ``FAST_NST_CHECKPOINTS`` names, or else from that of the package or checkout."""
-    here, given = Path(__file__).resolve().parents[1], os.environ.get(FOLDER_VARIABLE)
-    for folder in [Path(given)] if given else [here / "checkpoints", here.parent / "checkpoints"]:
+    given = os.environ.get(FOLDER_VARIABLE)
+    for folder in [Path(given)] if given else _own_folders():
         if found := {model_name(path): path for path in sorted(folder.glob(f"*{ENDING}"))}:
             return found
     return {}

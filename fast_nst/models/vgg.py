@@ -2,12 +2,14 @@
 
 Takes images in the package convention, RGB in [0, 1], and normalizes them itself, with the statistics that
 belong to the weights in use. The ImageNet mean and standard deviation appear in this file and in no other.
-The weights are Oxford's (Simonyan and Zisserman 2014), CC BY 4.0.
+The weights are Oxford's (Simonyan and Zisserman 2014), CC BY 4.0; so are those of ``distilled``, a VGG-19
+with convolutions of low rank that comes with the package and needs no download (`LowRankConv`).
 """
 
 from __future__ import annotations
 
 import sys
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from difflib import get_close_matches
@@ -21,10 +23,19 @@ from torch import Tensor, nn
 
 from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL
-from fast_nst.models.model_files import file_digest
+from fast_nst.models.model_files import bundled_loss_network, file_digest
 from fast_nst.models.torch_files import read_torch_file, tensor_problem, unreadable_reason
 
-__all__ = ["ARCHITECTURES", "STATISTICS", "VGGFeatures", "WeightsError", "layer_names", "load_vgg"]
+__all__ = [
+    "ARCHITECTURES",
+    "LOW_RANKS",
+    "STATISTICS",
+    "LowRankConv",
+    "VGGFeatures",
+    "WeightsError",
+    "layer_names",
+    "load_vgg",
+]
 
 Pooling = Literal["max", "average"]
 
@@ -32,6 +43,19 @@ Pooling = Literal["max", "average"]
 _BLOCKS: dict[str, tuple[tuple[int, ...], ...]] = {
     "vgg16": ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),
     "vgg19": ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4),
+    "distilled": ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,)),
+}
+# The ranks of the distilled network's convolutions: input channels after the first factor, and output
+# channels before the last. The first layer has three inputs and stays as it is.
+LOW_RANKS: dict[str, tuple[int, int]] = {
+    "conv1_2": (24, 24),
+    "conv2_1": (32, 40),
+    "conv2_2": (40, 40),
+    "conv3_1": (48, 64),
+    **{f"conv3_{i}": (64, 64) for i in (2, 3, 4)},
+    "conv4_1": (72, 96),
+    **{f"conv4_{i}": (112, 112) for i in (2, 3, 4)},
+    "conv5_1": (112, 128),
 }
 ARCHITECTURES = tuple(_BLOCKS)
 
@@ -66,15 +90,37 @@ class WeightsError(InputError):
 
 
 def layer_names(arch: str) -> list[str]:
-    """Every layer of a VGG in order: ``conv1_1``, ``relu1_1``, …, ``pool5``."""
+    """Every layer of a VGG in order: ``conv1_1``, …, ``pool5``; of the distilled one to ``relu5_1``."""
     if arch not in _BLOCKS:
-        raise InputError(f"unknown loss network {arch!r}; there are {' and '.join(_BLOCKS)}")
+        raise InputError(f"unknown loss network {arch!r}; there are {', '.join(_BLOCKS)}")
     names: list[str] = []
     for block, widths in enumerate(_BLOCKS[arch], start=1):
         for i in range(1, len(widths) + 1):
             names += [f"conv{block}_{i}", f"relu{block}_{i}"]
         names.append(f"pool{block}")
-    return names
+    return names[:-1] if arch == "distilled" else names
+
+
+class LowRankConv(nn.Sequential):
+    """A 3 x 3 convolution as three factors: 1 x 1, 3 x 3 and 1 x 1, without a nonlinearity between them.
+
+    Tucker-2 decomposition of the kernel (Kim et al. 2016, section 3.1). Padding with zeros stays exact, since
+    the first factor has no bias.
+
+    Args:
+        inputs, outputs: channels of the convolution it stands for.
+        ranks: channels after the first factor and before the last.
+    """
+
+    def __init__(self, inputs: int, outputs: int, ranks: tuple[int, int]) -> None:
+        first, last = ranks
+        super().__init__(
+            OrderedDict(
+                reduce=nn.Conv2d(inputs, first, 1, bias=False),
+                conv=nn.Conv2d(first, last, 3, padding=1, bias=False),
+                expand=nn.Conv2d(last, outputs, 1),
+            )
+        )
 
 
 def _build(arch: str, depth: int, pooling: Pooling) -> nn.Sequential:
@@ -84,7 +130,11 @@ def _build(arch: str, depth: int, pooling: Pooling) -> nn.Sequential:
     for name in layer_names(arch)[:depth]:
         module: nn.Module
         if name.startswith("conv"):
-            module = nn.Conv2d(channels, channels := next(widths), 3, padding=1)
+            inputs, channels = channels, next(widths)
+            if arch == "distilled" and name in LOW_RANKS:
+                module = LowRankConv(inputs, channels, LOW_RANKS[name])
+            else:
+                module = nn.Conv2d(inputs, channels, 3, padding=1)
         elif name.startswith("relu"):
             # Out of place: an in-place ReLU would overwrite a `conv` activation someone asked for.
             module = nn.ReLU()
@@ -110,7 +160,7 @@ class VGGFeatures(nn.Module):
     """Activations of a VGG at named layers, no deeper than the deepest of them.
 
     Args:
-        arch: ``vgg16`` or ``vgg19``.
+        arch: ``vgg16``, ``vgg19`` or ``distilled``, which ends at ``relu5_1``.
         layers: names such as ``relu2_2``, ``conv4_2``, ``pool3``.
         pooling: ``max`` as trained, or ``average`` as Gatys et al. 2016 prefer for synthesis.
         statistics: which weights' normalization to apply, ``IMAGENET1K_V1`` or ``IMAGENET1K_FEATURES``.
@@ -173,8 +223,8 @@ def _read(file: Path) -> Mapping[str, Tensor]:
 
 
 def _key_of(arch: str, layer: str) -> str:
-    """torchvision's name of a convolution: its index in ``features``."""
-    return f"features.{layer_names(arch).index(layer)}"
+    """torchvision's name of a convolution: its index in ``features``; the distilled network has names."""
+    return layer if arch == "distilled" else f"features.{layer_names(arch).index(layer)}"
 
 
 def _load_strictly(network: VGGFeatures, tensors: Mapping[str, Tensor], source: str) -> None:
@@ -182,7 +232,7 @@ def _load_strictly(network: VGGFeatures, tensors: Mapping[str, Tensor], source: 
     # The body ends with the deepest layer asked for, in whatever order they were named.
     deepest = next(reversed([name for name, _ in network.body.named_children()]), "")
     for name, module in network.body.named_children():
-        if not isinstance(module, nn.Conv2d):
+        if not isinstance(module, nn.Conv2d | LowRankConv):
             continue
         for part, parameter in module.named_parameters():
             key = f"{_key_of(network.arch, name)}.{part}"
@@ -253,9 +303,10 @@ def load_vgg(
     """A `VGGFeatures` with trained weights.
 
     Args:
-        arch: ``vgg16`` or ``vgg19``.
+        arch: ``vgg16``, ``vgg19`` or ``distilled``.
         layers: the layers wanted; only they and what lies before them is read.
-        file: .safetensors or .pth with torchvision's key names (``features.0.weight`` …); None downloads.
+        file: .safetensors or .pth with torchvision's key names (``features.0.weight`` …); None downloads,
+            except for ``distilled``, which comes with the package.
         weights: ``IMAGENET1K_V1`` (torchvision's) or ``IMAGENET1K_FEATURES`` (the original Caffe weights);
             decides the normalization also when ``file`` is given.
         pooling: ``max`` or ``average``.
@@ -266,7 +317,14 @@ def load_vgg(
     """
     if weights not in STATISTICS:
         raise InputError(f"unknown VGG weights {weights!r}; there are {' and '.join(STATISTICS)}")
+    if arch == "distilled" and (pooling, weights) != ("max", "IMAGENET1K_V1"):
+        raise InputError(
+            f"the distilled loss network is made for max pooling and IMAGENET1K_V1, got {pooling} and "
+            f"{weights}; --loss-network vgg19 takes both"
+        )
     network = VGGFeatures(arch, layers, pooling=pooling, statistics=weights)
+    if file is None and arch == "distilled":
+        file = bundled_loss_network()
     if file is None:
         tensors, source = _download(arch, weights)
     else:

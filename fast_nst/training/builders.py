@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -41,9 +42,11 @@ from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.step import TrainingStep
 from fast_nst.training.tasks import GalleryTask, StyleTask, Task, UpscaleTask
 from fast_nst.training.validation import GalleryValidation, Validation
+from fast_nst.training.warm_start import nearest_style
 
 __all__ = ["Run", "build_network", "build_objective", "build_reconstruction", "build_run"]
 
+AUTO = Path("auto")
 # torch.compile takes about a minute on a CPU and saves about a sixth of each step.
 COMPILE_PAYS_AFTER = 500
 
@@ -85,8 +88,11 @@ def build_run(
     device = choose_device(group.device(config.device))
     task = build_task(config, device, group, objective)
     photos, validation_photos = choose_photos(config, group, on_download)
-    network = build_network(config, device, rows=len(task.details.get("rows", ())))
-    if isinstance(network, GalleryNet) and isinstance(task, GalleryTask) and config.warm_start is None:
+    start = _warm_start(config, task.objective, device)
+    if config.warm_start == AUTO and start is not None:
+        task.details["warm_start"] = str(start)
+    network = build_network(config, device, start, rows=len(task.details.get("rows", ())))
+    if isinstance(network, GalleryNet) and isinstance(task, GalleryTask) and start is None:
         if isinstance(config, GalleryTrainConfig) and config.extend is not None:
             network = extended_gallery(config.extend, task, validation_photos or photos).to(device)
         else:
@@ -193,14 +199,31 @@ def choose_photos(
     return hold_out(photos, c.validation_images)
 
 
-def build_network(config: RunConfig, device: torch.device, *, rows: int = 0) -> Network:
+def _warm_start(config: TaskConfig, objective: Any, device: torch.device) -> Path | None:
+    """The checkpoint that the weights come from; None: random weights."""
+    if config.warm_start != AUTO:
+        return None if config.warm_start == Path("none") else config.warm_start
+    if (
+        device.type != "cpu"
+        or not isinstance(config, TrainConfig)
+        or not isinstance(objective, PerceptualLoss)
+    ):
+        return None
+    name = nearest_style(objective, config.network, config.style_size)
+    return None if name is None else Path(name)
+
+
+def build_network(
+    config: RunConfig, device: torch.device, start: Path | None = None, *, rows: int = 0
+) -> Network:
     """The network to be trained: fresh weights of the seed, or those of another one.
 
     Args:
+        start: a checkpoint, a file or a bundled name, whose weights it gets.
         rows: of a network of many styles.
 
     Raises:
-        InputError: ``warm_start`` is no checkpoint, or one of another network.
+        InputError: ``start`` is no checkpoint, or one of another network.
     """
     shape = config.network
     if isinstance(shape, GalleryNetConfig):
@@ -208,10 +231,10 @@ def build_network(config: RunConfig, device: torch.device, *, rows: int = 0) -> 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         network = fresh_network(shape)
-    if config.warm_start is not None:
-        trained = load_trained(config.warm_start, shape)
+    if start is not None:
+        trained = load_trained(start, shape)
         if trained.config != network.config:
-            raise InputError(f"--warm-start {config.warm_start} is another network: {trained.config}")
+            raise InputError(f"--warm-start {start} is another network: {trained.config}")
         network.load_state_dict(trained.state_dict())
     return network.to(device).to(memory_format=torch.channels_last).train()
 

@@ -1,0 +1,60 @@
+"""The bundled style that the training of a new one begins with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+
+from fast_nst.config import NetworkConfig
+from fast_nst.io.images import load_image
+from fast_nst.models.losses import PerceptualLoss, gram_matrix
+from fast_nst.models.model_files import (
+    CheckpointError,
+    bundled_style_image,
+    bundled_styles,
+    network_config,
+    read_metadata,
+)
+
+__all__ = ["nearest_style"]
+
+
+def nearest_style(objective: PerceptualLoss, shape: NetworkConfig, style_size: int) -> str | None:
+    """The bundled style of this architecture whose painting is nearest to the objective's style image.
+
+    Nearest is the smallest relative error of the Gram matrices, averaged over the style layers.
+
+    Args:
+        objective: with the style image's Gram matrices.
+        shape: the network that is to be trained.
+        style_size: shorter side at which the paintings are compared, pixels.
+
+    Returns:
+        Its name; None where no bundled style has this architecture.
+    """
+    distances = {
+        name: _distance(objective, painting, style_size)
+        for name, file in bundled_styles().items()
+        if (painting := bundled_style_image(file)) and _has_shape(file, shape)
+    }
+    return min(distances, key=lambda name: distances[name], default=None)
+
+
+def _has_shape(file: Path, shape: NetworkConfig) -> bool:
+    try:
+        return network_config(file, read_metadata(file)) == shape
+    except CheckpointError:
+        return False
+
+
+@torch.no_grad()
+def _distance(objective: PerceptualLoss, painting: Path, style_size: int) -> float:
+    device = next(objective.buffers()).device
+    image = load_image(painting, short_side=style_size)[None].to(device)
+    found = objective.features(image, objective.style_layers)
+    errors = []
+    for layer in objective.style_layers:
+        target = getattr(objective, f"gram_{layer}")
+        errors.append((gram_matrix(found[layer]) - target).square().sum() / target.square().sum())
+    return float(torch.stack(errors).mean())
