@@ -9,7 +9,6 @@ from fast_nst.cli.batch import BatchReport, own_jobs
 from fast_nst.cli.common import USAGE, guarded, program, say
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
-from fast_nst.serialization import parse_bytes
 
 if TYPE_CHECKING:
     from fast_nst.inference.batch.jobs import Job
@@ -79,7 +78,7 @@ def _results(
             on_start=lambda resources: say(f"{style.name}, {resources}"),
         )
     from fast_nst.inference.batch.run import run_jobs
-    from fast_nst.inference.controls import load_controls
+    from fast_nst.inference.layers import memory_of, open_controls
     from fast_nst.inference.stylizer import Stylizer
 
     stylizer = Stylizer.load(
@@ -87,8 +86,8 @@ def _results(
         device=config.device,
         precision=config.precision,
         backend=config.backend,
-        memory=parse_bytes(config.memory, "--memory") if config.memory else None,
-        controls=load_controls(config.controls),
+        memory=memory_of(config),
+        controls=open_controls(config),
     )
     say(f"{style.name}, {stylizer}")
     return run_jobs(jobs, stylizer, config, report.show_bands)

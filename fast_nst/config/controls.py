@@ -28,9 +28,20 @@ class ControlsConfig:
     mask: Path | None = None
     """grayscale image: stylized where white, the content image where black, blended between"""
 
+    layers: tuple[str, ...] = ()
+    """more styles over the first, each where its grayscale mask is white: STYLE=MASK STYLE=MASK"""
+
+    @property
+    def style_masks(self) -> list[tuple[str, Path]]:
+        """Style and mask of each layer."""
+        return [(style, Path(mask)) for style, _, mask in (text.rpartition("=") for text in self.layers)]
+
     def check(self) -> None:
         """Refuse values out of range; called by the config that holds this one, whose errors are one line."""
         if not 0 <= self.strength <= 1:
             raise InputError(f"--strength goes from 0 to 1, got {self.strength}")
         if not STROKES[0] <= self.stroke <= STROKES[1]:
             raise InputError(f"--stroke goes from {STROKES[0]} to {STROKES[1]:g}, got {self.stroke}")
+        for text, (style, mask) in zip(self.layers, self.style_masks, strict=True):
+            if not style or mask == Path():
+                raise InputError(f"--layers takes STYLE=MASK, such as the-scream=sky.png, got {text!r}")

@@ -11,13 +11,15 @@ stroke   0.25 to 4                    size of the strokes; 2 makes them twice as
 colors   style, photo, match          of the style; chroma of the content image; mean and covariance of its
                                       colors
 mask     (H, W), 0 to 255             where to stylize; values between blend
+layers   styles with a mask each      over the first style, in this order, each where its mask is
 ======== ============================ ======================================================================
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,8 +32,11 @@ from fast_nst.system.opencv import opencv
 
 __all__ = [
     "Controls",
+    "StyleLayer",
+    "add_layers",
     "apply_controls",
     "load_controls",
+    "load_mask",
     "match_colors",
     "upsample_with_detail",
     "with_chroma_of",
@@ -48,6 +53,26 @@ _BLOCK = 1 << 18  # pixels converted to floats at a time
 _ONE = 1 << 12  # the whole of a blend, in integers
 
 
+Network = Callable[[Picture, "Controls"], Picture]
+
+
+@dataclass(frozen=True, eq=False)
+class StyleLayer:
+    """Another style over the first.
+
+    Attributes:
+        stylize: a picture under controls, which have no mask and no layers.
+        mask: ``(H, W)`` uint8 of any size, stretched to the content image: where it is 255, this style is
+            seen, where it is 0, what lies below.
+    """
+
+    stylize: Network
+    mask: NDArray[np.uint8]
+
+    def __post_init__(self) -> None:
+        _check_mask(self.mask)
+
+
 @dataclass(frozen=True, eq=False)
 class Controls:
     """What is asked of a stylized image beyond its style; the defaults change nothing.
@@ -59,6 +84,7 @@ class Controls:
             al. 2017, section 5.2); ``match``: the stylized image with mean and covariance of the content
             image's colors (ibid., section 5.1).
         mask: ``(H, W)`` uint8 of any size, stretched to the content image: 255 is stylized, 0 is not.
+        layers: more styles, under the same strength, stroke size and colors.
 
     Raises:
         InputError: a value out of its range.
@@ -68,6 +94,7 @@ class Controls:
     stroke: float = 1.0
     colors: Colors = "style"
     mask: NDArray[np.uint8] | None = None
+    layers: tuple[StyleLayer, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.strength <= 1:
@@ -76,29 +103,39 @@ class Controls:
             raise InputError(f"stroke goes from {STROKES[0]} to {STROKES[1]:g}, got {self.stroke}")
         if self.colors not in ("style", "photo", "match"):
             raise InputError(f"colors must be style, photo or match, got {self.colors!r}")
-        if self.mask is not None and (self.mask.ndim != 2 or self.mask.dtype != np.uint8):
-            shape = self.mask.shape
-            raise InputError(f"expected a mask of shape (H, W) and uint8, got {self.mask.dtype} of {shape}")
+        if self.mask is not None:
+            _check_mask(self.mask)
 
     @property
     def are_default(self) -> bool:
         """Whether they change nothing."""
         neutral = (self.strength, self.stroke, self.colors) == (1.0, 1.0, "style")
-        return neutral and self.mask is None
+        return neutral and self.mask is None and not self.layers
+
+
+def _check_mask(mask: NDArray[np.uint8]) -> None:
+    if mask.ndim != 2 or mask.dtype != np.uint8:
+        raise InputError(f"expected a mask of shape (H, W) and uint8, got {mask.dtype} of {mask.shape}")
 
 
 def load_controls(config: ControlsConfig) -> Controls:
-    """The controls of a command, with their mask read.
+    """The controls of a command, with their mask read; layers need an engine, see `open_controls`.
 
     Raises:
         ImageReadError: the mask cannot be read.
         InputError: a value out of its range.
     """
-    mask = None
-    if config.mask is not None:
-        gray = over_white(read_picture(config.mask)).astype(np.float32) @ _YCBCR[0]
-        mask = _levels(gray)
+    mask = None if config.mask is None else load_mask(config.mask)
     return Controls(config.strength, config.stroke, config.colors, mask)
+
+
+def load_mask(path: Path) -> NDArray[np.uint8]:
+    """``(H, W)``, the luma of a picture on white.
+
+    Raises:
+        ImageReadError: it cannot be read.
+    """
+    return _levels(over_white(read_picture(path)).astype(np.float32) @ _YCBCR[0])
 
 
 def apply_controls(stylize: Callable[[Picture], Picture], content: Picture, controls: Controls) -> Picture:
@@ -127,6 +164,15 @@ def apply_controls(stylize: Callable[[Picture], Picture], content: Picture, cont
     elif controls.colors == "match":
         rgb = match_colors(rgb, content.rgb)
     return Picture(_blended(rgb, content.rgb, controls), content.alpha)
+
+
+def add_layers(stylized: Picture, content: Picture, controls: Controls) -> Picture:
+    """The controls' layers over a stylized picture; where all masks are 0 it stays, bit for bit."""
+    rgb, plain = stylized.rgb, replace(controls, mask=None, layers=())
+    for layer in controls.layers:
+        above = layer.stylize(content, plain).rgb
+        rgb = _blended(above, rgb, Controls(mask=layer.mask))
+    return Picture(rgb, stylized.alpha)
 
 
 def upsample_with_detail(

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from fast_nst.errors import InputError
 from fast_nst.inference import flat_pictures
-from fast_nst.inference.controls import Controls, apply_controls
+from fast_nst.inference.controls import Controls, add_layers, apply_controls
 from fast_nst.inference.engine.backends.choice import advise_faster
 from fast_nst.inference.networks import EngineSettings, TrainedStyle, trained_style
 from fast_nst.inference.predictor import Predictor, no_progress
@@ -207,7 +207,8 @@ class Stylizer(Predictor):
         def stylize(picture: Picture) -> Picture:
             return Predictor._pictures(self, [picture], progress)[0]
 
-        return [apply_controls(stylize, picture, self._applied) for picture in pictures]
+        made = [apply_controls(stylize, picture, self._applied) for picture in pictures]
+        return [add_layers(one, picture, self.controls) for one, picture in zip(made, pictures, strict=True)]
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         started = time.perf_counter()

@@ -9,7 +9,6 @@ with convolutions of low rank that comes with the package and needs no download 
 from __future__ import annotations
 
 import sys
-from collections import OrderedDict
 from collections.abc import Iterable, Mapping
 from contextlib import redirect_stdout
 from difflib import get_close_matches
@@ -23,14 +22,13 @@ from torch import Tensor, nn
 
 from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL
+from fast_nst.models.low_rank import LOW_RANKS, LowRankConv
 from fast_nst.models.model_files import bundled_loss_network, file_digest
 from fast_nst.models.torch_files import read_torch_file, tensor_problem, unreadable_reason
 
 __all__ = [
     "ARCHITECTURES",
-    "LOW_RANKS",
     "STATISTICS",
-    "LowRankConv",
     "VGGFeatures",
     "WeightsError",
     "layer_names",
@@ -44,18 +42,6 @@ _BLOCKS: dict[str, tuple[tuple[int, ...], ...]] = {
     "vgg16": ((64,) * 2, (128,) * 2, (256,) * 3, (512,) * 3, (512,) * 3),
     "vgg19": ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,) * 4),
     "distilled": ((64,) * 2, (128,) * 2, (256,) * 4, (512,) * 4, (512,)),
-}
-# The ranks of the distilled network's convolutions: input channels after the first factor, and output
-# channels before the last. The first layer has three inputs and stays as it is.
-LOW_RANKS: dict[str, tuple[int, int]] = {
-    "conv1_2": (24, 24),
-    "conv2_1": (32, 40),
-    "conv2_2": (40, 40),
-    "conv3_1": (48, 64),
-    **{f"conv3_{i}": (64, 64) for i in (2, 3, 4)},
-    "conv4_1": (72, 96),
-    **{f"conv4_{i}": (112, 112) for i in (2, 3, 4)},
-    "conv5_1": (112, 128),
 }
 ARCHITECTURES = tuple(_BLOCKS)
 
@@ -99,28 +85,6 @@ def layer_names(arch: str) -> list[str]:
             names += [f"conv{block}_{i}", f"relu{block}_{i}"]
         names.append(f"pool{block}")
     return names[:-1] if arch == "distilled" else names
-
-
-class LowRankConv(nn.Sequential):
-    """A 3 x 3 convolution as three factors: 1 x 1, 3 x 3 and 1 x 1, without a nonlinearity between them.
-
-    Tucker-2 decomposition of the kernel (Kim et al. 2016, section 3.1). Padding with zeros stays exact, since
-    the first factor has no bias.
-
-    Args:
-        inputs, outputs: channels of the convolution it stands for.
-        ranks: channels after the first factor and before the last.
-    """
-
-    def __init__(self, inputs: int, outputs: int, ranks: tuple[int, int]) -> None:
-        first, last = ranks
-        super().__init__(
-            OrderedDict(
-                reduce=nn.Conv2d(inputs, first, 1, bias=False),
-                conv=nn.Conv2d(first, last, 3, padding=1, bias=False),
-                expand=nn.Conv2d(last, outputs, 1),
-            )
-        )
 
 
 def _build(arch: str, depth: int, pooling: Pooling) -> nn.Sequential:

@@ -88,15 +88,7 @@ def build_run(
     device = choose_device(group.device(config.device))
     task = build_task(config, device, group, objective)
     photos, validation_photos = choose_photos(config, group, on_download)
-    start = _warm_start(config, task.objective, device)
-    if config.warm_start == AUTO and start is not None:
-        task.details["warm_start"] = str(start)
-    network = build_network(config, device, start, rows=len(task.details.get("rows", ())))
-    if isinstance(network, GalleryNet) and isinstance(task, GalleryTask) and start is None:
-        if isinstance(config, GalleryTrainConfig) and config.extend is not None:
-            network = extended_gallery(config.extend, task, validation_photos or photos).to(device)
-        else:
-            network.start_with_colors(task.images)
+    network = _first_network(config, task, device, validation_photos or photos)
     precision, step_times = choose_run_precision(
         config, network, task.objective, device=device, group=group, saved=saved_precision
     )
@@ -197,6 +189,19 @@ def choose_photos(
     if c.validation:
         return photos, open_photos(c.validation, max_images=c.validation_images)
     return hold_out(photos, c.validation_images)
+
+
+def _first_network(config: TaskConfig, task: Task, device: torch.device, photos: PhotoSource) -> Network:
+    """The network as training begins."""
+    start = _warm_start(config, task.objective, device)
+    if config.warm_start == AUTO and start is not None:
+        task.details["warm_start"] = str(start)
+    if isinstance(config, GalleryTrainConfig) and isinstance(task, GalleryTask) and config.extend is not None:
+        return extended_gallery(config.extend, task, photos).to(device)
+    network = build_network(config, device, start, rows=len(task.details.get("rows", ())))
+    if isinstance(network, GalleryNet) and isinstance(task, GalleryTask) and start is None:
+        network.start_with_colors(task.images)
+    return network
 
 
 def _warm_start(config: TaskConfig, objective: Any, device: torch.device) -> Path | None:

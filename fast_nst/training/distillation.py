@@ -17,7 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fast_nst.models.losses import gram_matrix
-from fast_nst.models.vgg import LowRankConv, VGGFeatures
+from fast_nst.models.low_rank import LowRankConv
+from fast_nst.models.vgg import VGGFeatures
 
 __all__ = [
     "TERMS",

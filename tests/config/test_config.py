@@ -14,6 +14,7 @@ import pytest
 
 from fast_nst.config import (
     PRESETS,
+    GalleryTrainConfig,
     LossConfig,
     NetworkConfig,
     StylizeConfig,
@@ -255,7 +256,7 @@ def test_minutes_and_a_first_stage_exclude_each_other() -> None:
 @pytest.mark.parametrize(
     ("objective", "content", "style", "weight", "size", "network"),
     [
-        ("bold", "relu4_2", "relu5_1", 10.0, 256, "vgg19"),
+        ("bold", "relu4_2", "relu5_1", 10.0, 256, "distilled"),
         ("dimensionless", "relu2_2", "relu4_3", 5.0, 384, "vgg16"),
         ("paper", "relu2_2", "relu4_3", 5.0, 384, "vgg16"),
     ],
@@ -274,6 +275,18 @@ def test_an_objective_sets_what_is_not_given_and_nothing_else(
     assert (given.loss.style_weight, given.loss.content_layers) == (3, ("relu3_1",))
     assert (given.loss.style_layers_for("vgg16"), given.style_size) == (("relu1_1",), 99)
     assert given.loss_network == other
+
+
+@pytest.mark.parametrize("kind", [TrainConfig, GalleryTrainConfig])
+def test_weights_of_vgg_mean_vgg19_unless_a_loss_network_is_named(kind: Any) -> None:
+    first = {"style": "a.png"} if kind is TrainConfig else {"styles": "a/"}
+    common = {**first, "dataset": "photos"}
+    assert kind(**common).loss_network == "distilled"
+    assert kind(**common, vgg_weights="vgg.pth").loss_network == "vgg19"
+    assert kind(**common, vgg_weights="vgg.pth", loss_network="vgg16").loss_network == "vgg16"
+    if kind is TrainConfig:
+        paper = kind(**common, vgg_weights="vgg.pth", loss=LossConfig(objective="paper"))
+        assert paper.loss_network == "vgg16"
 
 
 def test_bold_is_the_default_objective_and_an_unknown_one_is_refused() -> None:

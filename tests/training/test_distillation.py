@@ -11,7 +11,8 @@ from torch import Tensor
 
 from fast_nst.errors import InputError
 from fast_nst.io.images import load_image
-from fast_nst.models.vgg import LowRankConv, VGGFeatures, load_vgg
+from fast_nst.models.low_rank import LowRankConv
+from fast_nst.models.vgg import VGGFeatures, load_vgg
 from fast_nst.training.distillation import (
     TERMS,
     DistillationLoss,

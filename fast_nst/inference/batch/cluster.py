@@ -20,11 +20,10 @@ from fast_nst.errors import InputError, first_line
 from fast_nst.inference.batch.jobs import STANDARD, Job
 from fast_nst.inference.batch.results import Result
 from fast_nst.inference.batch.run import run_jobs
-from fast_nst.inference.controls import load_controls
+from fast_nst.inference.layers import memory_of, open_controls
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.remote import is_remote
 from fast_nst.models.checkpoint import Checkpoint, GalleryCheckpoint
-from fast_nst.serialization import parse_bytes
 from fast_nst.system.extras import how_to_install
 
 __all__ = ["stylize_on_cluster"]
@@ -118,8 +117,8 @@ class _Actor:
             device=config.device,
             precision=config.precision,
             backend=config.backend,
-            memory=parse_bytes(config.memory, "--memory") if config.memory else None,
-            controls=load_controls(config.controls),
+            memory=memory_of(config),
+            controls=open_controls(config),
             weights=weights,
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -23,8 +23,9 @@ from fast_nst.config import StylizeConfig
 from fast_nst.config.controls import STROKES, Colors
 from fast_nst.errors import InputError
 from fast_nst.inference.camera.capture import Camera, CameraStalled
+from fast_nst.inference.camera.live_styles import LiveStyles
 from fast_nst.inference.camera.view import KEYS, Screen, VirtualCamera, write_lines
-from fast_nst.inference.controls import load_controls
+from fast_nst.inference.layers import open_controls
 from fast_nst.inference.styles import StyleChoice
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.video.codecs import choose_codec, container_of
@@ -41,7 +42,6 @@ _RECENT = 30  # frames over which statistics are averaged
 _STEP = 0.1  # of the strength, at one press of a key
 _STROKE_FACTOR = 1.25  # of the stroke size, at one press of a key
 _COLORS: tuple[Colors, ...] = get_args(Colors)
-_SLIDE = 1.0  # seconds in which one style of a gallery becomes the next
 _DEPTH = 4  # frames that may wait for the encoder
 _MS = Fraction(1, 1000)
 _RATE = 30  # frames a second in headers and for virtual cameras; the times of frames are the real ones
@@ -109,12 +109,9 @@ class Live:
         screen: Screen | None,
         load: Callable[[Path | StyleChoice], Stylizer],
     ) -> None:
-        self._camera, self._styles, self._config, self._screen = camera, list(styles), config, screen
-        self._load, self._loaded = load, dict[str, Stylizer]()
-        self._mixed: Stylizer | None = None  # the last mixture of a gallery
-        self._mixture_of: tuple[str, dict[str, float]] = "", {}  # its file and weights
-        self._slide: tuple[Mapping[str, float], float] | None = None  # from these weights, since when
-        self._chosen, self.controls = 0, load_controls(config.controls)
+        self._camera, self._config, self._screen = camera, config, screen
+        self._styles = LiveStyles(styles, load)
+        self.controls = open_controls(config)
         self._beside = self._help = False
         self._figures = screen is not None
         self._recorder: Recorder | None = None
@@ -126,7 +123,7 @@ class Live:
     @property
     def style(self) -> str:
         """The style in use."""
-        return self._styles[self._chosen][0]
+        return self._styles.name
 
     def reports(self) -> Iterator[LiveReport]:
         """Run until the camera ends, the duration is over, or the user quits; a report for every frame.
@@ -177,9 +174,7 @@ class Live:
     def press(self, key: str, result: NDArray[np.uint8]) -> bool:
         """Do what a key stands for; False if it quits."""
         if key in ("n", "p"):
-            before = self._styles[self._chosen][1]
-            self._chosen = (self._chosen + (1 if key == "n" else -1)) % len(self._styles)
-            self._begin_slide(before)
+            self._styles.move(1 if key == "n" else -1)
             self._renew_smoother()
         elif key in ("+", "-"):
             step = _STEP if key == "+" else -_STEP
@@ -226,54 +221,10 @@ class Live:
         if self.controls.strength == 0:
             return original
         seen = Picture(original)
-        (result,) = self._stylizer().pictures([seen])
+        (result,) = self._styles.stylizer(self.controls).pictures([seen])
         if self._smoother is not None:
             result = self._smoother(seen, result)
         return result.rgb
-
-    def _stylizer(self) -> Stylizer:
-        """The style in use, or on the way to it, with the controls."""
-        name, style = self._styles[self._chosen]
-        if isinstance(style, StyleChoice) and style.weights:
-            return self._mixture(style)
-        if name not in self._loaded:
-            self._loaded[name] = self._load(style)
-        return self._loaded[name].with_controls(self.controls)
-
-    def _mixture(self, choice: StyleChoice) -> Stylizer:
-        """Of a gallery, whose network is loaded once for all of its styles."""
-        name = str(choice.file)
-        gallery = self._loaded[name] if name in self._loaded else self._load(choice)
-        self._loaded[name] = gallery
-        weights = self._weights(choice)
-        if self._mixed is None or self._mixture_of != (name, weights):
-            self._mixture_of = name, weights
-            self._mixed = gallery.mix(weights, strength=self.controls.strength, stroke=self.controls.stroke)
-        self._mixed = self._mixed.with_controls(self.controls)
-        return self._mixed
-
-    def _weights(self, choice: StyleChoice) -> dict[str, float]:
-        """Of the styles at this moment; they sum to 1."""
-        wanted = dict(choice.weights or {})
-        if self._slide is None:
-            return wanted
-        before, since = self._slide
-        share = (time.monotonic() - since) / _SLIDE
-        if share >= 1:
-            self._slide = None
-            return wanted
-        both = {style: (1 - share) * weight for style, weight in before.items()}
-        for style, weight in wanted.items():
-            both[style] = both.get(style, 0.0) + share * weight
-        return both
-
-    def _begin_slide(self, before: Path | StyleChoice) -> None:
-        """Of two styles of one gallery, on an engine that mixes at once, the first slides into the next."""
-        after, self._slide = self._styles[self._chosen][1], None
-        if not (isinstance(before, StyleChoice) and isinstance(after, StyleChoice)):
-            return
-        if self._mixed is not None and before.file == after.file and self._mixed.backend.mixes_at_once:
-            self._slide = (self._mixed.weights, time.monotonic())
 
     def _renew_smoother(self) -> None:
         video = self._config.video
