@@ -162,6 +162,6 @@ class GalleryNetConfig:
 
 
 GALLERY_PRESETS: dict[str, GalleryNetConfig] = {
-    "quarter": GalleryNetConfig(widths=(16, 48)),
+    "quarter": GalleryNetConfig(widths=(16, 48), blocks=4),
     "eighth": GalleryNetConfig(widths=(16, 32, 64), blocks=5, detail_blocks=2),
 }
