@@ -18,7 +18,7 @@ from functools import partial
 import numpy as np
 import torch
 
-from fast_nst.config import GALLERY_PRESETS, GalleryNetConfig, NetworkConfig
+from fast_nst.config import GalleryNetConfig, NetworkConfig
 from fast_nst.inference.engine.backends.base import Source
 from fast_nst.inference.engine.backends.choice import open_backend
 from fast_nst.inference.engine.folded_net import arrays_of, plan_of
@@ -34,7 +34,13 @@ def plans() -> dict[str, Plan]:
         "full width": plan_of(TransformNet(NetworkConfig()).eval()),
         "32-32-32, 9x9 ends": plan_of(TransformNet(NetworkConfig(widths=(32, 32, 32), blocks=6)).eval()),
     }
-    shapes = {**GALLERY_PRESETS, "eighth, no detail": GalleryNetConfig(widths=(16, 32, 64), blocks=6)}
+    shapes = {
+        "16-48, 4 blocks (the gallery)": GalleryNetConfig(),
+        "16-48, 5 blocks": GalleryNetConfig(blocks=5),
+        "16-40, 5 blocks": GalleryNetConfig(widths=(16, 40), blocks=5),
+        "16-32, 5 blocks": GalleryNetConfig(widths=(16, 32), blocks=5),
+        "16-32-64, 6 blocks": GalleryNetConfig(widths=(16, 32, 64), blocks=6),
+    }
     for name, config in shapes.items():
         network = GalleryNet(config).eval()
         found[name] = fold_gallery(config, arrays_of(network), np.ones(1, np.float32))

@@ -7,7 +7,6 @@ The text under a field is its help. Nothing here imports torch, so ``--help`` is
 from fast_nst.config.gallery import AddStyleConfig, GalleryTrainConfig
 from fast_nst.config.loss import OBJECTIVES, STYLE_LAYERS, LossConfig, LossNetwork, ObjectiveName
 from fast_nst.config.network import (
-    GALLERY_PRESETS,
     PRESETS,
     UPSCALE_PRESETS,
     GalleryNetConfig,
@@ -37,7 +36,6 @@ from fast_nst.config.video import CameraConfig, VideoConfig
 TaskConfig = TrainConfig | GalleryTrainConfig | UpscaleTrainConfig
 
 __all__ = [
-    "GALLERY_PRESETS",
     "OBJECTIVES",
     "PRESETS",
     "STYLE_LAYERS",

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from fast_nst.config.loss import BY_OBJECTIVE, LossConfig, LossNetwork
-from fast_nst.config.network import GALLERY_PRESETS, GalleryNetConfig, GalleryPreset
+from fast_nst.config.network import GalleryNetConfig
 from fast_nst.config.recipe import EXTERNAL, FREE, SOURCE
 from fast_nst.config.run import RunConfig, TaskName
 from fast_nst.errors import InputError
@@ -32,8 +32,6 @@ class GalleryTrainConfig(RunConfig, _Styles):
     """shorter side of the style images at stroke scale 1, pixels: larger makes larger brush strokes"""
     scales: tuple[float, ...] = (1.0, 2.0)
     """stroke scales: each style gets a row of norm parameters for each"""
-    preset: GalleryPreset = "eighth"
-    """network: residual blocks at a quarter or at an eighth of the size"""
 
     extend: Path | None = field(default=None, metadata=SOURCE)
     """add the styles to this gallery, a file or a bundled name: only their rows are trained, and written"""
@@ -78,7 +76,7 @@ class GalleryTrainConfig(RunConfig, _Styles):
     @property
     def multiple(self) -> int:
         """The side of a crop is a multiple of this."""
-        return GALLERY_PRESETS[self.preset].stride
+        return self.network.stride
 
     @property
     def name(self) -> str:
@@ -87,8 +85,8 @@ class GalleryTrainConfig(RunConfig, _Styles):
 
     @property
     def network(self) -> GalleryNetConfig:
-        """The preset; the number of rows is known once the styles are read."""
-        return GALLERY_PRESETS[self.preset]
+        """The architecture; the number of rows is known once the styles are read."""
+        return GalleryNetConfig()
 
 
 # A row alone has few numbers: minutes of small crops are enough.

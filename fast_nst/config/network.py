@@ -8,12 +8,10 @@ from typing import Literal
 from fast_nst.errors import InputError
 
 __all__ = [
-    "GALLERY_PRESETS",
     "NORM_EPSILON",
     "PRESETS",
     "UPSCALE_PRESETS",
     "GalleryNetConfig",
-    "GalleryPreset",
     "NetworkConfig",
     "Preset",
     "UpscaleNetConfig",
@@ -22,7 +20,6 @@ __all__ = [
 
 Preset = Literal["default", "small", "tiny", "paper"]
 UpscalePreset = Literal["modern", "x4", "x8"]
-GalleryPreset = Literal["quarter", "eighth"]
 
 NORM_EPSILON = 1e-5  # of every norm, added to the variance; that of torch's own norms
 
@@ -132,12 +129,10 @@ UPSCALE_PRESETS: dict[str, UpscaleNetConfig] = {
 class GalleryNetConfig:
     """The network of many styles: conditional instance normalization (Dumoulin, Shlens, Kudlur 2017)."""
 
-    widths: tuple[int, ...] = (16, 32, 64)
+    widths: tuple[int, ...] = (16, 48)
     """channels at 1/2, 1/4 ... of the size; the residual blocks work at the last one"""
-    blocks: int = 5
+    blocks: int = 4
     """residual blocks at the lowest resolution"""
-    detail_blocks: int = 0
-    """residual blocks after the first upsampling, for finer strokes"""
     stem: int = 5
     """side of the first convolution's kernel"""
     rows: int = 1
@@ -148,8 +143,6 @@ class GalleryNetConfig:
             raise InputError(f"widths are 1 to 4 numbers of channels from 1 to 4096, got {self.widths}")
         if not 0 <= self.blocks <= 100:
             raise InputError(f"blocks must lie between 0 and 100, got {self.blocks}")
-        if not 0 <= self.detail_blocks <= 100 or (self.detail_blocks and len(self.widths) < 2):
-            raise InputError(f"detail_blocks must lie between 0 and 100, got {self.detail_blocks}")
         if self.stem not in (3, 5, 7, 9):
             raise InputError(f"stem must be 3, 5, 7 or 9, got {self.stem}")
         if not 1 <= self.rows <= 10_000:
@@ -159,9 +152,3 @@ class GalleryNetConfig:
     def stride(self) -> int:
         """The sides of an extended image are multiples of this."""
         return int(2 ** len(self.widths))
-
-
-GALLERY_PRESETS: dict[str, GalleryNetConfig] = {
-    "quarter": GalleryNetConfig(widths=(16, 48), blocks=4),
-    "eighth": GalleryNetConfig(widths=(16, 32, 64), blocks=5, detail_blocks=2),
-}

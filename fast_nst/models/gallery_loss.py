@@ -23,8 +23,7 @@ from fast_nst.models.vgg import VGGFeatures
 __all__ = ["GalleryLoss", "GalleryTarget", "GalleryTerms"]
 
 
-# Pixels: the networks work at an eighth of the size, and what upsampling leaves repeats as often. Left to
-# itself the gallery filled flat regions with tiles of that size.
+# Pixels: networks that work at an eighth of the size filled flat regions with tiles as large.
 GRID_PERIOD = 8
 
 

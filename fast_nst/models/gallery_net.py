@@ -1,8 +1,8 @@
 """One network, many styles: shared convolutions, and a row of norm parameters for each style.
 
 Conditional instance normalization (Dumoulin, Shlens and Kudlur 2017), on a network designed for latency:
-the first convolution halves the image at once, the residual blocks work at a quarter or an eighth of the
-size, and the last layer makes the three output channels from half the size. Images in and out are
+the first convolution halves the image at once, the residual blocks work at a quarter of the size, and the
+last layer makes the three output channels from half the size. Images in and out are
 ``(B, 3, H, W)``, RGB, nominally in [0, 1]; the output has the input's size for every H and W from 1 upwards.
 """
 
@@ -101,7 +101,6 @@ class GalleryNet(nn.Module):
         self.up = nn.ModuleList(
             _Stage(Upsample(i, o, "tied", bias=False), rows, o) for i, o in itertools.pairwise(narrowing)
         )
-        self.detail = nn.ModuleList(_Residual(rows, narrowing[1]) for _ in range(config.detail_blocks))
         self.out = Upsample(widths[0], 3, "tied", bias=False)
         self.color = nn.Parameter(torch.eye(3).repeat(rows, 1, 1))
         self.offset = nn.Parameter(torch.full((rows, 3), 0.5))
@@ -137,10 +136,8 @@ class GalleryNet(nn.Module):
             x = stage(x, mixture)
         for block in self.blocks:
             x = block(x, mixture)
-        for number, stage in enumerate(self.up):
+        for stage in self.up:
             x = stage(x, mixture)
-            for block in self.detail if number == 0 else ():
-                x = block(x, mixture)
         color = torch.einsum("br,roc->boc", mixture, self.color)
         out = torch.einsum("boc,bchw->bohw", color, self.out(x).float())
         out = out + (mixture @ self.offset)[:, :, None, None]

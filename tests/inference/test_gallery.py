@@ -30,7 +30,7 @@ ENGINES = ["torch", "openvino", "onnx"]
 @pytest.fixture(scope="module")
 def network() -> GalleryNet:
     torch.manual_seed(3)
-    config = GalleryNetConfig(widths=(4, 6, 8), blocks=2, detail_blocks=1, rows=len(ROWS))
+    config = GalleryNetConfig(widths=(4, 6, 8), blocks=2, rows=len(ROWS))
     net = GalleryNet(config).eval().requires_grad_(False)
     for parameter in net.parameters():
         parameter.add_(0.1 * torch.randn_like(parameter))

@@ -129,7 +129,7 @@ def test_the_command_takes_a_folder_of_styles(
     flags = f"""--styles {styles} --dataset {material / "photos"} --vgg-weights {material / "vgg.safetensors"}
     --loss-network vgg16 --content-layers relu1_2 --style-layers relu1_1 --image-size 32 --style-size 32
     --batch-size 2 --steps 2 --compile off --precision fp32 --device cpu --scales 1 --out g.safetensors
-    --preset quarter --validation-images 0"""
+    --validation-images 0"""
     assert main(flags.split()) == 0
     assert load_gallery(tmp_path / "g.safetensors").network.config.rows == 3
 

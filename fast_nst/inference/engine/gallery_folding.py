@@ -53,7 +53,6 @@ def norms_by_layer(config: GalleryNetConfig) -> dict[str, str]:
     names |= {f"up{i + 1}": f"up.{i}.norm" for i in range(len(config.widths) - 1)}
     for part in (1, 2):
         names |= {f"block{i + 1}_{part}": f"blocks.{i}.norm{part}" for i in range(config.blocks)}
-        names |= {f"detail{i + 1}_{part}": f"detail.{i}.norm{part}" for i in range(config.detail_blocks)}
     return names
 
 
@@ -90,5 +89,3 @@ def _shared_layers(config: GalleryNetConfig, tensors: Mapping[str, NDArray[np.ge
         yield from residual(f"blocks.{i}", f"block{i + 1}")
     for i in range(len(config.widths) - 1):
         yield upsampling_layer(f"up{i + 1}", "tied", weight_of(tensors, f"up.{i}.conv"), None, None)
-        for j in range(config.detail_blocks if i == 0 else 0):
-            yield from residual(f"detail.{j}", f"detail{j + 1}")

@@ -388,7 +388,7 @@ def test_styles_of_a_gallery_slide_into_one_another(tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime")
     rows = [{"style": style, "scale": scale} for style, scale in ((None, 0.0), ("one", 1.0), ("two", 1.0))]
     torch.manual_seed(0)
-    net = GalleryNet(GalleryNetConfig(widths=(4, 6, 8), blocks=1, detail_blocks=0, rows=3)).eval()
+    net = GalleryNet(GalleryNetConfig(widths=(4, 6, 8), blocks=1, rows=3)).eval()
     with torch.no_grad():
         net.offset[1:] = torch.tensor([[0.2] * 3, [0.8] * 3])
         net.color[1:] *= 0.1

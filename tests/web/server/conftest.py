@@ -92,7 +92,7 @@ def gallery(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [GalleryRow(None, 0.0)]
     rows += [GalleryRow(style, scale) for style in ("one", "two") for scale in (1.0, 2.0)]
     torch.manual_seed(3)
-    config = GalleryNetConfig(widths=(4, 6, 8), blocks=1, detail_blocks=1, rows=len(rows))
+    config = GalleryNetConfig(widths=(4, 6, 8), blocks=1, rows=len(rows))
     network = GalleryNet(config).requires_grad_(False)
     for parameter in network.parameters():
         parameter.add_(0.1 * torch.randn_like(parameter))
