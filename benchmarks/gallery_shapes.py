@@ -19,13 +19,16 @@ import numpy as np
 import torch
 
 from fast_nst.config import GalleryNetConfig, NetworkConfig
-from fast_nst.inference.engine.backends.base import Source
+from fast_nst.inference.engine.backends.base import MixtureSource, Source
 from fast_nst.inference.engine.backends.choice import open_backend
 from fast_nst.inference.engine.folded_net import arrays_of, plan_of
 from fast_nst.inference.engine.folding import Plan
 from fast_nst.inference.engine.gallery_folding import fold_gallery
+from fast_nst.inference.engine.gallery_graph import build_gallery_graph
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.transform_net import TransformNet
+
+GALLERY = "16-48, 4 blocks, the gallery"
 
 
 def plans() -> dict[str, Plan]:
@@ -35,7 +38,7 @@ def plans() -> dict[str, Plan]:
         "32-32-32, 9x9 ends": plan_of(TransformNet(NetworkConfig(widths=(32, 32, 32), blocks=6)).eval()),
     }
     shapes = {
-        "16-48, 4 blocks (the gallery)": GalleryNetConfig(),
+        GALLERY: GalleryNetConfig(),
         "16-48, 5 blocks": GalleryNetConfig(blocks=5),
         "16-40, 5 blocks": GalleryNetConfig(widths=(16, 40), blocks=5),
         "16-32, 5 blocks": GalleryNetConfig(widths=(16, 32), blocks=5),
@@ -75,7 +78,7 @@ def main() -> None:
     for name, plan in networks.items():
         listed = parts(plan)
         total = [sum(values) for values in zip(*listed.values(), strict=True)]
-        print(f"{name:<20} {total[0]:8.0f} multiply-adds {total[1]:7.0f} bytes a pixel")
+        print(f"{name:<33} {total[0]:8.0f} multiply-adds {total[1]:7.0f} bytes a pixel")
         for part, (adds, size) in listed.items():
             print(f"    {part:<16} {adds:8.0f} {size:21.0f}")
     if not rounds:
@@ -85,6 +88,14 @@ def main() -> None:
         name: open_backend(Source({}, partial(_same, plan)), backend="auto", device="cpu", precision="fp32")
         for name, plan in networks.items()
     }
+    network = GalleryNet(GalleryNetConfig()).eval()
+    graph = partial(build_gallery_graph, network.config, arrays_of(network), {}, total=True)
+    mixed = Source(
+        {}, partial(_same, networks[GALLERY]), mixture=MixtureSource(np.ones(1, np.float32), graph)
+    )
+    engines["the gallery, mixture as an input"] = open_backend(
+        mixed, backend="auto", device="cpu", precision="fp32"
+    )
     times: dict[str, list[float]] = {name: [] for name in engines}
     for _ in range(rounds):
         for name, engine in engines.items():
@@ -93,7 +104,7 @@ def main() -> None:
             times[name].append(time.perf_counter() - began)
     reference = statistics.median(times["full width"])
     for name, taken in times.items():
-        print(f"{name:<20} {reference / statistics.median(taken):6.1f} times as fast as full width")
+        print(f"{name:<33} {reference / statistics.median(taken):6.1f} times as fast as full width")
 
 
 if __name__ == "__main__":
