@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fast_nst.cli.batch import BatchReport, own_jobs
 from fast_nst.cli.common import USAGE, guarded, program, say
+from fast_nst.cli.refining import refined, tell_how_to_refine
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
 
@@ -43,7 +46,13 @@ def main(arguments: list[str]) -> int:
     from fast_nst.inference.styles import choose_style
     from fast_nst.models.model_files import read_metadata
 
-    style = choose_style(config.style)
+    if config.refine is None:
+        tell_how_to_refine(config)
+        style = choose_style(config.style)
+    else:
+        own = Path(config.style).stem
+        file = refined(config, [job.source for job in plan(sources, own, config).jobs])
+        style = replace(choose_style(str(file)), name=own)
     if (camera := camera_of(sources, config)) is not None:
         from fast_nst.system.opencv import opencv
 

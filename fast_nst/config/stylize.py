@@ -99,6 +99,8 @@ class StylizeConfig(InferenceConfig, _Style):
 
     size: int | None = None
     """longer side of the result, pixels: smaller makes larger strokes [default: the picture's own]"""
+    refine: str | None = None
+    """with --style PAINTING.jpg: train its style on the given pictures first, for a time such as 3m or 90s"""
     controls: ControlsConfig = field(default_factory=ControlsConfig)
     backend: Backend = "auto"
     """engine; auto is the fastest that is installed (compile takes a minute before the first picture)"""
@@ -111,11 +113,24 @@ class StylizeConfig(InferenceConfig, _Style):
         super().__post_init__()
         if self.size is not None and self.size < 1:
             raise InputError(f"--size must be at least 1, got {self.size}")
+        if self.refine is not None:
+            _ = self.refine_minutes
         self.controls.check()
         self.video.check()
         self.camera.check()
         if self.cluster and self.shard is not None:
             raise InputError("--cluster divides the pictures itself; leave out --shard")
+
+    @property
+    def refine_minutes(self) -> float:
+        """``--refine`` in minutes; 0 if it is not given."""
+        if self.refine is None:
+            return 0.0
+        found = re.fullmatch(r"([0-9]+(?:[.][0-9]+)?)\s*([sm]?)", self.refine.strip())
+        minutes = float(found[1]) / (60 if found[2] == "s" else 1) if found else 0.0
+        if not 0 < minutes <= 600:
+            raise InputError(f"--refine is a time such as 3m or 90s, at most 600m, got {self.refine!r}")
+        return minutes
 
     @property
     def longer_side(self) -> int | None:

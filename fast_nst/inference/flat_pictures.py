@@ -16,14 +16,13 @@ Its color then becomes what that color becomes in other pictures: light ones lig
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from fast_nst.io.images import MAX_LEVEL, Levels
-from fast_nst.system.opencv import opencv
+from fast_nst.models.reference_picture import reference_picture
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,8 +33,6 @@ FLAT, CLEAR = 2.0, 4.0  # standard deviation, levels
 GAP = 64  # pixels; the strokes of the bundled styles reach about 40
 SMALLEST = 64  # pixels in all; smaller pictures stay as they are
 SAMPLED = 1 << 16  # pixels looked at
-# Of photographs: mean and deviation of their values, and how much less saturated than noise they are.
-MEAN, DEVIATION, SATURATION = 0.45, 0.24, 0.55
 
 
 def flatness(image: Levels) -> float:
@@ -49,29 +46,10 @@ def flatness(image: Levels) -> float:
     return min(1.0, max(0.0, (CLEAR - deviation) / (CLEAR - FLAT)))
 
 
-@functools.lru_cache(maxsize=2)
-def _reference(height: int, width: int) -> Levels:
-    """``(height, width, 3)`` uint8: smooth shapes of all sizes, with the statistics of a photograph."""
-    random = np.random.Philox(0)
-    total = np.zeros((height, width, 3), np.float32)
-    for cells in (2, 4, 8, 16, 32, 64):  # each size at the amplitude that it has in photographs
-        shape = cells + 1, max(2, round(cells * width / height) + 1), 3
-        words = random.random_raw(shape[0] * shape[1] * 3).reshape(shape)
-        noise = (words / 2.0**64 - 0.5).astype(np.float32)
-        gray = noise.mean(axis=2, keepdims=True)
-        noise = np.sqrt(3.0) * gray + SATURATION * (noise - gray)
-        cv = opencv()
-        total += cv.resize(noise, (width, height), interpolation=cv.INTER_CUBIC) / np.sqrt(cells)
-    values = (total - total.mean()) / total.std() * DEVIATION + MEAN
-    made: Levels = np.rint(values.clip(0, 1) * MAX_LEVEL).astype(np.uint8)
-    made.flags.writeable = False
-    return made
-
-
 def beside_reference(image: Levels) -> Levels:
     """An ``(H, W, 3)`` uint8 picture as the first rows of the larger one."""
     height, width = image.shape[:2]
-    below = _reference(max(height, GAP), width)
+    below = reference_picture(max(height, GAP), width)
     return np.concatenate([image, np.repeat(image[-1:], GAP, axis=0), below])
 
 

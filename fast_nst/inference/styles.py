@@ -3,6 +3,7 @@
 starry-night                            a bundled style with a network of its own
 my-style.safetensors                    a file
 irises                                  a style of the bundled gallery
+painting.jpg                            any painting: predicted from it, see `any_painting`
 starry-night:0.6,the-scream:0.4         a mixture of the gallery's styles
 gallery#starry-night                    the gallery's version of a style that also has its own network
 my-gallery.safetensors#one:2,other:1    styles of another gallery
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_nst.errors import InputError, shown
+from fast_nst.inference.any_painting import is_painting, style_of_painting
 from fast_nst.models.gallery_files import (
     GalleryRow,
     gallery_metadata,
@@ -94,6 +96,9 @@ def choose_style(style: str | Path) -> StyleChoice:
         before, _, after = text.partition(_SEPARATOR)
         file = find_gallery(before)
         return _mixed(file, after)
+    if is_painting(text) and text not in bundled_styles() and (galleries := bundled_galleries()):
+        file = style_of_painting(Path(text), next(iter(galleries.values())))
+        return StyleChoice(file, name := own_styles(file)[0], {name: 1.0})
     if text in bundled_styles() or Path(text).suffix == ".safetensors" or Path(text).is_file():
         file = find_style(style)
         return StyleChoice(file, file.stem) if not _is_gallery(file) else _first_of(file)

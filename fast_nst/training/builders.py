@@ -88,7 +88,7 @@ def build_run(
     device = choose_device(group.device(config.device))
     task = build_task(config, device, group, objective)
     photos, validation_photos = choose_photos(config, group, on_download)
-    network = _first_network(config, task, device, validation_photos or photos)
+    network = _first_network(config, task, device)
     precision, step_times = choose_run_precision(
         config, network, task.objective, device=device, group=group, saved=saved_precision
     )
@@ -191,13 +191,13 @@ def choose_photos(
     return hold_out(photos, c.validation_images)
 
 
-def _first_network(config: TaskConfig, task: Task, device: torch.device, photos: PhotoSource) -> Network:
+def _first_network(config: TaskConfig, task: Task, device: torch.device) -> Network:
     """The network as training begins."""
     start = _warm_start(config, task.objective, device)
     if config.warm_start == AUTO and start is not None:
         task.details["warm_start"] = str(start)
     if isinstance(config, GalleryTrainConfig) and isinstance(task, GalleryTask) and config.extend is not None:
-        return extended_gallery(config.extend, task, photos).to(device)
+        return extended_gallery(config.extend, task, config).to(device)
     network = build_network(config, device, start, rows=len(task.details.get("rows", ())))
     if isinstance(network, GalleryNet) and isinstance(task, GalleryTask) and start is None:
         network.start_with_colors(task.images)

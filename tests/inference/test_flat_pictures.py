@@ -15,7 +15,6 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 
 from fast_nst.cli.stylize import main
-from fast_nst.inference import flat_pictures
 from fast_nst.inference.flat_pictures import CLEAR, FLAT, beside_reference, flatness
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import Picture, from_uint8, load_image
@@ -99,13 +98,6 @@ def test_row_bands_and_tensors_give_what_the_whole_picture_gives(stylizer: Styli
     floats = stylizer(from_uint8(image)).permute(1, 2, 0).numpy() * 255
     assert np.abs(whole - bands).max() <= 1
     assert np.abs(whole - floats).max() <= 1.5
-
-
-def test_the_reference_is_the_same_in_every_run_and_like_a_photograph() -> None:
-    values = flat_pictures._reference(96, 64)
-    assert values.mean() == pytest.approx(255 * flat_pictures.MEAN, abs=8)
-    assert values.std() == pytest.approx(255 * flat_pictures.DEVIATION, rel=0.1)
-    assert not values.flags.writeable
 
 
 def test_a_white_frame_in_a_video_does_not_flash_black(clip: Callable[..., Path], tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ def as_images(crops: Tensor, device: torch.device) -> Tensor:
     if device.type == "cuda":
         crops = crops.pin_memory()  # so that the copy does not wait for what the GPU is doing
     # To the device first: a quarter of the bytes.
-    return (crops.to(device, non_blocking=True).float() / MAX_LEVEL).contiguous(memory_format=torch.channels_last)
+    return (crops.to(device, non_blocking=True).float() / MAX_LEVEL).contiguous(
+        memory_format=torch.channels_last
+    )
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,77 @@
+"""``--style PAINTING``: what is said of it, and ``--refine``, which trains its style on the pictures."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+from fast_nst.cli.common import say
+from fast_nst.cli.progress import ProgressBar
+from fast_nst.config import StylizeConfig
+from fast_nst.errors import InputError
+from fast_nst.inference.any_painting import is_painting, kept_style
+from fast_nst.io.images import EXTENSIONS
+from fast_nst.models.model_files import bundled_galleries, file_digest
+
+__all__ = ["refined", "tell_how_to_refine"]
+
+_MOST = 64  # pictures that are trained on
+
+
+def tell_how_to_refine(config: StylizeConfig) -> None:
+    """One line for a painting whose style was predicted."""
+    if config.refine is None and is_painting(config.style) and bundled_galleries():
+        say(
+            f"{config.style}: predicted from the gallery's nearest style; --refine 3m trains it on your "
+            f"pictures, fast-nst add-style {config.style} --dataset PHOTOS for keeps"
+        )
+
+
+def refined(config: StylizeConfig, sources: Iterable[str]) -> Path:
+    """The file of a painting's style, trained on the sources' pictures as long as ``--refine`` says.
+
+    Args:
+        sources: of the jobs; those that are no picture files are left out.
+
+    Raises:
+        InputError: the style is no painting, there is no gallery, or none of the sources is a picture.
+    """
+    galleries = bundled_galleries()
+    if not is_painting(config.style) or not galleries:
+        raise InputError(f"--refine is for --style PAINTING.jpg and the bundled gallery, got {config.style}")
+    pictures = [p for p in map(Path, sources) if p.suffix.lower() in EXTENSIONS and p.is_file()][:_MOST]
+    if not pictures:
+        raise InputError("--refine trains on the pictures that are given; give at least one picture file")
+    painting, gallery = Path(config.style), next(iter(galleries.values()))
+    how = " ".join([f"refined {config.refine_minutes}", *map(file_digest, pictures)])
+    return kept_style(painting, gallery, how, lambda file: _train(config, gallery, pictures, file))
+
+
+def _train(config: StylizeConfig, gallery: Path, pictures: list[Path], file: Path) -> None:
+    from fast_nst.config import AddStyleConfig
+    from fast_nst.training.trainer import Trainer
+
+    with tempfile.TemporaryDirectory(prefix="fast-nst-") as folder:
+        for number, picture in enumerate(pictures):
+            (Path(folder) / "photos").mkdir(exist_ok=True)
+            shutil.copyfile(picture, Path(folder) / "photos" / f"{number}{picture.suffix}")
+        trainer = Trainer(
+            AddStyleConfig(
+                styles=Path(config.style),
+                dataset=f"{folder}/photos",
+                extend=gallery,
+                minutes=config.refine_minutes,
+                validation_images=0,
+                device=config.device,
+                compile="off",  # which takes a minute or two
+                max_pixels=config.max_pixels,
+                run=Path(folder) / "run",
+                out=file,
+            )
+        )
+        say(f"training the style of {config.style} for {config.refine_minutes:g} minutes")
+        with ProgressBar(60 * config.refine_minutes, "second") as progress:
+            for report in trainer:
+                progress.show(report.elapsed, str(report), {"step": str(report.step)})
