@@ -43,12 +43,13 @@ def main(arguments: list[str]) -> int:
     sources, config = _parse(arguments)
     from fast_nst.inference.batch.jobs import plan
     from fast_nst.inference.batch.sources import camera_of
-    from fast_nst.inference.styles import choose_style
+    from fast_nst.inference.styles import choose_live_style, choose_style
     from fast_nst.models.model_files import read_metadata
 
     if config.refine is None:
         tell_how_to_refine(config)
-        style = choose_style(config.style)
+        choose = choose_style if camera_of(sources, config) is None else choose_live_style
+        style = choose(config.style)
     else:
         own = Path(config.style).stem
         file = refined(config, [job.source for job in plan(sources, own, config).jobs])

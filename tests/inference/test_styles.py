@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fast_nst.config import GalleryNetConfig
+from fast_nst.config import GalleryNetConfig, NetworkConfig
 from fast_nst.errors import InputError
-from fast_nst.inference.styles import choose_style, mix_rows, parse_weights
+from fast_nst.inference.styles import choose_live_style, choose_style, mix_rows, parse_weights
 from fast_nst.models.checkpoint import save_checkpoint
 from fast_nst.models.gallery_files import GalleryRow
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.model_files import CheckpointError
+from fast_nst.models.transform_net import TransformNet
 
 ROWS = [
     GalleryRow(None, 0.0),
@@ -114,3 +116,18 @@ def test_names_that_lead_nowhere_are_refused(gallery: Path, name: str) -> None:
 def test_a_style_with_its_own_network_has_no_mixture() -> None:
     choice = choose_style("the-scream")
     assert (choice.name, choice.weights) == ("the-scream", None)
+
+
+def test_a_live_style_is_the_gallerys_where_it_has_it(
+    gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(gallery, tmp_path / "gallery.safetensors")
+    torch.manual_seed(0)
+    network = TransformNet(NetworkConfig(widths=(4, 4, 8), blocks=1))
+    for name in ("one", "alone"):
+        save_checkpoint(tmp_path / f"{name}.safetensors", network, {"style": name, "steps": 1})
+    monkeypatch.setenv("FAST_NST_CHECKPOINTS", str(tmp_path))
+    assert choose_style("one").weights is None
+    assert choose_live_style("one").weights == {"one": 1.0}
+    assert choose_live_style("two").weights == {"two": 1.0}
+    assert choose_live_style("alone").weights is None
