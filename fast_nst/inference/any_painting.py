@@ -19,7 +19,7 @@ from fast_nst.models.gallery_files import gallery_rows, own_styles, styles_of
 from fast_nst.models.model_files import ADDED, CheckpointError, file_digest, read_metadata
 from fast_nst.system.folders import UnusableFolderError, private_folder
 
-__all__ = ["is_painting", "kept_style", "style_of_painting"]
+__all__ = ["is_painting", "kept_style", "predict_style", "style_of_painting"]
 
 METHOD = 1  # of the prediction: files of another one are made again
 SIZE = 256  # shorter side of the painting at stroke scale 1, pixels: that of training
@@ -42,7 +42,7 @@ def style_of_painting(painting: Path, gallery: Path) -> Path:
         CheckpointError: the gallery cannot be used.
         InputError: there is no folder for the file.
     """
-    return kept_style(painting, gallery, "", lambda file: _predict(painting, gallery, file))
+    return kept_style(painting, gallery, "", lambda file: predict_style(painting, gallery, file))
 
 
 def kept_style(painting: Path, gallery: Path, how: str, make: Callable[[Path], None]) -> Path:
@@ -77,7 +77,16 @@ def _plain(name: str) -> str:
     return re.sub(r"[^\w.-]+", "-", name.replace("_", "-")).strip("-") or "painting"
 
 
-def _predict(painting: Path, gallery: Path, file: Path) -> None:
+def predict_style(painting: Path, gallery: Path, file: Path, name: str | None = None) -> None:
+    """Write the predicted style of a painting.
+
+    Args:
+        name: of the style [default: the painting's file name].
+
+    Raises:
+        ImageReadError: the painting cannot be read.
+        CheckpointError: the gallery cannot be used.
+    """
     import torch
 
     from fast_nst.config import LossConfig
@@ -95,7 +104,7 @@ def _predict(painting: Path, gallery: Path, file: Path) -> None:
     network = GalleryNet(replace(trained.network.config, rows=len(scales)))
     state = dict(trained.network.state_dict())
     network.load_state_dict(state | {name: torch.stack([row[name] for row in found]) for name in found[0]})
-    name, taken = _plain(painting.stem), styles_of(rows)
+    name, taken = name or _plain(painting.stem), styles_of(rows)
     while name in taken:
         name += "-2"
     metadata = {

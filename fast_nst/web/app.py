@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 from fastapi import FastAPI, Request, Response, WebSocket
 from fastapi.responses import FileResponse, JSONResponse
@@ -20,10 +21,12 @@ from fast_nst.errors import InputError, one_line, shown
 from fast_nst.web.camera import Cameras
 from fast_nst.web.engine import Engine
 from fast_nst.web.jobs import JobQueue, WebJob
+from fast_nst.web.paintings import Paintings
 from fast_nst.web.parameters import MAX_SIDE
 from fast_nst.web.refusals import Refusal, error_body
 from fast_nst.web.running import run_job
 from fast_nst.web.storage import Storage
+from fast_nst.web.styles import Style
 from fast_nst.web.submission import TEXTS, file_limits, make_job
 from fast_nst.web.uploads import read_form
 
@@ -55,6 +58,8 @@ def make_app(config: WebConfig, engine: Engine, storage: Storage, page: Path) ->
         ("GET", "/api/health", api.health),
         ("GET", "/api/info", api.info),
         ("GET", "/api/styles/{name}", api.thumbnail),
+        ("POST", "/api/paintings", api.add_painting),
+        ("GET", "/api/paintings/{id}", api.painting),
         ("POST", "/api/pictures", api.add_picture),
         ("POST", "/api/videos", api.add_video),
         ("GET", "/api/jobs/{id}", api.job),
@@ -73,7 +78,7 @@ class _Api:
     def __init__(self, config: WebConfig, engine: Engine, storage: Storage) -> None:
         self._config, self._engine, self._storage = config, engine, storage
         self._queue = JobQueue(lambda job: run_job(job, engine, config.max_pixels), config.max_jobs)
-        self._cameras = Cameras(engine)
+        self._cameras, self._paintings = Cameras(engine), Paintings(config, engine)
         self._uploads = 0
 
     @asynccontextmanager
@@ -97,14 +102,7 @@ class _Api:
 
     async def info(self) -> Response:
         config = self._config
-        styles = [
-            {
-                **asdict(style.label),
-                "thumbnail": f"api/styles/{name}.jpg" if style.image is not None else None,
-                "mixes": style.mixes,
-            }
-            for name, style in self._engine.styles.items()
-        ]
+        styles = [self._described(style) for style in self._engine.styles.values()]
         limits = {
             "bytes": config.bytes_of("max_upload"),
             "video_bytes": config.bytes_of("max_video"),
@@ -118,7 +116,7 @@ class _Api:
                 "limits": limits,
                 "engine": self._engine.description,
                 "gallery": self._engine.mixes,
-                "add_style": False,
+                "any_painting": self._paintings.gallery is not None,
                 "queue": len(self._queue),
             }
         )
@@ -133,8 +131,39 @@ class _Api:
     async def add_video(self, request: Request) -> Response:
         return await self._add(request, video=True)
 
+    async def add_painting(self, request: Request) -> Response:
+        async with self._upload() as folder:
+            form = await read_form(request, folder, self._storage, self._paintings.limits(), ())
+            style = await asyncio.to_thread(self._paintings.add, form, folder)
+        return JSONResponse(self._described(style), 201)
+
+    async def painting(self, id: str) -> Response:
+        style = self._engine.paintings.get(id)
+        if style is None:
+            raise Refusal(404, f"there is no painting {shown(id)}; it may have been forgotten")
+        name = f"{style.label.title}.safetensors"
+        return FileResponse(style.file, media_type="application/octet-stream", filename=name)
+
+    def _described(self, style: Style) -> dict[str, Any]:
+        thumbnail = None if style.image is None else f"api/styles/{style.label.id}.jpg"
+        return {**asdict(style.label), "thumbnail": thumbnail, "mixes": style.mixes}
+
     async def _add(self, request: Request, *, video: bool) -> Response:
         self._queue.check_room()
+        async with self._upload() as folder:
+            limits = file_limits(self._config, video=video)
+            form = await read_form(request, folder, self._storage, limits, TEXTS)
+            job = await asyncio.to_thread(make_job, form, folder, self._engine, self._config, video=video)
+            self._queue.add(job)
+        return JSONResponse({"job": job.id}, 202)
+
+    @asynccontextmanager
+    async def _upload(self) -> AsyncIterator[Path]:
+        """The folder of an upload, which is removed if it fails.
+
+        Raises:
+            Refusal: too many uploads are in progress.
+        """
         if self._uploads >= _MOST_UPLOADS:
             raise Refusal(
                 503, f"{_MOST_UPLOADS} uploads are in progress, which is the limit; try again later"
@@ -142,17 +171,12 @@ class _Api:
         self._uploads += 1
         folder = self._storage.new_folder()
         try:
-            form = await read_form(
-                request, folder, self._storage, file_limits(self._config, video=video), TEXTS
-            )
-            job = await asyncio.to_thread(make_job, form, folder, self._engine, self._config, video=video)
-            self._queue.add(job)
+            yield folder
         except BaseException:
             shutil.rmtree(folder, ignore_errors=True)
             raise
         finally:
             self._uploads -= 1
-        return JSONResponse({"job": job.id}, 202)
 
     async def job(self, id: str) -> Response:
         return self._state(self._queue.get(id))

@@ -17,7 +17,7 @@ from fast_nst.io.images import fit, read_picture, write_picture
 from fast_nst.serialization import parse_bytes
 from fast_nst.web.parameters import Parameters
 from fast_nst.web.refusals import Refusal
-from fast_nst.web.styles import offered_styles
+from fast_nst.web.styles import Style, offered_styles
 from fast_nst.web.turns import Turns
 
 __all__ = ["Engine"]
@@ -32,6 +32,7 @@ class Engine:
     Attributes:
         turns: to be held while a stylizer runs, since each run uses every core.
         styles: by id, in the order in which they are offered.
+        paintings: styles that are not offered: those of visitors' own paintings.
 
     Raises:
         InputError: there are no styles, or one that was asked for cannot be used.
@@ -40,6 +41,7 @@ class Engine:
     def __init__(self, config: WebConfig) -> None:
         self.turns, self._config = Turns(), config
         self.styles = offered_styles(config.style)
+        self.paintings: dict[str, Style] = {}
         if not self.styles:
             raise InputError("no styles are bundled with this copy; give --style FILE.safetensors")
         self._lock, self._loaded = Lock(), OrderedDict[str, Stylizer]()
@@ -57,13 +59,17 @@ class Engine:
         Raises:
             InputError: an unknown style, or a mix of styles that are not in one gallery.
         """
+        known_styles = self._known()
         for name in parameters.weights:
-            if name not in self.styles:
+            if name not in known_styles:
                 near = get_close_matches(name, self.styles, n=1)
                 hint = f"did you mean {near[0]!r}?" if near else f"offered are {', '.join(self.styles)}"
                 raise InputError(f"unknown style {shown(name)!r}; {hint}")
-        styles = [self.styles[name] for name in parameters.weights]
-        if len(styles) > 1 and not (all(one.mixes for one in styles) and len({s.file for s in styles}) == 1):
+        styles = [known_styles[name] for name in parameters.weights]
+        # A painting's file has the styles of the gallery too.
+        files = {self.paintings[name].file for name in parameters.weights if name in self.paintings}
+        files = files or {style.file for style in styles}
+        if len(styles) > 1 and not (all(one.mixes for one in styles) and len(files) == 1):
             known = ", ".join(name for name, style in self.styles.items() if style.mixes)
             which = f"those that can be mixed are {known}" if known else "no style here can be mixed"
             raise InputError(f"{' and '.join(parameters.weights)} cannot be mixed; {which}; give one style")
@@ -81,7 +87,9 @@ class Engine:
         if controls is None:
             controls = Controls(parameters.strength, parameters.stroke, parameters.colors)
         with self._lock:
-            style = self.styles[next(iter(parameters.weights))]
+            known_styles = self._known()
+            first = next((name for name in parameters.weights if name in self.paintings), None)
+            style = known_styles[first or next(iter(parameters.weights))]
             loaded = self._kept(str(style.file), lambda: self._load(style.file))
             if style.mixes:  # strength and stroke size are of the mixture too
                 asked = (sorted(parameters.weights.items()), controls.strength, controls.stroke)
@@ -92,6 +100,9 @@ class Engine:
                     ),
                 )
         return loaded.with_controls(controls)
+
+    def _known(self) -> dict[str, Style]:
+        return {**self.styles, **self.paintings}
 
     def _kept(self, key: str, load: Callable[[], Stylizer]) -> Stylizer:
         """What was loaded under this key before, or is now."""
@@ -118,7 +129,7 @@ class Engine:
         Raises:
             Refusal: no such style, or it comes without its painting.
         """
-        style = self.styles.get(name)
+        style = self._known().get(name)
         if style is None or style.image is None:
             raise Refusal(404, f"there is no thumbnail of {shown(name)!r}")
         if name not in self._thumbnails:

@@ -14,7 +14,7 @@ from fast_nst.web.parameters import parse_parameters, parse_size
 from fast_nst.web.refusals import Refusal
 from fast_nst.web.uploads import Form
 
-__all__ = ["TEXTS", "file_limits", "make_job"]
+__all__ = ["TEXTS", "check_picture", "file_limits", "make_job", "plain_stem"]
 
 TEXTS = ("parameters", "size")
 _LONGEST_NAME = 60
@@ -48,15 +48,15 @@ def make_job(form: Form, folder: Path, engine: Engine, config: WebConfig, *, vid
         ending = "mp4"
         source = source.rename(source.with_suffix(_animation_ending(head)))
     else:
-        _check_picture(source, config.max_pixels)
+        check_picture(source, config.max_pixels)
         ending = "jpg" if head.startswith(_JPEG) else "png"
     if mask is not None:
-        _check_picture(mask, min(_MASK_PIXELS, config.max_pixels))
+        check_picture(mask, min(_MASK_PIXELS, config.max_pixels))
     return WebJob(
         folder=folder,
         source=source,
         target=folder / f"result.{ending}",
-        download=f"{_stem(form.names.get(kind, kind))}_{'+'.join(parameters.weights)}.{ending}",
+        download=f"{plain_stem(form.names.get(kind, kind))}_{'+'.join(parameters.weights)}.{ending}",
         parameters=parameters,
         video=video,
         size=size,
@@ -69,7 +69,8 @@ def _head(file: Path) -> bytes:
         return stream.read(16)
 
 
-def _check_picture(file: Path, max_pixels: int) -> None:
+def check_picture(file: Path, max_pixels: int) -> None:
+    """Refuse what is no picture or too large, before it is decoded."""
     try:
         read_size(file, max_pixels=max_pixels)
     except ImageReadError as error:
@@ -84,7 +85,7 @@ def _animation_ending(head: bytes) -> str:
     return ".webp" if head[:4] == b"RIFF" and head[8:12] == b"WEBP" else ".bin"
 
 
-def _stem(name: str) -> str:
+def plain_stem(name: str) -> str:
     """A client's file name without folders, ending and what no file system takes; only for the download."""
     last = re.split(r"[/\\]", shown(name, 200))[-1]
     plain = re.sub(r"[^\w .()-]", "_", last.rpartition(".")[0] or last)

@@ -173,6 +173,32 @@ function askForPreviews() {
   previews = [...first, ...engine.styles.map(({ id }) => id).filter((id) => !first.includes(id))];
 }
 
+/** The visitor's own painting becomes the first of the styles, and the chosen one. */
+async function addPainting(file) {
+  if (!file) return;
+  if (file.size > engine.limits.bytes)
+    return complain(`${file.name} has ${mega(file.size)} MB; up to ${mega(engine.limits.bytes)} MB are taken. Save it smaller, then add it again.`);
+  const now = engine;
+  $("add-painting").disabled = true;
+  progress.start("Looking at the painting", 6);
+  try {
+    const style = await now.addPainting(file);
+    now.styles = [style, ...now.styles];
+    if (engine !== now) return;
+    tiles.fill(now.styles);
+    tiles.choose([style.id]);
+    announce(`${style.title} is a style now`);
+    changed({ blend: true });
+    if (picture) askForPreviews();
+  } catch (error) {
+    complain(error.message);
+  } finally {
+    $("add-painting").disabled = false;
+    progress.stop();
+  }
+  pump();
+}
+
 async function openVideo(file) {
   const server = engines.find(({ id }) => id === "server");
   if (!server) return complain(`${file.name} is a video. This page alone takes pictures and the webcam; for videos run: fast-nst web`);
@@ -328,6 +354,7 @@ function use(next) {
   if (camera.running) camera.stop();
   engine = next;
   tiles.fill(engine.styles);
+  $("add-painting").hidden = !engine.takesPaintings;
   $("where").textContent = engine.id === "local" ? "Everything stays on this machine." : "Pictures go to this page's server and are not kept.";
   changed({ blend: true });
   if (picture) askForPreviews();
@@ -374,6 +401,11 @@ function listen() {
   $("file").addEventListener("change", () => {
     openFile($("file").files[0]);
     $("file").value = "";
+  });
+  $("add-painting").addEventListener("click", () => $("painting-file").click());
+  $("painting-file").addEventListener("change", () => {
+    addPainting($("painting-file").files[0]);
+    $("painting-file").value = "";
   });
   $("save").addEventListener("click", save);
   $("record").addEventListener("click", toggleRecording);

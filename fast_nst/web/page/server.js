@@ -25,6 +25,10 @@ export class ServerEngine {
     return engine;
   }
 
+  get takesPaintings() {
+    return this.info.any_painting;
+  }
+
   get limits() {
     return this.info.limits;
   }
@@ -74,6 +78,14 @@ export class ServerEngine {
     const response = await this.#ask(`api/jobs/${job}/result`);
     if (!response.ok) throw new Error(await reason(response));
     return response.blob();
+  }
+
+  /** A painting as a style of its own, which the server keeps for a while. */
+  async addPainting(file) {
+    const form = new FormData();
+    form.append("painting", file, file.name);
+    const style = await this.#json("api/paintings", { method: "POST", body: form });
+    return { ...style, thumbnail: this.#address(style.thumbnail), file: this.#address(`api/paintings/${style.id}`) };
   }
 
   async #json(path, options) {

@@ -177,7 +177,7 @@ def test_the_info_describes_styles_and_limits(client: httpx.Client) -> None:
     assert mixes == {"dots": False, "dashes": False, "one": True, "two": True}
     assert info["limits"] == {"bytes": 10**6, "video_bytes": 2 * 10**7, "pixels": 300000, "side": 16384}
     assert info["engine"] == "cpu fp32 torch"
-    assert (info["gallery"], info["add_style"], info["queue"]) == (True, False, 0)
+    assert (info["gallery"], info["any_painting"], info["queue"]) == (True, True, 0)
 
 
 def test_finished_jobs_can_be_forgotten_and_leave_no_file(
