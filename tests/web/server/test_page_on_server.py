@@ -93,6 +93,22 @@ def test_a_blend_of_the_gallery_is_one_pass(
     np.testing.assert_array_equal(page.pixels(), np.asarray(Image.open(out).convert("RGB")))
 
 
+def test_ones_own_painting_becomes_the_chosen_style(
+    page: Any, picture: Callable[..., bytes], tmp_path: Path
+) -> None:
+    photo, painting = tmp_path / "photo.png", tmp_path / "my_dream.png"
+    photo.write_bytes(picture(2, 64, 96))
+    painting.write_bytes(picture(8, 64, 96))
+    page.give(photo)
+    page.finished(96, 64)
+    before = page.pixels()
+    page.find("#painting-file").send_keys(str(painting))
+    page.wait("document.querySelector('[data-style^=painting-][aria-pressed=true]')")
+    assert page.text("[data-style^=painting-] .name") == "my dream"
+    page.finished(96, 64)
+    assert np.abs(page.pixels().astype(int) - before).mean() > 1
+
+
 def test_the_webcam_is_stylized_by_the_server(page: Any) -> None:
     page.click("#use-camera")
     page.wait("Number(document.getElementById('result').dataset.frames) > 3")
