@@ -24,11 +24,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from fast_nst.inference.styles import choose_style, gallery_styles
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import find_pictures, load_image, save_image
-from fast_nst.models.checkpoint import bundled_styles, find_style, read_tensors
+from fast_nst.models.checkpoint import bundled_styles, read_tensors
 from fast_nst.models.losses import feature_loss, gram_matrix, style_loss
-from fast_nst.models.model_files import bundled_style_image
+from fast_nst.models.model_files import bundled_style_image, find_gallery
 from fast_nst.models.vgg import VGGFeatures, load_vgg
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -112,6 +113,7 @@ def main() -> None:
     parser.add_argument("--style-images", "--paintings", type=Path, help="folder of style images")
     parser.add_argument("--vgg-weights", type=Path, help="VGG-19 weights [default: downloaded once]")
     parser.add_argument("--results", "--pictures", type=Path, help="folder for the stylized images")
+    parser.add_argument("--gallery", help="all styles of a gallery, by bundled name or file, instead")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
 
@@ -122,10 +124,18 @@ def main() -> None:
     contents = [load_image(p, size=CONTENT_SIDE) for p in files]
     print(f"{len(contents)} content images", file=sys.stderr)
     rows = {}
-    for style in arguments.styles or sorted(bundled_styles()):
-        checkpoint = find_style(style)
-        image = style_image_of(checkpoint, arguments.style_images)
-        rows[checkpoint.stem] = measure(style, contents, image, vgg, arguments.results)
+    names = arguments.styles or sorted(bundled_styles())
+    if arguments.gallery:
+        file = find_gallery(arguments.gallery)
+        names = [f"{file}#{name}" for name in gallery_styles(file)]
+    for style in names:
+        choice = choose_style(style)
+        if choice.weights is None:
+            image = style_image_of(choice.file, arguments.style_images)
+        else:
+            painting = choice.file.parent / "paintings" / f"{choice.name}.jpg"
+            image = load_image(painting, short_side=STYLE_SIDE)
+        rows[choice.name] = measure(style, contents, image, vgg, arguments.results)
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return
