@@ -135,6 +135,8 @@ class RunConfig:
         for name in ("out", "run", "warm_start", "vgg_weights", "validation"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
+        if self.warm_start == Path("none"):
+            object.__setattr__(self, "warm_start", None)
         at_least = {"steps": 1, "batch_size": 1, "image_size": 32, "save_every": 1}
         at_least |= {
             "report_every": 1,

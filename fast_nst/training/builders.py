@@ -207,7 +207,7 @@ def _first_network(config: TaskConfig, task: Task, device: torch.device) -> Netw
 def _warm_start(config: TaskConfig, objective: Any, device: torch.device) -> Path | None:
     """The checkpoint that the weights come from; None: random weights."""
     if config.warm_start != AUTO:
-        return None if config.warm_start == Path("none") else config.warm_start
+        return config.warm_start
     if (
         device.type != "cpu"
         or not isinstance(config, TrainConfig)

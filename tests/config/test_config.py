@@ -289,6 +289,12 @@ def test_weights_of_vgg_mean_vgg19_unless_a_loss_network_is_named(kind: Any) -> 
         assert paper.loss_network == "vgg16"
 
 
+def test_a_style_begins_with_the_nearest_one_unless_it_is_told_otherwise() -> None:
+    assert train().warm_start == Path("auto")
+    assert train(warm_start="none").warm_start is None
+    assert train(warm_start="the-scream").warm_start == Path("the-scream")
+
+
 def test_bold_is_the_default_objective_and_an_unknown_one_is_refused() -> None:
     assert train().loss.objective == "bold"
     with pytest.raises(InputError, match="--objective must be one of bold, dimensionless, paper, got 'soft'"):
