@@ -47,9 +47,9 @@ def main(arguments: list[str]) -> int:
     from fast_nst.models.model_files import read_metadata
 
     if config.refine is None:
-        tell_how_to_refine(config)
         choose = choose_style if camera_of(sources, config) is None else choose_live_style
         style = choose(config.style)
+        tell_how_to_refine(config)
     else:
         own = Path(config.style).stem
         file = refined(config, [job.source for job in plan(sources, own, config).jobs])
