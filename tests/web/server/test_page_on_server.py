@@ -131,3 +131,16 @@ def test_without_the_token_the_page_says_what_to_do(browser: Any, open_server: A
     browser.driver.get(f"{open_server.base}/")
     browser.wait("document.body.innerText.length > 0")
     assert not browser.js("document.body.innerText.includes('undefined')")
+
+
+def test_on_a_phone_the_head_of_the_page_stays_small_and_nothing_is_wider_than_the_screen(page: Any) -> None:
+    page.js(
+        "document.getElementById('engine-choice').hidden = false"
+    )  # as where the browser has an engine too
+    page.js("document.getElementById('engine').add(new Option('on the server (cpu fp32 openvino)'))")
+    page.resize(390, 844)
+    try:
+        assert page.js("document.documentElement.scrollWidth") <= 390
+        assert page.js("document.querySelector('header').offsetHeight") < 120
+    finally:
+        page.resize(1280, 900)
