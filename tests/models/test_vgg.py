@@ -178,7 +178,7 @@ def test_an_unknown_layer_is_refused_with_the_nearest_name(layer: str, hint: str
 
 
 def test_an_unknown_network_or_release_is_refused_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="unknown loss network 'vgg11'; there are vgg16 and vgg19"):
+    with pytest.raises(InputError, match="unknown loss network 'vgg11'; there are vgg16, vgg19, distilled"):
         VGGFeatures("vgg11", ["relu1_1"])
     with pytest.raises(InputError, match="unknown VGG weights 'V2'; there are IMAGENET1K_V1 and"):
         load_vgg("vgg16", ["relu1_1"], weights="V2", file=tmp_path / "any.pth")
