@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 from fast_nst.config import CameraConfig, StylizeConfig, VideoConfig
 from fast_nst.inference.camera.capture import Camera
 from fast_nst.inference.camera.live import Live
+from fast_nst.inference.styles import choose_style
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.video.codecs import CODECS, CONTAINERS
 from fast_nst.inference.video.pipeline import VideoRun
@@ -40,7 +41,6 @@ from fast_nst.inference.video.smoothing import TemporalSmoother
 from fast_nst.inference.video.stream import Frame, VideoInfo
 from fast_nst.inference.video.writing import VideoWriter
 from fast_nst.io.images import Picture, find_pictures, over_white, read_picture, write_picture
-from fast_nst.models.checkpoint import find_style
 
 NOISE = 2.0  # gray levels: a phone's sensor by day
 MARGIN = 8  # pixels inside of what was in view before: interpolation reaches over the border
@@ -94,7 +94,7 @@ def temporal(arguments: argparse.Namespace) -> None:
     print(f"{len(photos)} photographs, {arguments.frames} frames of {width} x {height}", file=sys.stderr)
     print("| style | frame by frame | smoothed | lower by |\n|---|---|---|---|")
     for style in arguments.styles:
-        stylize = Stylizer.load(find_style(style), precision="fp32")
+        stylize = Stylizer.load(style, precision="fp32")
         plain, smoothed = list[float](), list[float]()
         for number, photo in enumerate(photos):
             seen = list(frames_of(photo, arguments.frames, width, height))
@@ -131,7 +131,7 @@ def make_clip(path: Path, count: int, width: int, height: int) -> None:
 def run_video(style: str, source: Path, target: Path, *, smoothed: bool) -> float:
     """Frames a second of the whole chain."""
     config = StylizeConfig(overwrite=True, video=VideoConfig(temporal_smoothing=smoothed))
-    stylizer = Stylizer.load(find_style(style))
+    stylizer = Stylizer.load(style)
     started = time.perf_counter()
     with VideoRun(str(source), target, stylizer, config) as run:
         for _ in run.reports():
@@ -149,7 +149,7 @@ def rate(arguments: argparse.Namespace) -> None:
         clip = Path(folder, "clip.mp4")
         make_clip(clip, arguments.frames, width, height)
         for style in arguments.styles:
-            stylize = Stylizer.load(find_style(style))
+            stylize = Stylizer.load(style)
             frame = Picture(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
             stylize.pictures([frame])
             spent = []
@@ -227,9 +227,11 @@ def latency(arguments: argparse.Namespace) -> None:
     )
     for style in arguments.styles:
         camera = Camera("0", CameraConfig(), open=lambda _: Sixty(width, height))
-        file = find_style(style)
+        choice = choose_style(style)
         config = StylizeConfig(video=VideoConfig(duration=arguments.seconds))
-        live = Live(camera, [(file.stem, file)], config, screen=None, load=lambda path: Stylizer.load(path))
+        live = Live(
+            camera, [(choice.name, choice)], config, screen=None, load=lambda path: Stylizer.load(path)
+        )
         late, resident = list[float](), list[float]()
         for report in live.reports():
             if report.frames > 5:
@@ -239,7 +241,7 @@ def latency(arguments: argparse.Namespace) -> None:
         if not late:
             sys.exit("fewer than 6 frames were stylized: give a larger --seconds, or a smaller --size")
         print(
-            f"| {file.stem} | {report.rate:.2f} | {statistics.median(late):.2f} (max {max(late):.2f}) "
+            f"| {choice.name} | {report.rate:.2f} | {statistics.median(late):.2f} (max {max(late):.2f}) "
             f"| {report.dropped} | {resident[0]:.0f}, {resident[-1]:.0f} |",
             flush=True,
         )

@@ -106,5 +106,5 @@ def test_a_style_comes_nearer_to_its_painting_than_the_content_images(
     row = distance.measure(f"{FILE}#{name}", contents, painting, vgg, None)
     # Wide limits, for any style worth shipping.
     assert row["ratio"] < 0.7
-    assert row["content"] < 1.5
+    assert row["content"] < 1.85  # that of the mosaic style of pytorch/examples
     assert choose_style(f"gallery#{name}").file == FILE
