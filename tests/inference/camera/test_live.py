@@ -385,6 +385,7 @@ class Still(Plug):
 
 
 def test_styles_of_a_gallery_slide_into_one_another(tmp_path: Path) -> None:
+    pytest.importorskip("onnx")
     pytest.importorskip("onnxruntime")
     rows = [{"style": style, "scale": scale} for style, scale in ((None, 0.0), ("one", 1.0), ("two", 1.0))]
     torch.manual_seed(0)
