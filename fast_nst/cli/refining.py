@@ -54,13 +54,14 @@ def _train(config: StylizeConfig, gallery: Path, pictures: list[Path], file: Pat
     from fast_nst.training.trainer import Trainer
 
     with tempfile.TemporaryDirectory(prefix="fast-nst-") as folder:
+        photos = Path(folder) / "photos"
+        photos.mkdir()
         for number, picture in enumerate(pictures):
-            (Path(folder) / "photos").mkdir(exist_ok=True)
-            shutil.copyfile(picture, Path(folder) / "photos" / f"{number}{picture.suffix}")
+            shutil.copyfile(picture, photos / f"{number}{picture.suffix}")
         trainer = Trainer(
             AddStyleConfig(
                 styles=Path(config.style),
-                dataset=f"{folder}/photos",
+                dataset=str(photos),
                 extend=gallery,
                 minutes=config.refine_minutes,
                 validation_images=0,

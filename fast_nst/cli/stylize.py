@@ -46,15 +46,16 @@ def main(arguments: list[str]) -> int:
     from fast_nst.inference.styles import choose_live_style, choose_style
     from fast_nst.models.model_files import read_metadata
 
+    camera = camera_of(sources, config)
     if config.refine is None:
-        choose = choose_style if camera_of(sources, config) is None else choose_live_style
+        choose = choose_style if camera is None else choose_live_style
         style = choose(config.style)
         tell_how_to_refine(config)
     else:
         own = Path(config.style).stem
         file = refined(config, [job.source for job in plan(sources, own, config).jobs])
         style = replace(choose_style(str(file)), name=own)
-    if (camera := camera_of(sources, config)) is not None:
+    if camera is not None:
         from fast_nst.system.opencv import opencv
 
         opencv()  # before PyAV, which the next lines bring: after it, OpenCV's windows never open
@@ -88,17 +89,9 @@ def _results(
             on_start=lambda resources: say(f"{style.name}, {resources}"),
         )
     from fast_nst.inference.batch.run import run_jobs
-    from fast_nst.inference.layers import memory_of, open_controls
-    from fast_nst.inference.stylizer import Stylizer
+    from fast_nst.inference.layers import open_controls, open_stylizer
 
-    stylizer = Stylizer.load(
-        style,
-        device=config.device,
-        precision=config.precision,
-        backend=config.backend,
-        memory=memory_of(config),
-        controls=open_controls(config),
-    )
+    stylizer = open_stylizer(style, config, open_controls(config))
     say(f"{style.name}, {stylizer}")
     return run_jobs(jobs, stylizer, config, report.show_bands)
 

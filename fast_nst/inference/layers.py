@@ -1,19 +1,49 @@
-"""What a command's options make of its styles: controls, and layers with engines of their own."""
+"""What a command's options make of its styles: stylizers, controls, and layers with engines of their own."""
 
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Protocol
 
 from fast_nst.config import StylizeConfig
 from fast_nst.inference.controls import Controls, StyleLayer, load_controls, load_mask
-from fast_nst.inference.stylizer import Stylizer
+from fast_nst.inference.styles import StyleChoice
+from fast_nst.inference.stylizer import DEFAULT, Stylizer
 from fast_nst.io.images import Picture
 from fast_nst.serialization import parse_bytes
 
-__all__ = ["memory_of", "open_controls"]
+__all__ = ["EngineOptions", "memory_of", "open_controls", "open_stylizer"]
 
 
-def memory_of(config: StylizeConfig) -> int | None:
+class EngineOptions(Protocol):
+    """The options that say where a network runs."""
+
+    @property
+    def device(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+    @property
+    def backend(self) -> str: ...
+    @property
+    def memory(self) -> str | None: ...
+
+
+def open_stylizer(
+    style: str | Path | StyleChoice, config: EngineOptions, controls: Controls = DEFAULT
+) -> Stylizer:
+    """`Stylizer.load` with the options of a command."""
+    return Stylizer.load(
+        style,
+        device=config.device,
+        precision=config.precision,
+        backend=config.backend,
+        memory=memory_of(config),
+        controls=controls,
+    )
+
+
+def memory_of(config: EngineOptions) -> int | None:
     """``--memory`` in bytes."""
     return parse_bytes(config.memory, "--memory") if config.memory else None
 
@@ -27,13 +57,7 @@ def open_controls(config: StylizeConfig) -> Controls:
     """
     layers = []
     for style, mask in config.controls.style_masks:
-        stylizer = Stylizer.load(
-            style,
-            device=config.device,
-            precision=config.precision,
-            backend=config.backend,
-            memory=memory_of(config),
-        )
+        stylizer = open_stylizer(style, config)
 
         def stylize(picture: Picture, controls: Controls, stylizer: Stylizer = stylizer) -> Picture:
             return stylizer.with_controls(controls).pictures([picture])[0]

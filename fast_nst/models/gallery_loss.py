@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from fast_nst.config import LossConfig
 from fast_nst.errors import InputError
 from fast_nst.models.losses import (
+    gram_error,
     gram_matrix,
     grid_energy,
     grid_phases,
@@ -154,13 +155,7 @@ class GalleryLoss(nn.Module):
     def _styles(self, features: Tensor, layer: str, rows: Tensor, *, bounded: bool = False) -> Tensor:
         """The relative error of each image's Gram matrix, ``(B,)``."""
         target: Tensor = getattr(self, f"grams_{layer}")[rows]
-        gram = gram_matrix(features)
-        error = (gram - target).square().sum(dim=(1, 2))
-        norm = target.square().sum(dim=(1, 2)).clamp_min(torch.finfo(torch.float32).tiny)
-        if bounded:
-            norm = (norm + gram.detach().square().sum(dim=(1, 2))) / 2
-        relative: Tensor = error / norm
-        return relative
+        return gram_error(gram_matrix(features), target, bounded=bounded)
 
     def _content(self, features: Tensor, target: Tensor) -> Tensor:
         with torch.autocast(features.device.type, enabled=False):

@@ -20,7 +20,9 @@ from fast_nst.config.network import NORM_EPSILON
 from fast_nst.models.padding import padding_of
 from fast_nst.models.transform_net import PaddedConv, Upsample, reflection_pad
 
-__all__ = ["ConditionalInstanceNorm", "GalleryNet"]
+__all__ = ["ConditionalInstanceNorm", "GalleryNet", "color_root"]
+
+_LEAST_VARIANCE = 1e-4  # of colors: the root is divided by
 
 
 class ConditionalInstanceNorm(nn.Module):
@@ -119,10 +121,7 @@ class GalleryNet(nn.Module):
         """
         for row, style in enumerate(styles):
             if style is not None:
-                colors = style.detach().flatten(1).double().cpu()
-                values, vectors = torch.linalg.eigh(torch.cov(colors))
-                self.color[row] = (vectors * values.clamp_min(1e-4).sqrt()) @ vectors.T
-                self.offset[row] = colors.mean(dim=1)
+                self.offset[row], self.color[row] = color_root(style.detach().cpu())
 
     def forward(self, images: Tensor, mixture: Tensor) -> Tensor:
         """``(B, 3, H, W)``, nominally in [0, 1], to the same shape, unclamped.
@@ -142,3 +141,14 @@ class GalleryNet(nn.Module):
         out = torch.einsum("boc,bchw->bohw", color, self.out(x).float())
         out = out + (mixture @ self.offset)[:, :, None, None]
         return out[..., :h, :w]
+
+
+def color_root(image: Tensor) -> tuple[Tensor, Tensor]:
+    """The mean ``(3,)`` of an image's colors and the symmetric root ``(3, 3)`` of their covariance, in fp64.
+
+    Args:
+        image: ``(3, H, W)``.
+    """
+    colors = image.flatten(1).double()
+    values, vectors = torch.linalg.eigh(torch.cov(colors))
+    return colors.mean(dim=1), (vectors * values.clamp_min(_LEAST_VARIANCE).sqrt()) @ vectors.T

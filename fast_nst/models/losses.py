@@ -81,6 +81,21 @@ def style_loss(gram: Tensor, target: Tensor) -> Tensor:
     return (gram - target).square().sum(dim=(-2, -1)).mean()
 
 
+def gram_error(gram: Tensor, target: Tensor, *, bounded: bool = False) -> Tensor:
+    """Relative squared error of Gram matrices, ``(B,)``.
+
+    Args:
+        gram: ``(B, C, C)``.
+        target: ``(C, C)`` or ``(B, C, C)``, which it is relative to.
+        bounded: relative to the mean of both instead, constant to the gradient: at most 2.
+    """
+    error = (gram - target).square().sum(dim=(-2, -1))
+    norm = target.square().sum(dim=(-2, -1)).clamp_min(torch.finfo(torch.float32).tiny)
+    if bounded:
+        norm = (norm + gram.detach().square().sum(dim=(-2, -1))) / 2
+    return error / norm
+
+
 def total_variation(images: Tensor) -> Tensor:
     r"""Mean over the batch of :math:`\sum (x_{i,j+1}-x_{ij})^2 + (x_{i+1,j}-x_{ij})^2`.
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from fast_nst.io.images import from_uint8
 from fast_nst.models.checkpoint import row_names
 from fast_nst.models.gallery_files import GalleryRow
-from fast_nst.models.gallery_net import GalleryNet
-from fast_nst.models.losses import gram_matrix
+from fast_nst.models.gallery_net import GalleryNet, color_root
+from fast_nst.models.losses import gram_error, gram_matrix
 from fast_nst.models.reference_picture import reference_picture
 from fast_nst.models.vgg import VGGFeatures
 
@@ -25,7 +25,6 @@ __all__ = ["StylePredictor"]
 
 SIDE = 128  # pixels of the reference picture
 _AT_ONCE = 8  # results in the loss network at a time
-_LEAST = 1e-4  # of a variance of colors, which is divided by
 
 
 class StylePredictor:
@@ -87,23 +86,14 @@ class StylePredictor:
         wanted = {k: gram_matrix(f) for k, f in self._features(style[None], self._layers).items()}
         found = []
         for part in torch.split(images, _AT_ONCE):
-            grams = {k: gram_matrix(f) for k, f in self._features(part, self._layers).items()}
-            errors = [
-                (g - wanted[k]).square().sum((1, 2)) / wanted[k].square().sum() for k, g in grams.items()
-            ]
+            features = self._features(part, self._layers)
+            errors = [gram_error(gram_matrix(f), wanted[k]) for k, f in features.items()]
             found.append(torch.stack(errors).mean(dim=0))
         return torch.cat(found)
 
 
 def _color_change(image: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
     """Matrix ``(3, 3)`` and offset ``(3,)`` that give an image the color mean and covariance of another."""
-    (mean, root), (wanted_mean, wanted_root) = _color_root(image), _color_root(wanted)
+    (mean, root), (wanted_mean, wanted_root) = color_root(image), color_root(wanted)
     matrix = wanted_root @ torch.linalg.inv(root)
     return matrix.to(image), (wanted_mean - matrix @ mean).to(image)
-
-
-def _color_root(image: Tensor) -> tuple[Tensor, Tensor]:
-    """The mean of an image's colors, and the symmetric root of their covariance."""
-    colors = image.flatten(1).double()
-    values, vectors = torch.linalg.eigh(torch.cov(colors))
-    return colors.mean(dim=1), (vectors * values.clamp_min(_LEAST).sqrt()) @ vectors.T

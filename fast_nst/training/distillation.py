@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fast_nst.models.losses import gram_matrix
+from fast_nst.models.losses import gram_error, gram_matrix
 from fast_nst.models.low_rank import LowRankConv
 from fast_nst.models.vgg import VGGFeatures
 
@@ -207,8 +207,7 @@ def _terms(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> dict[st
     terms = {}
     for layer in STYLE_LAYERS:
         gram, target = gram_matrix(found[layer]), gram_matrix(wanted[layer])
-        norm = target.square().sum(dim=(1, 2)) + gram.detach().square().sum(dim=(1, 2))
-        terms[layer] = (2 * (gram - target).square().sum(dim=(1, 2)) / norm).sum()
+        terms[layer] = gram_error(gram, target, bounded=True).sum()
     error = (found[CONTENT_LAYER] - wanted[CONTENT_LAYER]).square().mean(dim=(1, 2, 3))
     terms[CONTENT_LAYER] = (error / wanted[CONTENT_LAYER].square().mean(dim=(1, 2, 3))).sum()
     return terms

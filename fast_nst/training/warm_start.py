@@ -8,7 +8,7 @@ import torch
 
 from fast_nst.config import NetworkConfig
 from fast_nst.io.images import load_image
-from fast_nst.models.losses import PerceptualLoss, gram_matrix
+from fast_nst.models.losses import PerceptualLoss, gram_error, gram_matrix
 from fast_nst.models.model_files import (
     CheckpointError,
     bundled_style_image,
@@ -53,8 +53,5 @@ def _distance(objective: PerceptualLoss, painting: Path, style_size: int) -> flo
     device = next(objective.buffers()).device
     image = load_image(painting, short_side=style_size)[None].to(device)
     found = objective.features(image, objective.style_layers)
-    errors = []
-    for layer in objective.style_layers:
-        target = getattr(objective, f"gram_{layer}")
-        errors.append((gram_matrix(found[layer]) - target).square().sum() / target.square().sum())
-    return float(torch.stack(errors).mean())
+    errors = [gram_error(gram_matrix(found[k]), objective.style_gram(k)) for k in objective.style_layers]
+    return float(torch.cat(errors).mean())

@@ -6,15 +6,14 @@ import io
 from collections import OrderedDict
 from collections.abc import Callable
 from difflib import get_close_matches
-from pathlib import Path
 from threading import Lock
 
 from fast_nst.config.web import WebConfig
 from fast_nst.errors import InputError, shown
 from fast_nst.inference.controls import Controls
+from fast_nst.inference.layers import open_stylizer
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import fit, read_picture, write_picture
-from fast_nst.serialization import parse_bytes
 from fast_nst.web.parameters import Parameters
 from fast_nst.web.refusals import Refusal
 from fast_nst.web.styles import Style, offered_styles
@@ -90,7 +89,7 @@ class Engine:
             known_styles = self._known()
             first = next((name for name in parameters.weights if name in self.paintings), None)
             style = known_styles[first or next(iter(parameters.weights))]
-            loaded = self._kept(str(style.file), lambda: self._load(style.file))
+            loaded = self._kept(str(style.file), lambda: open_stylizer(style.file, self._config))
             if style.mixes:  # strength and stroke size are of the mixture too
                 asked = (sorted(parameters.weights.items()), controls.strength, controls.stroke)
                 loaded = self._kept(
@@ -112,16 +111,6 @@ class Engine:
         while len(self._loaded) > _LOADED:
             self._loaded.popitem(last=False)
         return self._loaded[key]
-
-    def _load(self, file: Path) -> Stylizer:
-        config = self._config
-        return Stylizer.load(
-            file,
-            device=config.device,
-            precision=config.precision,
-            backend=config.backend,
-            memory=parse_bytes(config.memory, "--memory") if config.memory else None,
-        )
 
     def thumbnail(self, name: str) -> bytes:
         """The painting of a style as a JPEG file, 160 pixels on its longer side.
