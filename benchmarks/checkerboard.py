@@ -15,8 +15,8 @@ import statistics
 import torch
 from torch import Tensor
 
+from fast_nst.inference.styles import bundled_styles
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.models.checkpoint import bundled_styles
 
 SIZE = 256
 NOISE = 2 / 255
@@ -64,7 +64,7 @@ def main() -> None:
     pictures = gradients(arguments.count)
     print("| style | period 2, median (max) | period 4, median (max) |")
     print("|---|---|---|")
-    for style in arguments.styles or sorted(bundled_styles()):
+    for style in arguments.styles or list(bundled_styles()):
         stylize = Stylizer.load(style, precision="fp32")
         stylized = [stylize(picture).cpu() for picture in pictures]
         cells = []

@@ -16,9 +16,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from fast_nst.inference.styles import bundled_styles
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import Picture, fit, over_white, read_picture, save_image
-from fast_nst.models.checkpoint import bundled_styles
 
 GAP = 6  # pixels of white around a cell
 LABEL = 36  # height of the line of text below a cell, pixels
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--share", action="store_true", help="show each style on one photograph only")
     arguments = parser.parse_args()
 
-    styles = arguments.styles or sorted(bundled_styles())
+    styles = arguments.styles or list(bundled_styles())
     stylizers = [Stylizer.load(style, precision="fp32") for style in styles]
     parts = len(arguments.photos) if arguments.share else 1
     rows = []

@@ -29,7 +29,7 @@ class Options:
 
     photo: Annotated[Path, tyro.conf.Positional]
     """a photograph"""
-    style: str = "starry-night"
+    style: str = "starry-night-full"
     """a bundled style"""
     size: int = 512
     """longer side, pixels"""

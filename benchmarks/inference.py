@@ -50,7 +50,7 @@ ROOT = Path(__file__).resolve().parents[1]
 class Options:
     """What is measured."""
 
-    style: str = "starry-night"
+    style: str = "starry-night-full"
     """a bundled style or a .safetensors file"""
     sizes: tuple[str, ...] = ("256", "512", "640x480", "1024")
     """sides of square pictures, or WIDTHxHEIGHT"""

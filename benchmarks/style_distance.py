@@ -10,7 +10,7 @@ Printed for each style, as means over the content images (longer side 512 pixels
 * the border: the change of brightness in the outer 16 pixels less that in the next 16, in gray levels
 
 The style images of bundled styles come with the package; those of other styles are looked for in
---style-images FOLDER by the name that the checkpoint records.
+--style-images FOLDER by the name that the checkpoint records, or in paintings/ beside the file.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fast_nst.inference.styles import choose_style, gallery_styles
+from fast_nst.inference.styles import StyleChoice, bundled_styles, choose_style, gallery_styles
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import find_pictures, load_image, save_image
-from fast_nst.models.checkpoint import bundled_styles, read_tensors
+from fast_nst.models.checkpoint import read_tensors
 from fast_nst.models.losses import feature_loss, gram_matrix, style_loss
-from fast_nst.models.model_files import bundled_style_image, find_gallery
+from fast_nst.models.model_files import find_gallery
 from fast_nst.models.vgg import VGGFeatures, load_vgg
 
 STYLE_LAYERS = ("relu1_1", "relu2_1", "relu3_1", "relu4_1", "relu5_1")
@@ -93,15 +93,16 @@ def measure(
     return means | {"ratio": means["stylized"] / means["unchanged"]}
 
 
-def style_image_of(style: Path, folder: Path | None) -> Tensor:
-    """The style image of a checkpoint, ``(3, H, W)`` in [0, 1] at `STYLE_SIDE`."""
-    bundled = bundled_style_image(style)
-    name = read_tensors(style)[1]["recipe"]["style"]
+def style_image_of(style: StyleChoice, folder: Path | None) -> Tensor:
+    """The style image of a style, ``(3, H, W)`` in [0, 1] at `STYLE_SIDE`."""
+    name = read_tensors(style.file)[1]["recipe"].get("style") or f"{style.name}.jpg"
     if folder is not None and (folder / name).is_file():
         return load_image(folder / name, short_side=STYLE_SIDE)
-    if bundled is None:
-        sys.exit(f"the style image of {style}, {name}, was not found; give its folder with --style-images")
-    return load_image(bundled, short_side=STYLE_SIDE)
+    beside = style.file.parent / "paintings" / f"{style.name}.jpg"
+    path = style.painting or beside
+    if not path.is_file():
+        sys.exit(f"the style image {name} was not found; give its folder with --style-images")
+    return load_image(path, short_side=STYLE_SIDE)
 
 
 def main() -> None:
@@ -124,17 +125,13 @@ def main() -> None:
     contents = [load_image(p, size=CONTENT_SIDE) for p in files]
     print(f"{len(contents)} content images", file=sys.stderr)
     rows = {}
-    names = arguments.styles or sorted(bundled_styles())
+    names = arguments.styles or list(bundled_styles())
     if arguments.gallery:
         file = find_gallery(arguments.gallery)
         names = [f"{file}#{name}" for name in gallery_styles(file)]
     for style in names:
         choice = choose_style(style)
-        if choice.weights is None:
-            image = style_image_of(choice.file, arguments.style_images)
-        else:
-            painting = choice.file.parent / "paintings" / f"{choice.name}.jpg"
-            image = load_image(painting, short_side=STYLE_SIDE)
+        image = style_image_of(choice, arguments.style_images)
         rows[choice.name] = measure(style, contents, image, vgg, arguments.results)
     if arguments.json:
         print(json.dumps(rows, indent=2))

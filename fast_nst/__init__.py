@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from fast_nst.config.optimize import GATYS_PRESETS, GatysConfig
     from fast_nst.errors import InputError
     from fast_nst.inference.controls import Controls
+    from fast_nst.inference.styles import bundled_styles
     from fast_nst.inference.stylizer import Stylizer
     from fast_nst.inference.upscaler import Upscaler
     from fast_nst.io.images import Picture, from_uint8, load_image, save_image, to_uint8
-    from fast_nst.models.checkpoint import CheckpointError, bundled_styles, load_checkpoint
+    from fast_nst.models.checkpoint import CheckpointError, load_checkpoint
     from fast_nst.models.losses import PerceptualLoss, gram_matrix
     from fast_nst.models.transform_net import TransformNet
     from fast_nst.models.upscale_net import UpscaleNet
@@ -50,7 +51,7 @@ _HOMES = {
     "UpscaleTrainConfig": "config",
     "Upscaler": "inference.upscaler",
     "VGGFeatures": "models.vgg",
-    "bundled_styles": "models.checkpoint",
+    "bundled_styles": "inference.styles",
     "from_uint8": "io.images",
     "gram_matrix": "models.losses",
     "load_checkpoint": "models.checkpoint",

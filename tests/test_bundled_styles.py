@@ -11,29 +11,33 @@ import pytest
 import torch
 
 from fast_nst.config import PRESETS
+from fast_nst.inference.styles import choose_style
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import find_pictures, load_image
-from fast_nst.models.checkpoint import bundled_styles, load_checkpoint, read_tensors
+from fast_nst.models.checkpoint import load_checkpoint, read_tensors
+from fast_nst.models.model_files import bundled_networks
 from fast_nst.models.vgg import load_vgg
 
-NAMES = sorted(bundled_styles())
+NAMES = sorted(bundled_networks())
 
 
-def test_four_styles_are_bundled_at_least() -> None:
-    assert {"composition-vii", "starry-night", "the-great-wave", "the-scream"} <= set(NAMES)
+def test_four_full_width_networks_are_bundled_at_least() -> None:
+    assert {
+        f"{name}-full" for name in ("composition-vii", "starry-night", "the-great-wave", "the-scream")
+    } <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bundled_style_is_small_and_of_full_width(name: str) -> None:
-    path = bundled_styles()[name]
+    path = bundled_networks()[name]
     assert path.stat().st_size < 4e6
     assert load_checkpoint(path).network.config == PRESETS["default"]
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bundled_style_says_how_it_was_made(name: str) -> None:
-    metadata = read_tensors(bundled_styles()[name])[1]
-    assert metadata["style"] == name
+    metadata = read_tensors(bundled_networks()[name])[1]
+    assert f"{metadata['style']}-full" == name
     assert metadata["licence"] == "MIT"
     assert metadata["steps"] == metadata["recipe"]["steps"]
     assert metadata["steps"] >= 2500 or metadata["recipe"]["warm_start"]
@@ -72,7 +76,7 @@ def test_a_bundled_style_comes_near_its_style_image_and_keeps_the_content(
 ) -> None:
     distance = benchmark("style_distance")
     vgg = load_vgg("vgg19", distance.LAYERS, file=shared / "weights" / "vgg19-imagenet-fp16.safetensors")
-    style_image = distance.style_image_of(bundled_styles()[name], None)
+    style_image = distance.style_image_of(choose_style(name), None)
     files = [p for p in find_pictures(shared / "data" / "content") if p.name.startswith("coco")][::8]
     row = distance.measure(name, [load_image(p, size=512) for p in files], style_image, vgg, None)
     # Wide limits, for any style worth shipping; on 32 images the aim is 0.15 and 1.0.

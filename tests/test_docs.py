@@ -27,7 +27,8 @@ from PIL import Image
 import fast_nst
 from fast_nst.cli.main import main
 from fast_nst.config import NetworkConfig, UpscaleNetConfig
-from fast_nst.models.checkpoint import bundled_styles, save_checkpoint
+from fast_nst.inference.styles import bundled_styles
+from fast_nst.models.checkpoint import save_checkpoint
 from fast_nst.models.transform_net import TransformNet
 from fast_nst.models.upscale_net import UpscaleNet
 

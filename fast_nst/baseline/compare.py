@@ -21,11 +21,11 @@ from fast_nst.config import LossConfig
 from fast_nst.config.baseline import CompareConfig
 from fast_nst.config.optimize import GATYS_PRESETS, GatysConfig
 from fast_nst.errors import InputError
+from fast_nst.inference.styles import StyleChoice, choose_style
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import find_pictures, load_image, save_image
-from fast_nst.models.checkpoint import find_style, load_checkpoint
 from fast_nst.models.losses import PerceptualLoss
-from fast_nst.models.model_files import bundled_style_image, file_digest
+from fast_nst.models.model_files import file_digest
 from fast_nst.models.vgg import load_vgg, weights_digest
 from fast_nst.serialization import from_dict, to_dict
 from fast_nst.system.device import autocast, choose_device, choose_precision
@@ -96,12 +96,15 @@ class Comparison:
         self.config = config
         self.device = choose_device(config.device)
         self.precision = choose_precision(config.precision, self.device)
-        file = find_style(config.style)
-        checkpoint = load_checkpoint(file)
-        self.style, recipe = file.stem, checkpoint.metadata.get("recipe", {})
+        choice = choose_style(config.style)
+        if choice.weights is not None and len(choice.weights) > 1:
+            raise InputError(f"{choice.name} is a mixture, which was not trained; give one style")
+        self.stylizer = Stylizer.load(choice, device=config.device, precision=self.precision, backend="torch")
+        metadata = self.stylizer.metadata
+        self.style, recipe = choice.name, metadata.get("recipe", {})
         if "loss" not in recipe:
             raise InputError(
-                f"{file} does not record its training objective, so there is nothing to compare on"
+                f"{choice.file} does not record its training objective, so there is nothing to compare on"
             )
         if config.content is None:
             raise InputError("no content image was given: --content IMAGE or FOLDER")
@@ -110,8 +113,7 @@ class Comparison:
         self.files = find_pictures(config.content) if config.content.is_dir() else [config.content]
         if not self.files:
             raise InputError(f"--content {config.content} contains no images")
-        style_file = _find_style_image(config, file, checkpoint.metadata)
-        self.stylizer = Stylizer(checkpoint, device=config.device, precision=self.precision)
+        style_file = _find_style_image(config, choice, metadata)
         self.loss = _loss_of(recipe)
         layers = (*self.loss.content_layers, *self.loss.style_layers_for(config.loss_network))
         release = recipe.get("vgg_release", "IMAGENET1K_V1")
@@ -123,12 +125,12 @@ class Comparison:
         self.objective = PerceptualLoss(features, self.style_image.to(self.device), self.loss)
         self.setup: dict[str, Any] = {
             "style": self.style,
-            "steps": checkpoint.metadata.get("steps"),
+            "steps": metadata.get("steps"),
             "style_image": style_file.name,
-            "bundled_style_image": style_file == bundled_style_image(file),
+            "bundled_style_image": style_file == choice.painting,
             "objective": to_dict(self.loss),
             "loss_network": config.loss_network,
-            "same_loss_network_as_trained": digest == checkpoint.metadata.get("vgg_sha256"),
+            "same_loss_network_as_trained": digest == metadata.get("vgg_sha256"),
             "precision": self.precision,
             "device": self.device.type,
             "threads": torch.get_num_threads(),
@@ -258,29 +260,30 @@ def _loss_of(recipe: dict[str, Any]) -> LossConfig:
     return from_dict(LossConfig, values)
 
 
-def _find_style_image(config: CompareConfig, style: Path, metadata: dict[str, Any]) -> Path:
+def _find_style_image(config: CompareConfig, style: StyleChoice, metadata: dict[str, Any]) -> Path:
     """The style image given, else the file the checkpoint names (checked by hash), else the bundled copy."""
-    wanted = metadata.get("style_sha256")
+    # A gallery records one hash of all its paintings.
+    wanted = metadata.get("style_sha256") if style.weights is None else None
     name = str(metadata["recipe"].get("style", ""))
-    bundled = bundled_style_image(style)
+    bundled = style.painting
     given = config.style_image
     if given is not None:
         known = wanted is None or not given.is_file() or given == bundled or file_digest(given) == wanted
         if not known:
             raise InputError(
-                f"--style-image {given} is not the image that {style.stem} was trained from ({name}); "
+                f"--style-image {given} is not the image that {style.name} was trained from ({name}); "
                 "the objectives would differ"
             )
         return given
     assert config.content is not None
     content = config.content if config.content.is_dir() else config.content.absolute().parent
-    for folder in (Path.cwd(), style.parent, content, content.absolute().parent):
+    for folder in (Path.cwd(), style.file.parent, content, content.absolute().parent):
         for found in (folder / name, *sorted(folder.glob(f"*/{name}"))):
             if name and found.is_file() and wanted in (None, file_digest(found)):
                 return found
     if bundled is not None:
         return bundled
     raise InputError(
-        f"the style image of {style.stem} ({name or 'name not recorded'}) is not in the current folder, "
+        f"the style image of {style.name} ({name or 'name not recorded'}) is not in the current folder, "
         "nor near the style or the content images; give it with --style-image FILE"
     )

@@ -12,7 +12,7 @@ from fast_nst.errors import InputError, one_line
 from fast_nst.inference.camera.capture import Camera, CameraError
 from fast_nst.inference.camera.live import Live
 from fast_nst.inference.camera.view import KEYS, Screen, Window
-from fast_nst.inference.styles import StyleChoice, bundled_names, choose_live_style
+from fast_nst.inference.styles import StyleChoice, bundled_choices
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.video.codecs import container_of
 
@@ -24,7 +24,7 @@ _SECONDS_BETWEEN_LINES = 10.0
 def show(source: str, style: StyleChoice, config: StylizeConfig) -> int:
     """Stylize the camera until it ends; returns the exit code."""
     _check(config)
-    others = [choice for name in bundled_names() if (choice := choose_live_style(name)).name != style.name]
+    others = [choice for choice in bundled_choices() if choice.name != style.name]
     loaded = _load(style, config)
     say(f"{style.name}, {loaded}")
     screen: Screen | None = Window(f"fast-nst: {source}") if config.camera.window else None

@@ -45,5 +45,5 @@ def list_files(
             put(json.dumps({kind: name, "file": str(path), **metadata}))
         else:
             size = path.stat().st_size / 1e6
-            put(f"{name:<16} {describe(metadata):<10} {metadata['steps']:>6} steps  {size:.1f} MB")
+            put(f"{name:<21} {describe(metadata):<10} {metadata['steps']:>6} steps  {size:.1f} MB")
     return code

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fast_nst.cli.common import guarded, put
+from fast_nst.cli.common import DONE, guarded, put
 
 __all__ = ["main"]
 
@@ -27,13 +27,15 @@ def main(arguments: list[str]) -> int:
     from fast_nst.cli.parsing import parse
 
     config = parse(StylesConfig, arguments, prog="fast-nst styles", description="List the bundled styles.")
-    from fast_nst.models.model_files import bundled_galleries, bundled_styles, read_metadata
+    from fast_nst.models.model_files import bundled_galleries, bundled_networks, read_metadata
 
-    nothing = "no styles are bundled with this copy; train.py makes one"
-    code = list_files(bundled_styles(), "style", read_metadata, _widths, as_json=config.json, nothing=nothing)
-    for name, path in bundled_galleries().items():
+    galleries, networks = bundled_galleries(), bundled_networks()
+    for name, path in galleries.items():
         _list_gallery(name, path, as_json=config.json)
-    return code
+    if galleries and not networks:
+        return DONE
+    nothing = "no styles are bundled with this copy; train.py makes one"
+    return list_files(networks, "style", read_metadata, _widths, as_json=config.json, nothing=nothing)
 
 
 def _list_gallery(name: str, path: Path, *, as_json: bool) -> None:
@@ -51,7 +53,7 @@ def _list_gallery(name: str, path: Path, *, as_json: bool) -> None:
             put(json.dumps({**known.get(style, {}), **record, "steps": metadata.get("steps")}))
         else:
             label = [str(known.get(style, {}).get(key, "")) for key in ("title", "artist")]
-            put(f"{name + '#' + style:<30} {', '.join(part for part in label if part)}".rstrip())
+            put(f"{style:<21} {', '.join(part for part in label if part)}".rstrip())
 
 
 def _widths(metadata: dict[str, Any]) -> str:

@@ -43,13 +43,12 @@ def main(arguments: list[str]) -> int:
     sources, config = _parse(arguments)
     from fast_nst.inference.batch.jobs import plan
     from fast_nst.inference.batch.sources import camera_of
-    from fast_nst.inference.styles import choose_live_style, choose_style
+    from fast_nst.inference.styles import choose_style
     from fast_nst.models.model_files import read_metadata
 
     camera = camera_of(sources, config)
     if config.refine is None:
-        choose = choose_style if camera is None else choose_live_style
-        style = choose(config.style)
+        style = choose_style(config.style)
         tell_how_to_refine(config)
     else:
         own = Path(config.style).stem

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fast_nst.config.loss import BY_OBJECTIVE, LossConfig, LossNetwork
 from fast_nst.config.network import GalleryNetConfig
 from fast_nst.config.recipe import EXTERNAL, FREE, SOURCE
-from fast_nst.config.run import RunConfig, TaskName
+from fast_nst.config.run import TaskName
+from fast_nst.config.style_run import StyleRunConfig
 from fast_nst.errors import InputError
 
 __all__ = ["AddStyleConfig", "GalleryTrainConfig"]
@@ -23,7 +23,7 @@ class _Styles:
 
 
 @dataclass(frozen=True)
-class GalleryTrainConfig(RunConfig, _Styles):
+class GalleryTrainConfig(StyleRunConfig, _Styles):
     """Train one network for many styles from a folder of style images and a folder of content images."""
 
     task: TaskName = "gallery"
@@ -36,27 +36,13 @@ class GalleryTrainConfig(RunConfig, _Styles):
     extend: Path | None = field(default=None, metadata=SOURCE)
     """add the styles to this gallery, a file or a bundled name: only their rows are trained, and written"""
 
-    temporal: bool = False
-    """add a temporal loss for video: strokes follow motion and do not flicker"""
-    temporal_weight: float = 20.0
-    """with --temporal: weight of the temporal loss"""
-
-    loss_network: LossNetwork = BY_OBJECTIVE
-    """the frozen network whose features are compared; distilled comes with the package and is several times
-    as fast as vgg19, which it stands for [default: distilled, or vgg19 with --vgg-weights]"""
-    loss: LossConfig = field(default_factory=LossConfig)
-
     def __post_init__(self) -> None:
         for name in ("styles", "extend"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
-        if self.loss_network is None:
-            object.__setattr__(self, "loss_network", self.loss.preset.loss_network_for(self.vgg_weights))
         super().__post_init__()
         if self.task != "gallery":
             raise InputError(f"GalleryTrainConfig is for the task gallery, got {self.task!r}")
-        if self.style_size < 32:
-            raise InputError(f"--style-size must be at least 32, got {self.style_size}")
         if not self.scales or not all(0.25 <= scale <= 4 for scale in self.scales):
             raise InputError(f"--scales are numbers from 0.25 to 4, got {self.scales}")
         if len(set(self.scales)) < len(self.scales):
@@ -68,10 +54,6 @@ class GalleryTrainConfig(RunConfig, _Styles):
             )
         if self.extend is not None and self.warm_start is not None:
             raise InputError("--extend and --warm-start exclude each other; give one")
-        if not 0 <= self.temporal_weight < float("inf"):
-            raise InputError(
-                f"--temporal-weight must be a finite number of at least 0, got {self.temporal_weight}"
-            )
 
     @property
     def multiple(self) -> int:

@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from fast_nst.config.loss import BY_OBJECTIVE, LossConfig, LossNetwork
+from fast_nst.config.loss import BY_OBJECTIVE
 from fast_nst.config.network import PRESETS, NetworkConfig, Preset
 from fast_nst.config.recipe import EXTERNAL, SOURCE
-from fast_nst.config.run import RunConfig, TaskName
+from fast_nst.config.run import TaskName
+from fast_nst.config.style_run import StyleRunConfig
 from fast_nst.errors import InputError
 
 __all__ = ["TrainConfig"]
@@ -26,7 +27,7 @@ class _Style:
 
 # Steps, batch, size and learning rate are those of Johnson et al. 2016, section 4.1.
 @dataclass(frozen=True)
-class TrainConfig(RunConfig, _Style):
+class TrainConfig(StyleRunConfig, _Style):
     """Train a style transfer network from one style image and a folder of content images."""
 
     task: TaskName = "style"
@@ -39,11 +40,6 @@ class TrainConfig(RunConfig, _Style):
     upsample: Literal["preset", "tied", "free", "paper"] = "preset"
     """fractionally-strided convolutions, to override the preset"""
 
-    loss_network: LossNetwork = BY_OBJECTIVE
-    """the frozen network whose features are compared; distilled comes with the package and is several times
-    as fast as vgg19, which it stands for [default: distilled, or vgg19 with --vgg-weights; --objective
-    dimensionless, paper: vgg16]"""
-
     warm_start: Path | None = field(default=Path("auto"), metadata=SOURCE)
     """initialize the weights from another style of this network, a file or a bundled name: far fewer steps.
     auto: on a processor from the bundled style whose painting is nearest, if one has this network; none:
@@ -53,31 +49,16 @@ class TrainConfig(RunConfig, _Style):
     """share of the training crops that are replaced by flat, two-tone and gradient pictures; without them a
     white frame becomes nearly black"""
 
-    temporal: bool = False
-    """add a temporal loss for video: strokes follow motion and do not flicker; 1.5 times the work"""
-    temporal_weight: float = 20.0
-    """with --temporal: weight of the temporal loss"""
-
-    loss: LossConfig = field(default_factory=LossConfig)
-
     def __post_init__(self) -> None:
         if isinstance(self.style, str):
             object.__setattr__(self, "style", Path(self.style))
         if self.style_size is None:
             object.__setattr__(self, "style_size", self.loss.preset.style_size)
-        if self.loss_network is None:
-            object.__setattr__(self, "loss_network", self.loss.preset.loss_network_for(self.vgg_weights))
         super().__post_init__()
         if self.task != "style":
             raise InputError(f"TrainConfig is for the task style, got {self.task!r}: UpscaleTrainConfig is")
-        if self.style_size < 32:
-            raise InputError(f"--style-size must be at least 32, got {self.style_size}")
         if not 0 <= self.flat_share <= 1:
             raise InputError(f"--flat-share is a share from 0 to 1, got {self.flat_share}")
-        if not 0 <= self.temporal_weight < float("inf"):
-            raise InputError(
-                f"--temporal-weight must be a finite number of at least 0, got {self.temporal_weight}"
-            )
 
     @property
     def name(self) -> str:

@@ -1,11 +1,10 @@
 """What ``--style`` names: one trained network, or a mixture of a gallery's styles. Torch is not needed.
 
-starry-night                            a bundled style with a network of its own
+starry-night                            a style of the bundled gallery
+starry-night-full                       a bundled network of one style
 my-style.safetensors                    a file
-irises                                  a style of the bundled gallery
 painting.jpg                            any painting: predicted from it, see `any_painting`
 starry-night:0.6,the-scream:0.4         a mixture of the gallery's styles
-gallery#starry-night                    the gallery's version of a style that also has its own network
 my-gallery.safetensors#one:2,other:1    styles of another gallery
 """
 
@@ -33,7 +32,8 @@ from fast_nst.models.gallery_files import (
 from fast_nst.models.model_files import (
     CheckpointError,
     bundled_galleries,
-    bundled_styles,
+    bundled_networks,
+    bundled_style_image,
     find_gallery,
     find_style,
     read_metadata,
@@ -42,8 +42,8 @@ from fast_nst.models.model_files import (
 __all__ = [
     "Mixture",
     "StyleChoice",
-    "bundled_names",
-    "choose_live_style",
+    "bundled_choices",
+    "bundled_styles",
     "choose_style",
     "gallery_styles",
     "mix_rows",
@@ -63,6 +63,13 @@ class StyleChoice:
     """for file names and messages"""
     weights: Mapping[str, float] | None = None
     """of a gallery: the weight of each style, summing to 1; None for a network of one style"""
+
+    @property
+    def painting(self) -> Path | None:
+        """The copy of a bundled style's painting; None if there is none, or for several styles."""
+        if self.weights is None:
+            return bundled_style_image(self.file)
+        return bundled_style_image(self.file, *self.weights) if len(self.weights) == 1 else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,10 +104,10 @@ def choose_style(style: str | Path) -> StyleChoice:
         before, _, after = text.partition(_SEPARATOR)
         file = find_gallery(before)
         return _mixed(file, after)
-    if is_painting(text) and text not in bundled_styles() and (galleries := bundled_galleries()):
+    if is_painting(text) and text not in bundled_networks() and (galleries := bundled_galleries()):
         file = style_of_painting(Path(text), next(iter(galleries.values())))
         return StyleChoice(file, name := own_styles(file)[0], {name: 1.0})
-    if text in bundled_styles() or Path(text).suffix == ".safetensors" or Path(text).is_file():
+    if text in bundled_networks() or Path(text).suffix == ".safetensors" or Path(text).is_file():
         file = find_style(style)
         return StyleChoice(file, file.stem) if not _is_gallery(file) else _first_of(file)
     galleries = bundled_galleries()
@@ -113,19 +120,11 @@ def choose_style(style: str | Path) -> StyleChoice:
         find_style(style)  # raises
     if _is_mixture(text):
         return _mixed(next(iter(galleries.values())), text)  # raises, with the nearest of its styles
-    known = bundled_names()
+    known = bundled_styles()
     near = get_close_matches(text, known, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     listed = ", ".join(known)
     raise CheckpointError(f"unknown style {shown(text)}; {hint}bundled: {listed}; or a .safetensors file")
-
-
-def choose_live_style(style: str) -> StyleChoice:
-    """As `choose_style`; where a bundled gallery has a bundled style too, the gallery's, which is faster."""
-    for name, file in bundled_galleries().items():
-        if style in bundled_styles() and style in gallery_styles(file):
-            return choose_style(f"{name}{_SEPARATOR}{style}")
-    return choose_style(style)
 
 
 def names_a_gallery(style: str | Path) -> bool:
@@ -133,13 +132,24 @@ def names_a_gallery(style: str | Path) -> bool:
     text = str(style)
     if text in bundled_galleries():
         return True
-    return Path(text).is_file() and text not in bundled_styles() and _is_gallery(Path(text))
+    return Path(text).is_file() and text not in bundled_networks() and _is_gallery(Path(text))
 
 
-def bundled_names() -> list[str]:
-    """What ``--style`` takes: the bundled styles, then those that only bundled galleries have."""
-    in_galleries = (name for file in bundled_galleries().values() for name in gallery_styles(file))
-    return list(dict.fromkeys([*bundled_styles(), *in_galleries]))
+def bundled_styles() -> dict[str, Path]:
+    """The styles that come with the package, by name: the file that each is in, a gallery's first."""
+    return {choice.name: choice.file for choice in bundled_choices()}
+
+
+def bundled_choices() -> list[StyleChoice]:
+    """The styles that come with the package, those of a gallery first."""
+    own = bundled_networks()
+    choices = [
+        StyleChoice(file, name, {name: 1.0})
+        for file in bundled_galleries().values()
+        for name in gallery_styles(file)
+        if name not in own
+    ]
+    return choices + [StyleChoice(file, name) for name, file in own.items()]
 
 
 def parse_weights(text: str) -> dict[str, float]:

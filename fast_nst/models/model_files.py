@@ -26,8 +26,8 @@ __all__ = [
     "CheckpointError",
     "bundled_galleries",
     "bundled_loss_network",
+    "bundled_networks",
     "bundled_style_image",
-    "bundled_styles",
     "bundled_upscalers",
     "config_of",
     "file_digest",
@@ -164,8 +164,8 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def bundled_styles() -> dict[str, Path]:
-    """The trained styles that come with the package, by name."""
+def bundled_networks() -> dict[str, Path]:
+    """The networks of one style each that come with the package, by name."""
     return {name: path for name, path in _bundled().items() if _kind(path) == STYLE}
 
 
@@ -179,14 +179,17 @@ def bundled_galleries() -> dict[str, Path]:
     return {name: path for name, path in _bundled().items() if _kind(path) == GALLERY}
 
 
-def bundled_style_image(style: Path) -> Path | None:
+def bundled_style_image(network: Path, style: str | None = None) -> Path | None:
     """The copy of a bundled style's painting, short side 512 pixels; None if there is none.
 
     Args:
-        style: the file of the style, as `find_style` returns it.
+        network: the file of the style, as `find_style` returns it.
+        style: which one, if the file is a gallery.
     """
-    path = style.parent / "paintings" / f"{style.stem}.jpg"
-    return path if path.is_file() and bundled_styles().get(style.stem) == style else None
+    if network not in (*bundled_networks().values(), *bundled_galleries().values()):
+        return None
+    path = network.parent / "paintings" / f"{style or read_metadata(network).get('style')}.jpg"
+    return path if path.is_file() else None
 
 
 def bundled_loss_network() -> Path:
@@ -232,7 +235,7 @@ def find_style(style: str | Path) -> Path:
     Raises:
         CheckpointError: neither; names the nearest bundled style.
     """
-    return _find(style, bundled_styles(), "style")
+    return _find(style, bundled_networks(), "style")
 
 
 def find_upscaler(model: str | Path) -> Path:

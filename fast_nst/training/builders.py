@@ -112,6 +112,7 @@ def build_run(
         photo_size=task.photo_size,
         network_input=task.network_input,
         flat_share=task.flat_share,
+        zoom=task.zoom,
     )
     return Run(
         device, precision, step_times, task, photos, validation_photos, batches, training_step, validation

@@ -22,6 +22,7 @@ from fast_nst.models.model_files import ADDED, find_gallery, read_metadata
 from fast_nst.models.reconstruction import ReconstructionTerms
 from fast_nst.models.resampling import downsample, upsample
 from fast_nst.report import ObjectiveReport, StepReport, TaskReport, UpscaleReport
+from fast_nst.training.data.photos import SCENE
 from fast_nst.training.data.sampling import rows_of
 from fast_nst.training.data.styles import GalleryStyle
 from fast_nst.training.logging.previews import NetworkFunction, PreviewSheet, gallery_sheet, style_sheet
@@ -51,6 +52,10 @@ class Task(Protocol):
         """Share of the crops that are flat."""
 
     @property
+    def zoom(self) -> float:
+        """How many times less than a scene a crop may show."""
+
+    @property
     def rows(self) -> Rows | None: ...
 
     @property
@@ -76,7 +81,7 @@ class Task(Protocol):
 
 def _photo_size(config: RunConfig, size: int) -> int:
     """Small crops come from photographs downsampled as much: scenes, and not flat details of them."""
-    return round((config.photo_size or config.image_size * 9 / 8) * size / config.image_size)
+    return round((config.photo_size or config.image_size * SCENE) * size / config.image_size)
 
 
 class StyleTask:
@@ -96,7 +101,7 @@ class StyleTask:
         self.objective, self.origin = objective, origin
         self.details: dict[str, Any] = {}
         self.temporal = config.temporal_weight if config.temporal else 0.0
-        self.flat_share = config.flat_share
+        self.flat_share, self.zoom = config.flat_share, config.zoom
         self.sheet: PreviewSheet = style_sheet(style)
         self._config = config
 
@@ -142,6 +147,7 @@ class GalleryTask:
         self.objective, self.origin, self.images = objective, origin, images
         self.temporal = config.temporal_weight if config.temporal else 0.0
         self._config, self._rank, self._processes = config, rank, processes
+        self.zoom = config.zoom
         listed: list[dict[str, Any]] = [
             {"style": style.id, "scale": scale} for style in styles for scale in config.scales
         ]
@@ -183,7 +189,7 @@ class UpscaleTask:
 
     PHOTO_SIZE = 512  # pixels; COCO's are taken as they are, and what a camera blurs is left out
 
-    temporal, flat_share, rows = 0.0, 0.0, None
+    temporal, flat_share, zoom, rows = 0.0, 0.0, 1.0, None
 
     def __init__(self, config: UpscaleTrainConfig, objective: Objective, origin: dict[str, str]) -> None:
         self.objective, self.origin = objective, origin

@@ -11,8 +11,8 @@ from fast_nst.io.images import load_image
 from fast_nst.models.losses import PerceptualLoss, gram_error, gram_matrix
 from fast_nst.models.model_files import (
     CheckpointError,
+    bundled_networks,
     bundled_style_image,
-    bundled_styles,
     network_config,
     read_metadata,
 )
@@ -35,7 +35,7 @@ def nearest_style(objective: PerceptualLoss, shape: NetworkConfig, style_size: i
     """
     distances = {
         name: _distance(objective, painting, style_size)
-        for name, file in bundled_styles().items()
+        for name, file in bundled_networks().items()
         if (painting := bundled_style_image(file)) and _has_shape(file, shape)
     }
     return min(distances, key=lambda name: distances[name], default=None)

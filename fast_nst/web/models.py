@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
-from fast_nst.inference.styles import gallery_styles
+from fast_nst.inference.styles import bundled_styles, gallery_styles
 from fast_nst.io.files import write_atomically
 from fast_nst.io.image_writer import write_picture
 from fast_nst.io.images import read_picture, resized
 from fast_nst.models.gallery_files import gallery_rows
-from fast_nst.models.model_files import bundled_galleries, bundled_styles, read_metadata
+from fast_nst.models.model_files import bundled_galleries, bundled_networks, read_metadata
 from fast_nst.system.extras import how_to_install
 
 if TYPE_CHECKING:
@@ -44,18 +43,10 @@ class StyleLabel:
     year: str
 
 
-def style_labels(names: Sequence[str] | None = None) -> list[StyleLabel]:
-    """The labels of bundled styles, as ``gallery.toml`` beside them has them.
-
-    Args:
-        names: of the styles; None: those with a network of their own, the command's default one first.
-    """
-    files = bundled_styles()
-    if names is None:
-        first = StylizeConfig().style
-        names = sorted(files, key=lambda name: name != first)
+def style_labels(names: Sequence[str]) -> list[StyleLabel]:
+    """The labels of bundled styles, as ``gallery.toml`` beside them has them."""
     about: dict[str, dict[str, str]] = {}
-    for folder in {path.parent for path in [*files.values(), *bundled_galleries().values()]}:
+    for folder in {path.parent for path in bundled_styles().values()}:
         if (known := folder / "gallery.toml").is_file():
             styles = tomllib.loads(known.read_text(encoding="utf-8"))["style"]
             about |= {style["id"]: style for style in styles}
@@ -138,7 +129,8 @@ def write_models(folder: Path, engine: Path) -> None:
         about = {"rows": [asdict(row) for row in rows], "model": "model/gallery.onnx", "bytes": len(data)}
         parent, own = galleries[0].parent, dict[str, Path]()
     else:
-        labels, own = style_labels(), bundled_styles()
+        own = bundled_networks()
+        labels = style_labels(list(own))
         parent = next(iter(own.values())).parent
     about["styles"] = [_entry(label, parent, folder, own.get(label.id)) for label in labels]
     about["engine"] = {path.name: path.stat().st_size for path in sorted(engine.glob("*.gz"))}

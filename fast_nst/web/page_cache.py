@@ -11,7 +11,7 @@ from pathlib import Path
 
 from fast_nst import __version__
 from fast_nst.errors import InputError
-from fast_nst.models.model_files import bundled_galleries, bundled_styles, file_digest
+from fast_nst.models.model_files import bundled_galleries, bundled_networks, file_digest
 from fast_nst.system.folders import UnusableFolderError, private_folder
 from fast_nst.web.engine_files import FILES
 from fast_nst.web.export_page import page_files, write_page
@@ -54,7 +54,7 @@ def _key() -> str:
     """What the page is made of: version, its own files, the code that writes it, styles, engine."""
     here = Path(__file__).parent
     code = [*here.glob("*.py"), *(here.parent / "inference" / "engine").glob("*.py")]
-    styles = [*bundled_styles().values(), *bundled_galleries().values()]
+    styles = [*bundled_networks().values(), *bundled_galleries().values()]
     labels = [path for folder in {style.parent for style in styles} for path in folder.glob("*.toml")]
     digest = hashlib.sha256(f"{__version__} {sorted(FILES.items())}".encode())
     for path in sorted([*page_files(), *code, *styles, *labels]):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fast_nst.config import StylizeConfig
 from fast_nst.inference.styles import choose_style, gallery_styles
-from fast_nst.models.model_files import bundled_galleries, bundled_styles
+from fast_nst.models.model_files import bundled_galleries, bundled_networks
 from fast_nst.web.models import StyleLabel, style_labels
 
 __all__ = ["Style", "offered_styles"]
@@ -34,7 +34,7 @@ def offered_styles(wanted: tuple[str, ...]) -> dict[str, Style]:
     """Styles by id, in the order in which they are offered.
 
     Args:
-        wanted: as ``--style`` of ``fast-nst stylize``; empty: all bundled ones, those of a gallery from it.
+        wanted: as ``--style`` of ``fast-nst stylize``; empty: those of the bundled gallery.
 
     Raises:
         CheckpointError: one that is not there, or cannot be used.
@@ -51,9 +51,9 @@ def offered_styles(wanted: tuple[str, ...]) -> dict[str, Style]:
             found |= dict.fromkeys(names, (choice.file, True))
     names = list(found)
     if not wanted:
-        found = {name: (file, False) for name, file in bundled_styles().items()}
         for file in bundled_galleries().values():
             found |= dict.fromkeys(gallery_styles(file), (file, True))
+        found = found or {name: (file, False) for name, file in bundled_networks().items()}
         default = StylizeConfig().style
         names = sorted(found, key=lambda name: name != default)
     return {label.id: Style(label, *found[label.id]) for label in style_labels(names)}

@@ -18,9 +18,9 @@ from fast_nst.baseline.comparison_report import write_comparison
 from fast_nst.config import LossConfig, NetworkConfig
 from fast_nst.config.baseline import CompareConfig
 from fast_nst.errors import InputError
+from fast_nst.inference.styles import bundled_styles, choose_style
 from fast_nst.io.images import load_image, save_image
-from fast_nst.models.checkpoint import bundled_styles, find_style, save_checkpoint
-from fast_nst.models.model_files import bundled_style_image
+from fast_nst.models.checkpoint import save_checkpoint
 from fast_nst.models.transform_net import TransformNet
 from fast_nst.models.vgg import WeightsError
 from fast_nst.serialization import to_dict
@@ -204,7 +204,7 @@ def test_values_are_those_of_the_objective(config: CompareConfig) -> None:
 @pytest.mark.parametrize("name", sorted(bundled_styles()))
 def test_a_bundled_style_is_compared_with_nothing_at_hand(config: CompareConfig, name: str) -> None:
     """Its style image comes with the package: small, short side 512 pixels."""
-    file = bundled_style_image(find_style(name))
+    file = choose_style(name).painting
     assert file is not None
     assert file.stat().st_size < 100_000
     image = load_image(file)

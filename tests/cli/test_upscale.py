@@ -19,7 +19,7 @@ from fast_nst.cli import main, models, stylize, upscale
 from fast_nst.config import UPSCALE_PRESETS
 from fast_nst.inference.upscaler import Upscaler
 from fast_nst.models.checkpoint import save_checkpoint
-from fast_nst.models.model_files import bundled_styles, bundled_upscalers
+from fast_nst.models.model_files import bundled_networks, bundled_upscalers
 from fast_nst.models.upscale_net import UpscaleNet
 
 if TYPE_CHECKING:
@@ -151,7 +151,7 @@ def test_a_bundled_model_is_no_bundled_style(
     for name, file in (("x4", model), ("dots", style)):
         shutil.copy(file, tmp_path / f"{name}.safetensors")
     monkeypatch.setenv("FAST_NST_CHECKPOINTS", str(tmp_path))
-    assert list(bundled_styles()) == ["dots"]
+    assert list(bundled_networks()) == ["dots"]
     assert list(bundled_upscalers()) == ["x4"]
 
 

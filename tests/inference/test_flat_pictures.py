@@ -16,11 +16,11 @@ from numpy.typing import NDArray
 
 from fast_nst.cli.stylize import main
 from fast_nst.inference.flat_pictures import CLEAR, FLAT, beside_reference, flatness
+from fast_nst.inference.styles import choose_style
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import Picture, from_uint8, load_image
-from fast_nst.models.model_files import bundled_style_image, find_style
 
-STYLES = ("starry-night", "the-great-wave", "the-scream", "composition-vii")
+STYLES = ("starry-night", "senecio", "composition-viii", "the-scream-full", "composition-vii-full")
 COLORS = {"white": (255, 255, 255), "gray": (128, 128, 128), "black": (0, 0, 0), "red": (220, 30, 30)}
 ENGINES = [
     pytest.param(
@@ -41,7 +41,7 @@ def noise(deviation: float, height: int = 48, width: int = 40) -> NDArray[Any]:
 
 def inside_palette(stylized: NDArray[Any], style: str) -> bool:
     """Whether the mean color lies between the painting's darkest and lightest colors, channel by channel."""
-    painting = bundled_style_image(find_style(style))
+    painting = choose_style(style).painting
     assert painting is not None
     pixels = load_image(painting, short_side=64).flatten(1).numpy() * 255
     low, high = np.quantile(pixels, (0.02, 0.98), axis=1)
@@ -60,13 +60,14 @@ def test_a_flat_picture_has_a_color_of_the_painting_and_light_ones_are_lighter(s
     assert inside_palette(stylizer(halves), style)
 
 
+@pytest.mark.parametrize("style", ["starry-night", "starry-night-full"])
 @pytest.mark.parametrize("engine", ENGINES)
-def test_every_engine_gives_a_flat_picture_the_same_color(engine: Any) -> None:
-    stylizer = Stylizer.load("starry-night", backend=engine, device="cpu", precision="fp32")
-    plain = Stylizer.load("starry-night", backend="torch", device="cpu", precision="fp32")
+def test_every_engine_gives_a_flat_picture_the_same_color(engine: Any, style: str) -> None:
+    stylizer = Stylizer.load(style, backend=engine, device="cpu", precision="fp32")
+    plain = Stylizer.load(style, backend="torch", device="cpu", precision="fp32")
     for color in COLORS.values():
         result = stylizer(flat(color))
-        assert inside_palette(result, "starry-night")
+        assert inside_palette(result, style)
         assert np.abs(result.astype(int) - plain(flat(color))).max() <= 2
 
 

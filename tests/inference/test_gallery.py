@@ -117,7 +117,7 @@ def test_a_stroke_size_beyond_the_rows_changes_the_size_the_network_sees(
 def test_what_a_gallery_lacks_is_refused(checkpoint: GalleryCheckpoint) -> None:
     with pytest.raises(InputError, match="no style three"):
         Stylizer(checkpoint, backend="torch").mix({"three": 1})
-    single = Stylizer.load("the-scream", backend="torch")
+    single = Stylizer.load("the-scream-full", backend="torch")
     assert single.styles == ()
     with pytest.raises(InputError, match="one style"):
         single.mix({"the-scream": 1})

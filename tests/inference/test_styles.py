@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from fast_nst.config import GalleryNetConfig, NetworkConfig
 from fast_nst.errors import InputError
-from fast_nst.inference.styles import choose_live_style, choose_style, mix_rows, parse_weights
+from fast_nst.inference.styles import bundled_styles, choose_style, mix_rows, parse_weights
 from fast_nst.models.checkpoint import save_checkpoint
 from fast_nst.models.gallery_files import GalleryRow
 from fast_nst.models.gallery_net import GalleryNet
@@ -114,11 +114,11 @@ def test_names_that_lead_nowhere_are_refused(gallery: Path, name: str) -> None:
 
 
 def test_a_style_with_its_own_network_has_no_mixture() -> None:
-    choice = choose_style("the-scream")
-    assert (choice.name, choice.weights) == ("the-scream", None)
+    choice = choose_style("the-scream-full")
+    assert (choice.name, choice.weights) == ("the-scream-full", None)
 
 
-def test_a_live_style_is_the_gallerys_where_it_has_it(
+def test_bundled_styles_are_those_of_the_gallery_and_the_networks_of_one(
     gallery: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copy(gallery, tmp_path / "gallery.safetensors")
@@ -127,7 +127,14 @@ def test_a_live_style_is_the_gallerys_where_it_has_it(
     for name in ("one", "alone"):
         save_checkpoint(tmp_path / f"{name}.safetensors", network, {"style": name, "steps": 1})
     monkeypatch.setenv("FAST_NST_CHECKPOINTS", str(tmp_path))
+    assert list(bundled_styles()) == ["two", "alone", "one"]
+    assert {name: choose_style(name).file for name in bundled_styles()} == bundled_styles()
     assert choose_style("one").weights is None
-    assert choose_live_style("one").weights == {"one": 1.0}
-    assert choose_live_style("two").weights == {"two": 1.0}
-    assert choose_live_style("alone").weights is None
+    assert choose_style("two").weights == {"two": 1.0}
+    assert choose_style("gallery#one").weights == {"one": 1.0}
+
+
+def test_a_style_has_its_painting_and_a_mixture_has_none() -> None:
+    assert choose_style("irises").painting == choose_style("gallery").file.parent / "paintings/irises.jpg"
+    assert choose_style("the-scream-full").painting == choose_style("the-scream").painting
+    assert choose_style("irises:1,senecio:1").painting is None

@@ -20,13 +20,13 @@ from safetensors.torch import load_file, save_file
 from fast_nst.config import PRESETS, NetworkConfig
 from fast_nst.models.checkpoint import (
     CheckpointError,
-    bundled_styles,
     find_style,
     load_checkpoint,
     read_tensors,
     save_checkpoint,
     write_tensors,
 )
+from fast_nst.models.model_files import bundled_networks
 from fast_nst.models.transform_net import TransformNet
 
 NARROW = NetworkConfig(widths=(2, 3, 4), blocks=1)
@@ -416,7 +416,7 @@ def bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_bundled_style_is_found_by_its_name(bundle: Path) -> None:
-    assert list(bundled_styles()) == ["starry-night", "the-great-wave", "the-scream"]
+    assert list(bundled_networks()) == ["starry-night", "the-great-wave", "the-scream"]
     assert find_style("the-scream") == bundle / "the-scream.safetensors"
 
 
@@ -424,7 +424,7 @@ def test_a_checkout_finds_the_styles_beside_the_package() -> None:
     beside = Path(__file__).parents[2] / "checkpoints"
     if not beside.is_dir():
         pytest.skip("the package is installed elsewhere")
-    assert find_style("starry-night").samefile(beside / "starry-night.safetensors")
+    assert find_style("starry-night-full").samefile(beside / "starry-night-full.safetensors")
 
 
 def test_a_style_is_found_by_its_path_whatever_its_ending(bundle: Path, tmp_path: Path) -> None:

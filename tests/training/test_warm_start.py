@@ -11,7 +11,7 @@ import torch
 from fast_nst.config import PRESETS, LossConfig
 from fast_nst.io.images import load_image
 from fast_nst.models.losses import PerceptualLoss
-from fast_nst.models.model_files import bundled_style_image, bundled_styles, find_style
+from fast_nst.models.model_files import bundled_networks, bundled_style_image, find_style
 from fast_nst.models.vgg import load_vgg
 from fast_nst.training.warm_start import nearest_style
 
@@ -24,7 +24,7 @@ def objective_of(painting: Path) -> PerceptualLoss:
     return PerceptualLoss(features, load_image(painting, short_side=SIZE), config)
 
 
-@pytest.mark.parametrize("name", sorted(bundled_styles()))
+@pytest.mark.parametrize("name", sorted(bundled_networks()))
 def test_the_style_nearest_to_a_bundled_painting_is_its_own(name: str) -> None:
     painting = bundled_style_image(find_style(name))
     assert painting is not None
@@ -32,14 +32,14 @@ def test_the_style_nearest_to_a_bundled_painting_is_its_own(name: str) -> None:
 
 
 def test_no_bundled_style_has_a_network_of_another_shape() -> None:
-    painting = bundled_style_image(find_style("the-scream"))
+    painting = bundled_style_image(find_style("the-scream-full"))
     assert painting is not None
     other = replace(PRESETS["default"], blocks=2)
     assert nearest_style(objective_of(painting), other, SIZE) is None
 
 
 def test_the_choice_leaves_the_generator_alone() -> None:
-    painting = bundled_style_image(find_style("the-scream"))
+    painting = bundled_style_image(find_style("the-scream-full"))
     assert painting is not None
     objective, before = objective_of(painting), torch.get_rng_state()
     nearest_style(objective, PRESETS["default"], SIZE)

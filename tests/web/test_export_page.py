@@ -19,12 +19,12 @@ import torch
 
 from fast_nst.cli.main import main
 from fast_nst.config import GalleryNetConfig
-from fast_nst.inference.styles import mix_rows
+from fast_nst.inference.styles import gallery_styles, mix_rows
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.models.checkpoint import load_gallery, save_checkpoint
 from fast_nst.models.gallery_files import GalleryRow
 from fast_nst.models.gallery_net import GalleryNet
-from fast_nst.models.model_files import bundled_styles
+from fast_nst.models.model_files import bundled_galleries
 from fast_nst.web.export_page import new_page, page_files, write_page
 from fast_nst.web.headers import SECURITY_HEADERS
 from fast_nst.web.models import style_labels, web_gallery
@@ -93,7 +93,7 @@ def test_text_has_the_contrast_of_wcag_aa(page: Path, theme: str, text: str, gro
 
 def test_each_bundled_style_is_there_with_its_painting_and_its_label(page: Path) -> None:
     about = json.loads((page / "model" / "gallery.json").read_text())
-    assert {style["id"] for style in about["styles"]} == set(bundled_styles())
+    assert {style["id"] for style in about["styles"]} == set(gallery_styles(bundled_galleries()["gallery"]))
     for style in about["styles"]:
         assert (page / style["thumbnail"]).is_file()
         assert style["title"]
@@ -150,7 +150,10 @@ def test_a_gallery_of_the_page_gives_what_the_library_gives(tmp_path: Path) -> N
 
 
 def test_every_bundled_painting_has_a_label() -> None:
-    assert all(label.title and label.artist and label.year for label in style_labels())
+    assert all(
+        label.title and label.artist and label.year
+        for label in style_labels(gallery_styles(bundled_galleries()["gallery"]))
+    )
 
 
 @pytest.mark.parametrize("size", [(64, 48), (37, 51), (9, 30)])

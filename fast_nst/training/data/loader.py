@@ -28,8 +28,8 @@ from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL, ImageReadError, Levels
 from fast_nst.system.memory import free_memory
 from fast_nst.training.data.flat_crops import flat_crop
-from fast_nst.training.data.photos import DatasetError, PhotoSource, cut, load_photo
-from fast_nst.training.data.sampling import Sample, batch_indices, crop_of
+from fast_nst.training.data.photos import SCENE, DatasetError, PhotoSource, cut, load_photo
+from fast_nst.training.data.sampling import Sample, batch_indices, crop_of, window_side
 from fast_nst.training.data.worker_pool import THREAD_NAME, WorkerPool, WorkItem
 
 __all__ = ["THREAD_NAME", "Batch", "PhotoBatches", "as_images"]
@@ -87,6 +87,7 @@ class _Reader:
     cache_bytes: int
     network_input: Callable[[Levels], Levels] | None
     flat_share: float = 0.0
+    zoom: float = 1.0
     bad: dict[int, str] = field(default_factory=dict)  # so that a bad file is read once, not once an epoch
     cache: dict[int, Levels] = field(default_factory=dict)
     held: int = 0
@@ -99,9 +100,7 @@ class _Reader:
             if index not in self.bad:
                 try:
                     photo = self.photo(index)
-                    height, width = photo.shape[:2]
-                    place = crop_of(self.seed, sample.epoch, index, height, width, self.image_size)
-                    crop = cut(photo, place, self.image_size)
+                    crop = self.crop(photo, sample.epoch, index)
                     flat = flat_crop(self.seed, sample.epoch, index, self.image_size, self.flat_share)
                     crop = crop if flat is None else flat
                     made = self.network_input(crop) if self.network_input else None
@@ -113,10 +112,28 @@ class _Reader:
                 break
         return _Cut(None, sample.index, skipped)
 
+    def crop(self, photo: Levels, epoch: int, index: int) -> Levels:
+        height, width = photo.shape[:2]
+        side = window_side(
+            self.seed,
+            epoch,
+            index,
+            min(height, width),
+            size=self.image_size,
+            photo_size=self.scene_size,
+            zoom=self.zoom,
+        )
+        place = crop_of(self.seed, epoch, index, height, width, side)
+        return cut(photo, place, side, self.image_size)
+
+    @property
+    def scene_size(self) -> int:
+        return self.photo_size or round(self.image_size * SCENE)
+
     def photo(self, index: int) -> Levels:
         photo = self.cache.get(index)
         if photo is None:
-            photo = load_photo(self.source, index, self.image_size, self.photo_size)
+            photo = load_photo(self.source, index, self.image_size, round(self.scene_size * self.zoom))
             if self.cache_bytes:
                 self._keep(index, photo)
         return photo
@@ -153,6 +170,7 @@ class PhotoBatches(Iterator[Batch]):
         prefetch: batches prepared in advance.
         network_input: makes the network's input from a ``(3, S, S)`` crop, in the threads.
         flat_share: of the crops that are replaced by flat pictures, see `flat_crop`.
+        zoom: how many times less than a scene a crop may show, see `window_side`.
 
     Attributes:
         step: of the next batch.
@@ -180,6 +198,7 @@ class PhotoBatches(Iterator[Batch]):
         prefetch: int = 4,
         network_input: Callable[[Levels], Levels] | None = None,
         flat_share: float = 0.0,
+        zoom: float = 1.0,
     ) -> None:
         if batch_size % world_size:
             near = max(1, round(batch_size / world_size)) * world_size
@@ -196,7 +215,7 @@ class PhotoBatches(Iterator[Batch]):
         self._limit = math.ceil(round(max_bad * count, 6))
         budget = free_memory() // 4 // world_size if cache_bytes == "auto" else cache_bytes
         self._reader = _Reader(
-            source, image_size, photo_size, seed, self._limit, budget, network_input, flat_share, known
+            source, image_size, photo_size, seed, self._limit, budget, network_input, flat_share, zoom, known
         )
         self._pending: deque[list[WorkItem[_Cut]]] = deque()
         self._pool = WorkerPool(workers) if workers else None

@@ -29,6 +29,7 @@ from fast_nst.training.data.download import ProgressCallback
 from fast_nst.training.data.sampling import Crop
 
 __all__ = [
+    "SCENE",
     "DatasetError",
     "FolderPhotos",
     "PhotoSource",
@@ -45,6 +46,7 @@ _log = logging.getLogger("fast_nst")
 MAX_PIXELS = 40_000_000  # 120 MB decoded, by each thread
 MAX_BYTES = 256 * 2**20  # of one file; a zip may claim, and unpack to, anything
 MIN_SIDE = 32  # pixels; less would be enlarged eight times for a crop of 256
+SCENE = 9 / 8  # short side of a photograph to that of a crop: crops differ, and show a scene and no detail
 MAX_ASPECT = 16  # long side to short; of a longer strip a crop shows next to nothing
 
 _TAKES = "--dataset takes a folder of photographs, a zip of them, or the word coco"
@@ -244,8 +246,7 @@ class _NamedBytes(io.BytesIO):
 def load_photo(source: PhotoSource, index: int, image_size: int, photo_size: int | None = None) -> Levels:
     """``(H, W, 3)``: a photograph on white, its short side between `image_size` and `photo_size`.
 
-    By default up to 9/8 of `image_size`: a little larger than the crop, so that crops differ; not much, so
-    that they show a scene and no detail. All that is wrong with a file is an `ImageReadError`.
+    By default up to `SCENE` times `image_size`. All that is wrong with a file is an `ImageReadError`.
     """
     name = source.names[index]
     try:
@@ -262,7 +263,7 @@ def load_photo(source: PhotoSource, index: int, image_size: int, photo_size: int
     if long > MAX_ASPECT * short:
         size = f"{picture.width} x {picture.height}"
         raise ImageReadError(name, f"too elongated: {size}, at most {MAX_ASPECT}:1 is of use")
-    target = min(max(short, image_size), photo_size or round(image_size * 9 / 8))
+    target = min(max(short, image_size), photo_size or round(image_size * SCENE))
     return fit(Picture(over_white(picture)), shorter_side=target).rgb
 
 
@@ -300,7 +301,8 @@ def _center_crop(source: PhotoSource, index: int, size: int) -> Levels:
     return cut(photo, Crop((height - size) // 2, (width - size) // 2, False), size)
 
 
-def cut(photo: Levels, crop: Crop, size: int) -> Levels:
-    """``(H, W, 3)`` to ``(3, size, size)``, contiguous and owning its memory."""
-    square = photo[crop.top : crop.top + size, crop.left : crop.left + size]
+def cut(photo: Levels, crop: Crop, side: int, size: int | None = None) -> Levels:
+    """A square of ``(H, W, 3)``, resized if a size is given: ``(3, size, size)``, owning its memory."""
+    square = photo[crop.top : crop.top + side, crop.left : crop.left + side]
+    square = fit(Picture(square), shorter_side=size).rgb
     return np.array((square[:, ::-1] if crop.flip else square).transpose(2, 0, 1), order="C")

@@ -7,13 +7,14 @@ number of threads, the cache, and the step a run starts from change nothing, and
 from __future__ import annotations
 
 import functools
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Crop", "Sample", "batch_indices", "crop_of", "rows_of", "sample_order"]
+__all__ = ["Crop", "Sample", "batch_indices", "crop_of", "rows_of", "sample_order", "window_side"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,22 @@ def crop_of(seed: int, epoch: int, index: int, height: int, width: int, size: in
     """A square of `size` somewhere in a photograph of ``height`` x ``width``, mirrored every other time."""
     down, right, flip = (int(word) for word in random_words(seed, (1, epoch, index), 3))
     return Crop(down % (height - size + 1), right % (width - size + 1), flip >> 63 == 1)
+
+
+def window_side(
+    seed: int, epoch: int, index: int, short: int, *, size: int, photo_size: int, zoom: float
+) -> int:
+    """Side of the square that a crop of `size` shows of a photograph with this short side, pixels.
+
+    Args:
+        photo_size: a photograph of this short side shows a whole scene in a crop.
+        zoom: up to so many times less is shown, uniformly in its logarithm; 1: never.
+    """
+    if zoom == 1:
+        return size
+    share = int(random_words(seed, (3, epoch, index), 1)[0]) / 2.0**64
+    scene = size * max(1.0, short / photo_size)
+    return min(short, max(8, round(scene * math.pow(zoom, -share))))
 
 
 def rows_of(seed: int, step: int, batch_size: int, rows: int) -> list[int]:

@@ -23,6 +23,7 @@ class BatchStream:
         photo_size: short side of the photographs that crops of a size are cut from, pixels.
         network_input: makes the network's input from a ``(3, S, S)`` crop; None: the crop itself.
         flat_share: share of the crops that are flat, see `flat_crops`.
+        zoom: how many times less than a scene a crop may show, see `sampling.window_side`.
     """
 
     def __init__(
@@ -34,10 +35,11 @@ class BatchStream:
         photo_size: Callable[[int], int],
         network_input: Callable[[NDArray[np.uint8]], NDArray[np.uint8]] | None = None,
         flat_share: float = 0.0,
+        zoom: float = 1.0,
     ) -> None:
         self.config, self.photos, self.group = config, photos, group
         self._photo_size, self._network_input = photo_size, network_input
-        self._flat_share = flat_share
+        self._flat_share, self._zoom = flat_share, zoom
 
     def batches(self, progress: RunProgress) -> Generator[Batch]:
         """Batches from the next step to the end. Reads `progress` after each one, sets its `bad`."""
@@ -57,6 +59,7 @@ class BatchStream:
             photo_size=self._photo_size(size),
             network_input=self._network_input,
             flat_share=self._flat_share,
+            zoom=self._zoom,
             seed=c.seed,
             start_step=progress.step,
             workers=c.workers,

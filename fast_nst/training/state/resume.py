@@ -170,7 +170,8 @@ def check_unchanged(state: TrainingState, config: TaskConfig, origin: dict[str, 
     """
     # Through the config and back, so that options a state is too old to know have their defaults; those that
     # change what a run does were off.
-    unknown = {"flat_share": 0.0} if hasattr(config, "flat_share") else {}
+    off = {"flat_share": 0.0, "zoom": 1.0}
+    unknown = {name: value for name, value in off.items() if hasattr(config, name)}
     saved = from_dict(type(config), {**unknown, **state.config})
     before, now = _effective_settings(saved), _effective_settings(config)
     changed = [

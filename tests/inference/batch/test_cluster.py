@@ -24,7 +24,7 @@ from fast_nst.io.images import read_picture, save_image
 from fast_nst.models.checkpoint import Checkpoint, load_checkpoint
 
 SCRIPT = Path(__file__).parents[3] / "stylize.py"
-BUNDLED = SCRIPT.parent / "checkpoints/starry-night.safetensors"
+BUNDLED = SCRIPT.parent / "checkpoints/starry-night-full.safetensors"
 
 
 @pytest.fixture(scope="module")

@@ -18,8 +18,9 @@ from torch import Tensor, nn
 from fast_nst.config import PRESETS, NetworkConfig
 from fast_nst.inference.engine.folded_net import FoldedNet, fold
 from fast_nst.io.images import MAX_LEVEL, load_image, to_uint8
-from fast_nst.models.checkpoint import bundled_styles, load_checkpoint
+from fast_nst.models.checkpoint import load_checkpoint
 from fast_nst.models.convert import import_network
+from fast_nst.models.model_files import bundled_networks
 from fast_nst.models.transform_net import TransformNet
 
 NARROW = {"widths": (8, 12, 16), "blocks": 2}
@@ -93,9 +94,9 @@ def test_pictures_of_every_size_are_stylized_equally(height: int, width: int) ->
     assert_equal(FOLDED, network(), picture(height, width, seed=height))
 
 
-@pytest.mark.parametrize("name", sorted(bundled_styles()))
+@pytest.mark.parametrize("name", sorted(bundled_networks()))
 def test_the_bundled_styles_fold_to_their_equals(name: str) -> None:
-    net = load_checkpoint(bundled_styles()[name]).network
+    net = load_checkpoint(bundled_networks()[name]).network
     folded = fold(net)
     for height, width in ((48, 64), (37, 51)):
         smooth = nn.functional.interpolate(picture(9, 9)[:1], size=(height, width), mode="bicubic").clamp(
@@ -173,18 +174,18 @@ def test_levels_lose_nothing_on_their_way_into_bf16() -> None:
 
 def kept_in_bf16(name: str, images: Tensor) -> float:
     """Decibels between what a bundled style paints in fp32 and in bf16."""
-    folded = fold(load_checkpoint(bundled_styles()[name]).network)
+    folded = fold(load_checkpoint(bundled_networks()[name]).network)
     painted, half = (net(images).clamp(0, 1) for net in (folded, FoldedNet(folded.plan, torch.bfloat16)))
     return psnr(half, painted)
 
 
-@pytest.mark.parametrize("name", sorted(bundled_styles()))
+@pytest.mark.parametrize("name", sorted(bundled_networks()))
 def test_the_bundled_styles_keep_45_decibels_in_bf16(name: str) -> None:
     assert kept_in_bf16(name, picture(48, 66)[:1]) > 45
 
 
 @pytest.mark.weights
-@pytest.mark.parametrize("name", sorted(bundled_styles()))
+@pytest.mark.parametrize("name", sorted(bundled_networks()))
 @pytest.mark.parametrize("size", [256, 512])
 def test_photographs_keep_50_decibels_in_bf16(name: str, size: int, shared: Path) -> None:
     photo = load_image(shared / "data" / "content" / "chicago.jpg", short_side=size)[None]

@@ -20,7 +20,8 @@ from fast_nst.inference.engine.folded_net import DTYPES, FoldedNet, plan_of
 from fast_nst.inference.tiled.feature_store import FeatureMap, FeatureStore
 from fast_nst.inference.tiled.memory_budget import plan_bands, whole_bytes
 from fast_nst.inference.tiled.streaming import stream
-from fast_nst.models.checkpoint import bundled_styles, load_checkpoint
+from fast_nst.models.checkpoint import load_checkpoint
+from fast_nst.models.model_files import bundled_networks
 from fast_nst.models.transform_net import TransformNet
 
 NARROW = NetworkConfig(widths=(2, 3, 4), blocks=2)
@@ -180,7 +181,7 @@ def test_too_little_memory_is_reported_with_how_much_is_missing() -> None:
 def test_a_large_picture_in_a_bundled_style_is_that_of_the_whole_at_several_band_heights(
     size: tuple[int, int],
 ) -> None:
-    net = load_checkpoint(bundled_styles()["starry-night"]).network
+    net = load_checkpoint(bundled_networks()["starry-night-full"]).network
     small = torch.rand(1, 3, 60, 60, generator=torch.Generator().manual_seed(0))
     image = torch.nn.functional.interpolate(small, size, mode="bicubic")[0].clamp(0, 1)
     image = (image + 0.05 * torch.randn(image.shape)).clamp(0, 1)

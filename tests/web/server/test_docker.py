@@ -82,7 +82,7 @@ def test_what_it_copies_is_enough_to_install_the_command(tmp_path: Path) -> None
                 subprocess.run(["cp", "-r", ROOT / source, place], check=True)
     pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-build-isolation", "--quiet"]
     subprocess.run([*pip, "--target", tmp_path / "site", str(tmp_path)], check=True)
-    code = "import fast_nst.models.model_files as m; print(m.__file__, *m.bundled_styles())"
+    code = "import fast_nst.models.model_files as m; print(m.__file__, *m.bundled_galleries())"
     done = subprocess.run(
         [sys.executable, "-c", code],
         env={"PYTHONPATH": str(tmp_path / "site")},
@@ -93,4 +93,4 @@ def test_what_it_copies_is_enough_to_install_the_command(tmp_path: Path) -> None
     )
     where, *styles = done.stdout.split()
     assert where.startswith(str(tmp_path / "site"))
-    assert "starry-night" in styles
+    assert "gallery" in styles

@@ -1,0 +1,47 @@
+"""Settings that the training of one style and of a gallery have in common."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fast_nst.config.loss import BY_OBJECTIVE, LossConfig, LossNetwork
+from fast_nst.config.run import RunConfig
+from fast_nst.errors import InputError
+
+__all__ = ["StyleRunConfig"]
+
+
+@dataclass(frozen=True)
+class StyleRunConfig(RunConfig):
+    """The settings of a training run that learns to stylize."""
+
+    style_size: int = 256
+    """shorter side of the style images, pixels: larger makes larger brush strokes"""
+
+    zoom: float = 1.0
+    """crops show up to so many times less of a content image, at random for each: 1 always shows a scene, and
+    from 2 to 4 also the smooth details that fill a large picture"""
+
+    temporal: bool = False
+    """add a temporal loss for video: strokes follow motion and do not flicker; 1.5 times the work"""
+    temporal_weight: float = 20.0
+    """with --temporal: weight of the temporal loss"""
+
+    loss_network: LossNetwork = BY_OBJECTIVE
+    """the frozen network whose features are compared; distilled comes with the package and is several times
+    as fast as vgg19, which it stands for [default: distilled, or vgg19 with --vgg-weights; --objective
+    dimensionless, paper: vgg16]"""
+    loss: LossConfig = field(default_factory=LossConfig)
+
+    def __post_init__(self) -> None:
+        if self.loss_network is None:
+            object.__setattr__(self, "loss_network", self.loss.preset.loss_network_for(self.vgg_weights))
+        super().__post_init__()
+        if self.style_size < 32:
+            raise InputError(f"--style-size must be at least 32, got {self.style_size}")
+        if not 1 <= self.zoom <= 8:
+            raise InputError(f"--zoom is a number from 1 to 8, got {self.zoom}")
+        if not 0 <= self.temporal_weight < float("inf"):
+            raise InputError(
+                f"--temporal-weight must be a finite number of at least 0, got {self.temporal_weight}"
+            )
