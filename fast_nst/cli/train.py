@@ -127,7 +127,7 @@ def _announcement(trainer: Trainer) -> str:
     end = f"to {trainer.config.steps}" if minutes is None else f"for {minutes:g} minutes"
     loss = ""
     if name := trainer.task.details.get("warm_start"):
-        loss = f"; beginning with the style {name} (--warm-start none: random weights)"
+        loss = f"; beginning with {name} (--warm-start none: random weights)"
     if trainer.config.loss_network == "distilled":
         loss += "; loss network: the package's distilled VGG-19 (--loss-network vgg19 for the original)"
     return (

@@ -14,7 +14,7 @@ from fast_nst.config.network import (
     Preset,
     UpscaleNetConfig,
 )
-from fast_nst.config.run import RunConfig, TaskName
+from fast_nst.config.run import AUTO, NONE, RunConfig, TaskName
 from fast_nst.config.stylize import (
     Backend,
     ExportConfig,
@@ -36,6 +36,8 @@ from fast_nst.config.video import CameraConfig, VideoConfig
 TaskConfig = TrainConfig | GalleryTrainConfig | UpscaleTrainConfig
 
 __all__ = [
+    "AUTO",
+    "NONE",
     "OBJECTIVES",
     "PRESETS",
     "STYLE_LAYERS",

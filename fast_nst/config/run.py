@@ -16,7 +16,9 @@ from fast_nst.errors import InputError
 from fast_nst.io.limits import MAX_PIXELS
 from fast_nst.serialization import flag_name
 
-__all__ = ["RunConfig", "TaskName"]
+__all__ = ["AUTO", "NONE", "RunConfig", "TaskName"]
+
+AUTO, NONE = Path("auto"), Path("none")  # of --warm-start: chosen when training begins, and random weights
 
 TaskName = Literal["style", "gallery", "super-resolution"]
 
@@ -135,8 +137,6 @@ class RunConfig:
         for name in ("out", "run", "warm_start", "vgg_weights", "validation"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
-        if self.warm_start == Path("none"):
-            object.__setattr__(self, "warm_start", None)
         at_least = {"steps": 1, "batch_size": 1, "image_size": 32, "save_every": 1}
         at_least |= {
             "report_every": 1,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from fast_nst.config.loss import BY_OBJECTIVE, LossConfig, LossNetwork
-from fast_nst.config.run import RunConfig
+from fast_nst.config.recipe import SOURCE
+from fast_nst.config.run import AUTO, NONE, RunConfig
 from fast_nst.errors import InputError
 
 __all__ = ["StyleRunConfig"]
@@ -17,6 +19,11 @@ class StyleRunConfig(RunConfig):
 
     style_size: int = 256
     """shorter side of the style images, pixels: larger makes larger brush strokes"""
+
+    warm_start: Path | None = field(default=AUTO, metadata=SOURCE)
+    """initialize the weights from another checkpoint of this network, a file or a bundled name: far fewer
+    steps. auto: on a processor from the bundled style whose painting is nearest, or the bundled gallery, if
+    it has this network; none: random weights"""
 
     zoom: float = 1.0
     """crops show up to so many times less of a content image, at random for each: 1 always shows a scene, and
@@ -36,6 +43,8 @@ class StyleRunConfig(RunConfig):
     def __post_init__(self) -> None:
         if self.loss_network is None:
             object.__setattr__(self, "loss_network", self.loss.preset.loss_network_for(self.vgg_weights))
+        if self.warm_start is None:  # which a file of settings cannot say
+            object.__setattr__(self, "warm_start", NONE)
         super().__post_init__()
         if self.style_size < 32:
             raise InputError(f"--style-size must be at least 32, got {self.style_size}")

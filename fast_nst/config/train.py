@@ -9,7 +9,7 @@ from typing import Literal
 
 from fast_nst.config.loss import BY_OBJECTIVE
 from fast_nst.config.network import PRESETS, NetworkConfig, Preset
-from fast_nst.config.recipe import EXTERNAL, SOURCE
+from fast_nst.config.recipe import EXTERNAL
 from fast_nst.config.run import TaskName
 from fast_nst.config.style_run import StyleRunConfig
 from fast_nst.errors import InputError
@@ -39,11 +39,6 @@ class TrainConfig(StyleRunConfig, _Style):
     """network: full, half or quarter width, or the paper's own"""
     upsample: Literal["preset", "tied", "free", "paper"] = "preset"
     """fractionally-strided convolutions, to override the preset"""
-
-    warm_start: Path | None = field(default=Path("auto"), metadata=SOURCE)
-    """initialize the weights from another style of this network, a file or a bundled name: far fewer steps.
-    auto: on a processor from the bundled style whose painting is nearest, if one has this network; none:
-    random weights"""
 
     flat_share: float = 1 / 16
     """share of the training crops that are replaced by flat, two-tone and gradient pictures; without them a

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 from fast_nst.config import (
+    AUTO,
+    NONE,
     GalleryNetConfig,
     GalleryTrainConfig,
     LossConfig,
@@ -35,18 +37,17 @@ from fast_nst.training.data.download import ProgressCallback
 from fast_nst.training.data.photos import PhotoSource, hold_out, open_photos
 from fast_nst.training.data.stream import BatchStream
 from fast_nst.training.data.styles import read_styles, styles_digest
-from fast_nst.training.gallery import extended_gallery, load_style_images
+from fast_nst.training.gallery import extended_gallery, load_style_images, warm_gallery
 from fast_nst.training.objective import as_objective
 from fast_nst.training.precision import choose_run_precision
 from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.step import TrainingStep
 from fast_nst.training.tasks import GalleryTask, StyleTask, Task, UpscaleTask
 from fast_nst.training.validation import GalleryValidation, Validation
-from fast_nst.training.warm_start import nearest_style
+from fast_nst.training.warm_start import bundled_gallery_of, nearest_style
 
 __all__ = ["Run", "build_network", "build_objective", "build_reconstruction", "build_run"]
 
-AUTO = Path("auto")
 # torch.compile takes about a minute on a CPU and saves about a sixth of each step.
 COMPILE_PAYS_AFTER = 500
 
@@ -197,10 +198,13 @@ def _first_network(config: TaskConfig, task: Task, device: torch.device) -> Netw
     start = _warm_start(config, task.objective, device)
     if config.warm_start == AUTO and start is not None:
         task.details["warm_start"] = str(start)
-    if isinstance(config, GalleryTrainConfig) and isinstance(task, GalleryTask) and config.extend is not None:
-        return extended_gallery(config.extend, task, config).to(device)
+    if isinstance(config, GalleryTrainConfig) and isinstance(task, GalleryTask):
+        if config.extend is not None:
+            return extended_gallery(config.extend, task, config).to(device)
+        if start is not None:
+            return warm_gallery(start, task, config).to(device)
     network = build_network(config, device, start, rows=len(task.details.get("rows", ())))
-    if isinstance(network, GalleryNet) and isinstance(task, GalleryTask) and start is None:
+    if isinstance(network, GalleryNet) and isinstance(task, GalleryTask):
         network.start_with_colors(task.images)
     return network
 
@@ -208,12 +212,13 @@ def _first_network(config: TaskConfig, task: Task, device: torch.device) -> Netw
 def _warm_start(config: TaskConfig, objective: Any, device: torch.device) -> Path | None:
     """The checkpoint that the weights come from; None: random weights."""
     if config.warm_start != AUTO:
-        return config.warm_start
-    if (
-        device.type != "cpu"
-        or not isinstance(config, TrainConfig)
-        or not isinstance(objective, PerceptualLoss)
-    ):
+        return None if config.warm_start == NONE else config.warm_start
+    if device.type != "cpu":
+        return None
+    if isinstance(config, GalleryTrainConfig):
+        name = bundled_gallery_of(config.network) if config.extend is None else None
+        return None if name is None else Path(name)
+    if not isinstance(config, TrainConfig) or not isinstance(objective, PerceptualLoss):
         return None
     name = nearest_style(objective, config.network, config.style_size)
     return None if name is None else Path(name)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,8 +10,9 @@ import torch
 from torch import Tensor
 
 from fast_nst.config import GalleryTrainConfig
+from fast_nst.errors import InputError
 from fast_nst.io.images import load_image
-from fast_nst.models.checkpoint import load_gallery
+from fast_nst.models.checkpoint import load_gallery, row_names
 from fast_nst.models.gallery_files import gallery_rows
 from fast_nst.models.gallery_loss import GalleryLoss
 from fast_nst.models.gallery_net import GalleryNet
@@ -21,7 +21,7 @@ from fast_nst.models.style_prediction import StylePredictor
 from fast_nst.training.data.styles import GalleryStyle
 from fast_nst.training.tasks import GalleryTask
 
-__all__ = ["extended_gallery", "load_style_images"]
+__all__ = ["extended_gallery", "load_style_images", "warm_gallery"]
 
 
 def load_style_images(config: GalleryTrainConfig, styles: Sequence[GalleryStyle]) -> list[Tensor | None]:
@@ -48,27 +48,49 @@ def extended_gallery(gallery: Path, task: GalleryTask, config: GalleryTrainConfi
     Raises:
         CheckpointError: the gallery cannot be used.
     """
-    file, objective = find_gallery(gallery), task.objective
-    assert isinstance(objective, GalleryLoss)
-    trained = load_gallery(file)
-    device = next(objective.buffers()).device
-    predictor = StylePredictor(
-        trained.network.to(device),
-        gallery_rows(file, trained.metadata),
-        objective.features,
-        objective.style_layers,
-    )
-    scales = itertools.cycle(config.scales)
-    rows = [
-        predictor.row(image.to(device), scale)
-        for image, scale in zip(task.images, scales, strict=False)
-        if image is not None
-    ]
-    network = GalleryNet(replace(trained.network.config, rows=len(rows)))
-    state = dict(trained.network.state_dict())
-    state |= {name: torch.stack([row[name] for row in rows]) for name in rows[0]}
-    network.load_state_dict(state)
+    network = _with_rows(find_gallery(gallery), task, config, own=False)
     network.requires_grad_(False)
     for parameter in network.row_parameters():
         parameter.requires_grad_(True)
+    return network
+
+
+def warm_gallery(gallery: Path, task: GalleryTask, config: GalleryTrainConfig) -> GalleryNet:
+    """A trained gallery's network with rows for the content and the task's styles, all to be trained on.
+
+    A style and scale that the gallery has, by name, keeps its row; the others begin as what is predicted.
+
+    Raises:
+        CheckpointError: the gallery cannot be used.
+        InputError: it has other convolutions than the network that is trained.
+    """
+    return _with_rows(find_gallery(gallery), task, config, own=True)
+
+
+def _with_rows(file: Path, task: GalleryTask, config: GalleryTrainConfig, *, own: bool) -> GalleryNet:
+    """A gallery's network with the task's rows.
+
+    Args:
+        own: keep the rows of styles that the gallery has.
+    """
+    objective = task.objective
+    assert isinstance(objective, GalleryLoss)
+    trained = load_gallery(file)
+    shape = replace(trained.network.config, rows=len(task.images))
+    if own and shape != replace(config.network, rows=shape.rows):
+        raise InputError(f"--warm-start {file} is another network: {trained.network.config}")
+    device = next(objective.buffers()).device
+    source, listed = trained.network.to(device), gallery_rows(file, trained.metadata)
+    predictor = StylePredictor(source, listed, objective.features, objective.style_layers)
+    kept = {(row.style, row.scale): index for index, row in enumerate(listed)} if own else {}
+    state = dict(source.state_dict())
+    rows = []
+    for row, image in zip(task.details["rows"], task.images, strict=True):
+        index = kept.get((row["style"], row["scale"]))
+        if index is None and image is not None:
+            rows.append(predictor.row(image.to(device), row["scale"]))
+        else:  # the content row is the first
+            rows.append({name: state[name][index or 0] for name in row_names(source)})
+    network = GalleryNet(shape)
+    network.load_state_dict(state | {name: torch.stack([row[name] for row in rows]) for name in rows[0]})
     return network.to(memory_format=torch.channels_last).train()

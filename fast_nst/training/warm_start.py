@@ -1,23 +1,36 @@
-"""The bundled style that the training of a new one begins with."""
+"""The bundled network that the training of a new one begins with."""
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
-from fast_nst.config import NetworkConfig
+from fast_nst.config import GalleryNetConfig, NetworkConfig
 from fast_nst.io.images import load_image
+from fast_nst.models.gallery_files import gallery_config
 from fast_nst.models.losses import PerceptualLoss, gram_error, gram_matrix
 from fast_nst.models.model_files import (
     CheckpointError,
+    bundled_galleries,
     bundled_networks,
     bundled_style_image,
     network_config,
     read_metadata,
 )
 
-__all__ = ["nearest_style"]
+__all__ = ["bundled_gallery_of", "nearest_style"]
+
+
+def bundled_gallery_of(shape: GalleryNetConfig) -> str | None:
+    """The bundled gallery with these convolutions, by name; None if there is none."""
+    for name, file in bundled_galleries().items():
+        with suppress(CheckpointError):
+            if replace(gallery_config(file, read_metadata(file)), rows=shape.rows) == shape:
+                return name
+    return None
 
 
 def nearest_style(objective: PerceptualLoss, shape: NetworkConfig, style_size: int) -> str | None:

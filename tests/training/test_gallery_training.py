@@ -10,12 +10,14 @@ import pytest
 import torch
 from PIL import Image
 
-from fast_nst.config import GalleryTrainConfig, LossConfig
+from fast_nst.config import GalleryNetConfig, GalleryTrainConfig, LossConfig
 from fast_nst.errors import InputError
 from fast_nst.inference.styles import choose_style
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.models.checkpoint import CheckpointError, load_gallery, row_names
+from fast_nst.models.checkpoint import CheckpointError, load_gallery, row_names, save_checkpoint
 from fast_nst.models.gallery_files import gallery_rows
+from fast_nst.models.gallery_net import GalleryNet
+from fast_nst.models.model_files import bundled_galleries
 from fast_nst.report import TaskReport
 from fast_nst.training.data.styles import read_styles
 from fast_nst.training.trainer import Trainer
@@ -44,6 +46,7 @@ def gallery_config(material: Path, styles: Path, tmp_path: Path) -> GalleryTrain
         steps=6,
         warmup=2,
         report_every=1,
+        warm_start=None,
         compile="off",
         precision="fp32",
         device="cpu",
@@ -106,6 +109,54 @@ def test_a_resumed_run_gives_the_same_bytes(
     resumed, straight = (load_gallery(path) for path in (other.out, gallery_config.out) if path)
     for name, tensor in straight.network.state_dict().items():
         assert torch.equal(resumed.network.state_dict()[name], tensor)
+
+
+def test_a_warm_start_keeps_the_rows_of_styles_that_are_known_and_predicts_the_others(
+    gallery_config: GalleryTrainConfig, styles: Path, tmp_path: Path
+) -> None:
+    finished(Trainer(gallery_config))
+    folder = tmp_path / "styles"
+    folder.mkdir()
+    shutil.copy(styles / "the_waves.png", folder)
+    shutil.copy(styles / "Other one.png", folder / "another.png")
+    other = replace(
+        gallery_config,
+        styles=folder,
+        warm_start=gallery_config.out,
+        run=tmp_path / "other",
+        out=tmp_path / "other.safetensors",
+    )
+    trained = load_gallery(gallery_config.out or Path()).network
+    before, network = trained.state_dict(), Trainer(other).network
+    assert isinstance(network, GalleryNet)
+    after, of_rows = network.state_dict(), row_names(trained)
+    for name in before:
+        if name not in of_rows:
+            assert torch.equal(after[name], before[name])
+        else:  # content, another x 2, the-waves x 2 after content, other-one x 2, the-waves x 2
+            assert torch.equal(after[name][[0, 3, 4]], before[name][[0, 3, 4]])
+    assert not all(torch.equal(after[name][1:3], before[name][1:3]) for name in of_rows)
+
+
+def test_without_a_word_training_begins_with_the_bundled_gallery(
+    gallery_config: GalleryTrainConfig, tmp_path: Path
+) -> None:
+    trainer = Trainer(replace(gallery_config, warm_start=Path("auto"), steps=1))
+    bundled = load_gallery(bundled_galleries()["gallery"]).network.state_dict()
+    name = next(name for name in bundled if name not in row_names(GalleryNet(gallery_config.network)))
+    assert torch.equal(trainer.network.state_dict()[name], bundled[name])
+    assert trainer.task.details["warm_start"] == "gallery"
+    random = Trainer(replace(gallery_config, steps=1, run=tmp_path / "random")).network.state_dict()
+    assert not torch.equal(random[name], bundled[name])
+
+
+def test_a_gallery_of_another_shape_is_no_warm_start(
+    gallery_config: GalleryTrainConfig, tmp_path: Path
+) -> None:
+    network = GalleryNet(GalleryNetConfig(widths=(4, 6), blocks=1, rows=1))
+    save_checkpoint(tmp_path / "small.safetensors", network, {"rows": [{"style": None, "scale": 0.0}]})
+    with pytest.raises(InputError, match="is another network"):
+        Trainer(replace(gallery_config, warm_start=tmp_path / "small.safetensors"))
 
 
 def test_a_changed_style_image_is_refused(

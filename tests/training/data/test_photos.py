@@ -29,7 +29,7 @@ from fast_nst.errors import InputError
 from fast_nst.io.images import ImageReadError
 from fast_nst.training.data.loader import THREAD_NAME, Batch, PhotoBatches
 from fast_nst.training.data.photos import DatasetError, center_crops, hold_out, load_photo, open_photos
-from fast_nst.training.data.sampling import batch_indices, crop_of, sample_order
+from fast_nst.training.data.sampling import batch_indices, crop_of, sample_order, window_side
 
 SIZE = 32
 
@@ -119,6 +119,23 @@ def test_crops_reach_every_place_and_half_of_them_are_mirrored() -> None:
     assert {crop.top for crop in crops} == {0, 1, 2}
     assert {crop.left for crop in crops} == {0, 1, 2, 3}
     assert 240 < sum(crop.flip for crop in crops) < 360
+
+
+@given(st.integers(0, 999), st.integers(0, 99), st.integers(SIZE, 400), st.floats(1, 8))
+def test_a_zoomed_crop_shows_a_scene_at_most_and_a_zoom_less_at_least(
+    epoch: int, index: int, short: int, zoom: float
+) -> None:
+    side = window_side(1, epoch, index, short, size=SIZE, photo_size=36, zoom=zoom)
+    scene = SIZE * max(1, short / 36)
+    assert scene / zoom - 1 <= side <= min(short, scene + 1)
+    assert window_side(1, epoch, index, short, size=SIZE, photo_size=36, zoom=1) == SIZE
+
+
+def test_zooms_spread_evenly_over_the_logarithm() -> None:
+    sides = [window_side(1, 0, index, 288, size=32, photo_size=36, zoom=4) for index in range(900)]
+    thirds = np.histogram(np.log(sides), np.log([64, 64 * 4 ** (1 / 3), 64 * 4 ** (2 / 3), 256.01]))[0]
+    assert sum(thirds) >= 890
+    assert min(thirds) > 240
 
 
 # ---------------------------------------------------------------------------------------------------- batches
@@ -657,3 +674,21 @@ def test_centre_crops_of_nothing_but_bad_pictures_are_refused(tmp_path: Path) ->
     (tmp_path / "a.jpg").touch()
     with pytest.raises(DatasetError, match=r"none of the 1 pictures in .* can be read"):
         center_crops(open_photos(tmp_path), 4, SIZE)
+
+
+def test_zoomed_crops_are_the_same_with_any_number_of_threads_and_no_zoom_changes_nothing(
+    folder: Path,
+) -> None:
+    zoomed = take(folder, 6, zoom=3.0)
+    assert all(batch.images.shape == (4, 3, SIZE, SIZE) for batch in zoomed)
+    assert digest(zoomed) == digest(take(folder, 6, zoom=3.0, workers=3, cache_bytes="auto"))
+    assert digest(zoomed) != digest(take(folder, 6))
+    assert [batch.names for batch in zoomed] == [batch.names for batch in take(folder, 6)]
+
+
+def test_a_zoomed_crop_is_smoother_than_a_scene(folder: Path) -> None:
+    def detail(batches: list[Batch]) -> float:
+        levels = torch.cat([batch.images for batch in batches]).float()
+        return float(levels.diff(dim=-1).abs().mean())
+
+    assert detail(take(folder, 6, zoom=4.0)) < 0.9 * detail(take(folder, 6))
