@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +9,7 @@ from fast_nst.cli.common import say
 from fast_nst.cli.progress import ProgressBar
 from fast_nst.config import StylizeConfig
 from fast_nst.errors import InputError
-from fast_nst.inference.any_painting import is_painting, kept_style
+from fast_nst.inference.any_painting import is_painting, kept_style, style_of_painting
 from fast_nst.io.images import EXTENSIONS
 from fast_nst.models.model_files import bundled_galleries, file_digest
 
@@ -50,29 +48,21 @@ def refined(config: StylizeConfig, sources: Iterable[str]) -> Path:
 
 
 def _train(config: StylizeConfig, gallery: Path, pictures: list[Path], file: Path) -> None:
-    from fast_nst.config import AddStyleConfig
-    from fast_nst.training.trainer import Trainer
+    from fast_nst.training.refining import refine_style
 
-    with tempfile.TemporaryDirectory(prefix="fast-nst-") as folder:
-        photos = Path(folder) / "photos"
-        photos.mkdir()
-        for number, picture in enumerate(pictures):
-            shutil.copyfile(picture, photos / f"{number}{picture.suffix}")
-        trainer = Trainer(
-            AddStyleConfig(
-                styles=Path(config.style),
-                dataset=str(photos),
-                extend=gallery,
-                minutes=config.refine_minutes,
-                validation_images=0,
-                device=config.device,
-                compile="off",  # which takes a minute or two
-                max_pixels=config.max_pixels,
-                run=Path(folder) / "run",
-                out=file,
-            )
+    minutes = config.refine_minutes
+    say(f"training the style of {config.style} for {minutes:g} minutes")
+    with ProgressBar(60 * minutes, "second") as progress:
+        refine_style(
+            Path(config.style),
+            gallery,
+            style_of_painting(Path(config.style), gallery),
+            pictures,
+            file,
+            minutes=minutes,
+            device=config.device,
+            max_pixels=config.max_pixels,
+            on_report=lambda _, report: progress.show(
+                report.elapsed, str(report), {"step": str(report.step)}
+            ),
         )
-        say(f"training the style of {config.style} for {config.refine_minutes:g} minutes")
-        with ProgressBar(60 * config.refine_minutes, "second") as progress:
-            for report in trainer:
-                progress.show(report.elapsed, str(report), {"step": str(report.step)})

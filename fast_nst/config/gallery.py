@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fast_nst.config.network import GalleryNetConfig
 from fast_nst.config.recipe import EXTERNAL, FREE, SOURCE
-from fast_nst.config.run import AUTO, NONE, TaskName
+from fast_nst.config.run import TaskName
 from fast_nst.config.style_run import StyleRunConfig
 from fast_nst.errors import InputError
 
@@ -52,8 +52,6 @@ class GalleryTrainConfig(StyleRunConfig, _Styles):
                 f"a gallery needs --objective bold or dimensionless, got {self.loss.objective}: "
                 "in the paper's sums one style outweighs others"
             )
-        if self.extend is not None and self.warm_start not in (NONE, AUTO):
-            raise InputError("--extend and --warm-start exclude each other; give one")
 
     @property
     def multiple(self) -> int:

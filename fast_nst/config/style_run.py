@@ -23,7 +23,7 @@ class StyleRunConfig(RunConfig):
     warm_start: Path | None = field(default=AUTO, metadata=SOURCE)
     """initialize the weights from another checkpoint of this network, a file or a bundled name: far fewer
     steps. auto: on a processor from the bundled style whose painting is nearest, or the bundled gallery, if
-    it has this network; none: random weights"""
+    it has this network; none: random weights. With --extend: a style that was added before"""
 
     zoom: float = 1.0
     """crops show up to so many times less of a content image, at random for each: 1 always shows a scene, and

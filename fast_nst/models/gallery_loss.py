@@ -94,8 +94,8 @@ class GalleryLoss(nn.Module):
         for layer in self.style_layers:
             stack = torch.stack([torch.zeros_like(some[layer]) if g is None else g[layer] for g in grams])
             self.register_buffer(f"grams_{layer}", stack, persistent=False)
-        painted = torch.tensor([g is not None for g in grams], device=some[self.style_layers[0]].device)
-        self.register_buffer("painted", painted.float(), persistent=False)
+        has_style = torch.tensor([g is not None for g in grams], device=some[self.style_layers[0]].device)
+        self.register_buffer("has_style", has_style.float(), persistent=False)
 
     @torch.no_grad()
     def _grams(self, style: Tensor, row: int) -> dict[str, Tensor]:
@@ -135,8 +135,8 @@ class GalleryLoss(nn.Module):
         styles = torch.stack(
             [self._styles(found[k], k, target.rows, bounded=True) for k in self.style_layers]
         )
-        painted: Any = self.painted
-        c, here = self.config, painted[target.rows]
+        has_style: Any = self.has_style
+        c, here = self.config, has_style[target.rows]
         tv = total_variation(images) / images[0].numel()
         return GalleryTerms(
             c.content_weight * torch.stack(contents).mean(),

@@ -9,14 +9,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fast_nst.config import GalleryTrainConfig
+from fast_nst.config import AUTO, NONE, GalleryTrainConfig
 from fast_nst.errors import InputError
 from fast_nst.io.images import load_image
 from fast_nst.models.checkpoint import load_gallery, row_names
 from fast_nst.models.gallery_files import gallery_rows
 from fast_nst.models.gallery_loss import GalleryLoss
 from fast_nst.models.gallery_net import GalleryNet
-from fast_nst.models.model_files import find_gallery
+from fast_nst.models.model_files import ADDED, find_gallery, read_metadata
 from fast_nst.models.style_prediction import StylePredictor
 from fast_nst.training.data.styles import GalleryStyle
 from fast_nst.training.tasks import GalleryTask
@@ -43,12 +43,20 @@ def load_style_images(config: GalleryTrainConfig, styles: Sequence[GalleryStyle]
 def extended_gallery(gallery: Path, task: GalleryTask, config: GalleryTrainConfig) -> GalleryNet:
     """A trained gallery's network with rows for the task's styles alone, of which only the rows can change.
 
-    Each row begins as what is predicted for its style image.
+    Each row begins as that of the style that was added to the gallery before and is named as a warm start, or
+    else as what is predicted for its style image.
 
     Raises:
-        CheckpointError: the gallery cannot be used.
+        CheckpointError: the gallery or the warm start cannot be used.
+        InputError: the warm start belongs to another gallery.
     """
-    network = _with_rows(find_gallery(gallery), task, config, own=False)
+    file = find_gallery(gallery)
+    source = file
+    if config.warm_start not in (None, AUTO, NONE):
+        source = find_gallery(config.warm_start)
+        if read_metadata(source).get(ADDED) != task.details[ADDED]:
+            raise InputError(f"--warm-start {source} is no style that was added to {file}")
+    network = _with_rows(source, task, config, kept=source != file)
     network.requires_grad_(False)
     for parameter in network.row_parameters():
         parameter.requires_grad_(True)
@@ -64,33 +72,34 @@ def warm_gallery(gallery: Path, task: GalleryTask, config: GalleryTrainConfig) -
         CheckpointError: the gallery cannot be used.
         InputError: it has other convolutions than the network that is trained.
     """
-    return _with_rows(find_gallery(gallery), task, config, own=True)
+    file = find_gallery(gallery)
+    network = _with_rows(file, task, config, kept=True)
+    if network.config != replace(config.network, rows=network.config.rows):
+        raise InputError(f"--warm-start {file} is another network: {network.config}")
+    return network
 
 
-def _with_rows(file: Path, task: GalleryTask, config: GalleryTrainConfig, *, own: bool) -> GalleryNet:
+def _with_rows(file: Path, task: GalleryTask, config: GalleryTrainConfig, *, kept: bool) -> GalleryNet:
     """A gallery's network with the task's rows.
 
     Args:
-        own: keep the rows of styles that the gallery has.
+        kept: keep the rows of styles that the gallery has.
     """
     objective = task.objective
     assert isinstance(objective, GalleryLoss)
     trained = load_gallery(file)
-    shape = replace(trained.network.config, rows=len(task.images))
-    if own and shape != replace(config.network, rows=shape.rows):
-        raise InputError(f"--warm-start {file} is another network: {trained.network.config}")
     device = next(objective.buffers()).device
     source, listed = trained.network.to(device), gallery_rows(file, trained.metadata)
     predictor = StylePredictor(source, listed, objective.features, objective.style_layers)
-    kept = {(row.style, row.scale): index for index, row in enumerate(listed)} if own else {}
+    known = {(row.style, row.scale): index for index, row in enumerate(listed)} if kept else {}
     state = dict(source.state_dict())
     rows = []
     for row, image in zip(task.details["rows"], task.images, strict=True):
-        index = kept.get((row["style"], row["scale"]))
+        index = known.get((row["style"], row["scale"]))
         if index is None and image is not None:
             rows.append(predictor.row(image.to(device), row["scale"]))
         else:  # the content row is the first
             rows.append({name: state[name][index or 0] for name in row_names(source)})
-    network = GalleryNet(shape)
+    network = GalleryNet(replace(source.config, rows=len(rows)))
     network.load_state_dict(state | {name: torch.stack([row[name] for row in rows]) for name in rows[0]})
     return network.to(memory_format=torch.channels_last).train()

@@ -34,7 +34,8 @@ __all__ = ["make_app"]
 
 _MOST_UPLOADS = 16  # at the same time
 _SWEEP = 10.0  # seconds between two looks for results that have expired
-_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".mp4": "video/mp4"}
+_BYTES = "application/octet-stream"
+_TYPES = {".jpg": "image/jpeg", ".png": "image/png", ".mp4": "video/mp4", ".safetensors": _BYTES}
 
 
 def make_app(config: WebConfig, engine: Engine, storage: Storage, page: Path) -> FastAPI:
@@ -60,6 +61,7 @@ def make_app(config: WebConfig, engine: Engine, storage: Storage, page: Path) ->
         ("GET", "/api/styles/{name}", api.thumbnail),
         ("POST", "/api/paintings", api.add_painting),
         ("GET", "/api/paintings/{id}", api.painting),
+        ("POST", "/api/paintings/{id}/refine", api.refine),
         ("POST", "/api/pictures", api.add_picture),
         ("POST", "/api/videos", api.add_video),
         ("GET", "/api/jobs/{id}", api.job),
@@ -79,6 +81,8 @@ class _Api:
         self._config, self._engine, self._storage = config, engine, storage
         self._queue = JobQueue(lambda job: run_job(job, engine, config.max_pixels), config.max_jobs)
         self._cameras, self._paintings = Cameras(engine), Paintings(config, engine)
+        # Of their own, so that a picture does not wait for minutes of training.
+        self._refinements = JobQueue(self._paintings.refine, config.max_jobs)
         self._uploads = 0
 
     @asynccontextmanager
@@ -91,11 +95,13 @@ class _Api:
             sweeping.cancel()
             self._cameras.close()
             await asyncio.to_thread(self._queue.close)
+            await asyncio.to_thread(self._refinements.close)
 
     async def _sweep(self) -> None:
         while True:
             await asyncio.sleep(_SWEEP)
             self._queue.remove_expired()
+            self._refinements.remove_expired()
 
     async def health(self) -> Response:
         return JSONResponse({"ok": True})
@@ -138,11 +144,19 @@ class _Api:
         return JSONResponse(self._described(style), 201)
 
     async def painting(self, id: str) -> Response:
-        style = self._engine.paintings.get(id)
-        if style is None:
-            raise Refusal(404, f"there is no painting {shown(id)}; it may have been forgotten")
+        style = self._paintings.check(id)
         name = f"{style.label.title}.safetensors"
-        return FileResponse(style.file, media_type="application/octet-stream", filename=name)
+        return FileResponse(style.file, media_type=_BYTES, filename=name)
+
+    async def refine(self, request: Request, id: str) -> Response:
+        self._paintings.check(id)
+        self._refinements.check_room()
+        async with self._upload() as folder:
+            limits = {"image": self._config.bytes_of("max_upload")}
+            form = await read_form(request, folder, self._storage, limits, ("minutes",))
+            job = await asyncio.to_thread(self._paintings.refinement, id, form, folder)
+            self._refinements.add(job)
+        return JSONResponse({"job": job.id}, 202)
 
     def _described(self, style: Style) -> dict[str, Any]:
         thumbnail = None if style.image is None else f"api/styles/{style.label.id}.jpg"
@@ -179,25 +193,29 @@ class _Api:
             self._uploads -= 1
 
     async def job(self, id: str) -> Response:
-        return self._state(self._queue.get(id))
+        return self._state(*self._find(id))
 
     async def cancel(self, id: str) -> Response:
-        job = self._queue.get(id)
-        self._queue.cancel(job)
-        return self._state(job)
+        queue, job = self._find(id)
+        queue.cancel(job)
+        return self._state(queue, job)
 
-    def _state(self, job: WebJob) -> Response:
+    def _find(self, id: str) -> tuple[JobQueue, WebJob]:
+        queue = self._refinements if id in self._refinements else self._queue
+        return queue, queue.get(id)
+
+    def _state(self, queue: JobQueue, job: WebJob) -> Response:
         return JSONResponse(
             {
                 "state": job.state,
-                "place": self._queue.place(job),
+                "place": queue.place(job),
                 "progress": job.progress,
                 "message": job.message,
             }
         )
 
     async def result(self, id: str) -> Response:
-        job = self._queue.get(id)
+        _, job = self._find(id)
         if job.state != "done":
             why = f": {job.message}" if job.state == "failed" else "; ask again when its state is done"
             raise Refusal(409, f"the job is {job.state}{why}")

@@ -48,6 +48,8 @@ class WebJob:
     video: bool = False
     size: int | None = None
     mask: Path | None = None
+    minutes: float = 0.0
+    """of training, where a painting's style is refined on the source"""
     id: str = field(default_factory=lambda: secrets.token_urlsafe(16))
     state: State = "queued"
     progress: float = 0.0
@@ -99,6 +101,11 @@ class JobQueue:
         """Jobs that wait or run."""
         with self._changed:
             return sum(job.state in ("queued", "running") for job in self._jobs.values())
+
+    def __contains__(self, id: str) -> bool:
+        """Whether there is a job with this id."""
+        with self._changed:
+            return id in self._jobs
 
     def check_room(self) -> None:
         """Refuse a job that would have no place, before it is uploaded.

@@ -157,7 +157,7 @@ def test_the_exported_graph_mixes_styles_by_its_input(
     for strength in (1.0, 0.5, 0.0):
         mixture = mix_rows(ROWS, {"one": 1, "two": 2}, strength=strength, stroke=1.3)
         weights = mixture.rows * (1 - mixture.content)
-        (out,) = session.run(None, {"picture": image, "style_weights": weights.astype(np.float32)})
+        (out,) = session.run(None, {"image": image, "style_weights": weights.astype(np.float32)})
         levels = out[0] if pixels == "uint8" else 255 * out[0].transpose(1, 2, 0)
         wanted = expected(network, photo, {"one": 1, "two": 2}, strength=strength, stroke=1.3)
         assert np.abs(levels - wanted).max() < 0.51

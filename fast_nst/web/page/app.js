@@ -4,6 +4,7 @@ import { $, Progress, announce, complain, download, pressed, settled } from "./d
 import { LocalEngine } from "./local.js";
 import { Pad } from "./pad.js";
 import { fitted, pixelsOf, scaled } from "./pixels.js";
+import { Refining } from "./refining.js";
 import { ServerEngine, toBlob } from "./server.js";
 import { Stage } from "./stage.js";
 import { Tiles } from "./tiles.js";
@@ -31,6 +32,7 @@ const tiles = new Tiles(() => changed({ blend: true }));
 const pad = new Pad(() => changed());
 const camera = new Camera(stylizeFrame, showFrame, { mirrored: !clean });
 camera.onStop = cameraStopped;
+const refining = new Refining(learned);
 
 /** What is asked of a picture beyond its pixels. */
 function parameters() {
@@ -199,6 +201,13 @@ async function addPainting(file) {
   pump();
 }
 
+/** The style of one's own painting is another now: its tile, and the picture if it is in that style. */
+function learned(id) {
+  if (picture && engine.styles.some((style) => style.id === id)) previews = [id, ...previews];
+  if (tiles.chosen.includes(id)) changed();
+  else pump();
+}
+
 async function openVideo(file) {
   const server = engines.find(({ id }) => id === "server");
   if (!server) return complain(`${file.name} is a video. This page alone takes pictures and the webcam; for videos run: fast-nst web`);
@@ -331,6 +340,7 @@ function describe() {
   $("stroke-value").textContent = `${strokes()} ×`;
   const styles = tiles.chosen.map((id) => tiles.style(id));
   const [style] = styles;
+  refining.offer(engine, styles.length === 1 ? style : null, camera.running ? null : picture);
   $("label").hidden = !style || !(picture || camera.running);
   if (!style) return;
   const title = document.createElement("em");

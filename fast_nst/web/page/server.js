@@ -85,7 +85,24 @@ export class ServerEngine {
     const form = new FormData();
     form.append("painting", file, file.name);
     const style = await this.#json("api/paintings", { method: "POST", body: form });
-    return { ...style, thumbnail: this.#address(style.thumbnail), file: this.#address(`api/paintings/${style.id}`) };
+    const file = this.#address(`api/paintings/${style.id}`);
+    return { ...style, thumbnail: this.#address(style.thumbnail), file, own: true };
+  }
+
+  /** Train the style of one's own painting on a picture (a blob); the job, which `watch` looks at. */
+  async refine(id, picture, minutes) {
+    const form = new FormData();
+    form.append("image", picture, "picture.jpg");
+    form.append("minutes", minutes);
+    return (await this.#json(`api/paintings/${id}/refine`, { method: "POST", body: form })).job;
+  }
+
+  watch(job) {
+    return this.#json(`api/jobs/${job}`);
+  }
+
+  end(job) {
+    return this.#ask(`api/jobs/${job}`, { method: "DELETE" }).catch(() => {});
   }
 
   async #json(path, options) {
@@ -102,7 +119,7 @@ export class ServerEngine {
   cancel() {
     const job = this.#job;
     this.#job = null;
-    if (job) this.#ask(`api/jobs/${job}`, { method: "DELETE" }).catch(() => {});
+    if (job) this.end(job);
   }
 
   /** A camera frame (ImageData) through the socket: a JPEG there, a JPEG back. */

@@ -51,7 +51,7 @@ def run(file: Path, format: str, picture: NDArray[Any]) -> NDArray[Any]:
         import onnxruntime
 
         session = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-        return session.run(None, {"picture": picture})[0]
+        return session.run(None, {"image": picture})[0]
     if format == "openvino":
         import openvino
 

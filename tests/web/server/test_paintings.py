@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,8 @@ import httpx
 import numpy as np
 import pytest
 from PIL import Image
+
+from fast_nst.inference.stylizer import Stylizer
 
 if TYPE_CHECKING:
     from tests.web.server.conftest import Running
@@ -99,6 +102,84 @@ def test_an_unknown_painting_is_not_found(client: httpx.Client) -> None:
     answer = client.get("/api/paintings/..%2f..%2fetc%2fpasswd")
     assert answer.status_code == 404
     assert client.get("/api/paintings/painting-0").status_code == 404
+
+
+def ended(client: httpx.Client, job: str) -> dict[str, Any]:
+    while True:
+        state: dict[str, Any] = client.get(f"/api/jobs/{job}").json()
+        if state["state"] not in ("queued", "running"):
+            return state
+        time.sleep(0.1)
+
+
+def refine(client: httpx.Client, name: str, data: bytes, **texts: str) -> httpx.Response:
+    files = {"image": ("photo.png", data, "image/png")}
+    return client.post(f"/api/paintings/{name}/refine", files=files, data=texts, timeout=60)
+
+
+def test_pictures_are_in_the_refined_style_once_it_is(
+    client: httpx.Client,
+    picture: Callable[..., bytes],
+    stylized: Callable[..., httpx.Response],
+    painting: bytes,
+    gallery: Path,
+    tmp_path: Path,
+) -> None:
+    files = {"painting": ("dream.png", painting, "image/png")}
+    name = client.post("/api/paintings", files=files, timeout=120).json()["id"]
+    data, parameters = picture(2, 48, 64), {"weights": {name: 1}}
+    stylized(client, data, parameters=parameters)  # with what is loaded then
+    file = client.get(f"/api/paintings/{name}")
+    answer = refine(client, name, data, minutes="0.1")
+    assert answer.status_code == 202
+    job = answer.json()["job"]
+    assert ended(client, job) == {"state": "done", "place": 0, "progress": 1.0, "message": ""}
+    refined = client.get(f"/api/paintings/{name}")
+    assert refined.content != file.content
+    assert refined.content == client.get(f"/api/jobs/{job}/result").content
+    (tmp_path / "refined.safetensors").write_bytes(refined.content)
+    (tmp_path / "many.safetensors").write_bytes(gallery.read_bytes())
+    expected = Stylizer.load(tmp_path / "refined.safetensors", backend="torch")(pixels(data).astype(np.uint8))
+    after = pixels(stylized(client, data, parameters=parameters).content)
+    assert np.abs(after - expected).max() <= 1
+    client.delete(f"/api/jobs/{job}")
+
+
+def test_refining_can_be_cancelled_and_the_style_stays(
+    client: httpx.Client, picture: Callable[..., bytes], added: dict[str, Any]
+) -> None:
+    job = refine(client, added["id"], picture(2, 48, 64)).json()["job"]
+    while client.get(f"/api/jobs/{job}").json()["state"] == "queued":
+        time.sleep(0.05)
+    client.delete(f"/api/jobs/{job}")
+    assert ended(client, job)["state"] == "cancelled"
+    assert client.get(f"/api/paintings/{added['id']}").status_code == 200
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "minutes", "status"),
+    [
+        ("painting-0", (48, 64), "1", 404),
+        ("{}", (48, 64), "11", 422),
+        ("{}", (48, 64), "x", 422),
+        ("{}", (20, 64), "1", 422),
+    ],
+)
+def test_what_cannot_be_refined_is_refused_and_nothing_stays(
+    server: Running,
+    client: httpx.Client,
+    picture: Callable[..., bytes],
+    added: dict[str, Any],
+    name: str,
+    size: tuple[int, int],
+    minutes: str,
+    status: int,
+) -> None:
+    before = server.files()
+    answer = refine(client, name.format(added["id"]), picture(2, *size), minutes=minutes)
+    assert answer.status_code == status
+    assert answer.json()["error"]
+    assert server.files() == before
 
 
 def test_at_most_so_many_are_kept(
