@@ -10,6 +10,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable
 from dataclasses import asdict
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,16 @@ def test_every_file_that_the_page_names_is_there(page: Path) -> None:
         named += re.findall(r'(?:from|Worker\(|register\(|import\() ?"(?:\./)?([^"]+)"', text)
         for other in named:
             assert (page / other).is_file(), f"{name} names {other}"
+
+
+@pytest.mark.skipif(shutil.which("node") is None, reason="no node")
+@pytest.mark.parametrize(
+    "script", sorted(path for path in page_files() if path.suffix == ".js"), ids=attrgetter("name")
+)
+def test_every_script_parses_as_a_module(script: Path, tmp_path: Path) -> None:
+    module = shutil.copy(script, tmp_path / f"{script.stem}.mjs")
+    done = subprocess.run(["node", "--check", module], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_element_that_a_script_asks_for_is_there(page: Path) -> None:

@@ -85,8 +85,8 @@ export class ServerEngine {
     const form = new FormData();
     form.append("painting", file, file.name);
     const style = await this.#json("api/paintings", { method: "POST", body: form });
-    const file = this.#address(`api/paintings/${style.id}`);
-    return { ...style, thumbnail: this.#address(style.thumbnail), file, own: true };
+    const kept = this.#address(`api/paintings/${style.id}`);
+    return { ...style, thumbnail: this.#address(style.thumbnail), file: kept, own: true };
   }
 
   /** Train the style of one's own painting on a picture (a blob); the job, which `watch` looks at. */

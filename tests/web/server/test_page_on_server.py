@@ -17,6 +17,7 @@ import pytest
 from PIL import Image
 
 from fast_nst.cli.main import main
+from fast_nst.models.model_files import read_metadata
 from fast_nst.web.export_page import page_files
 
 if TYPE_CHECKING:
@@ -107,6 +108,37 @@ def test_ones_own_painting_becomes_the_chosen_style(
     assert page.text("[data-style^=painting-] .name") == "my dream"
     page.finished(96, 64)
     assert np.abs(page.pixels().astype(int) - before).mean() > 1
+
+
+def test_ones_own_painting_is_refined_until_it_is_stopped_and_kept_as_a_file(
+    page: Any, picture: Callable[..., bytes], tmp_path: Path
+) -> None:
+    photo, painting = tmp_path / "photo.png", tmp_path / "my_dream.png"
+    photo.write_bytes(picture(2, 64, 96))
+    painting.write_bytes(picture(8, 64, 96))
+    page.give(photo)
+    page.finished(96, 64)
+    assert not page.find("#refine").is_displayed()
+    page.find("#painting-file").send_keys(str(painting))
+    page.wait("document.querySelector('[data-style^=painting-][aria-pressed=true]')")
+    page.wait("!document.querySelector('#refine').hidden")
+    page.click("#refine")
+    page.wait("/Refining, [1-9]/.test(document.querySelector('#refine').textContent)")
+    assert page.find("#refine").get_attribute("aria-pressed") == "true"
+    page.click("#refine")
+    page.wait("document.querySelector('#refine').textContent === 'Refine, 3 minutes'")
+    page.finished(96, 64)
+    assert not page.find("#notice").is_displayed()
+    page.click("#keep")
+    saved = page.downloaded(".safetensors")
+    assert load_gallery_rows(saved) == ["painting", "painting"]
+    page.click("[data-style=one]")
+    assert not page.find("#refine").is_displayed()
+
+
+def load_gallery_rows(file: Path) -> list[str]:
+    """The styles of a file's own rows, by the first word of their names."""
+    return [str(row["style"]).partition("-")[0] for row in read_metadata(file)["rows"]]
 
 
 def test_the_webcam_is_stylized_by_the_server(page: Any) -> None:
