@@ -12,6 +12,7 @@ from fast_nst.errors import InputError, one_line
 from fast_nst.inference.camera.capture import Camera, CameraError
 from fast_nst.inference.camera.live import Live
 from fast_nst.inference.camera.view import KEYS, Screen, Window
+from fast_nst.inference.layers import open_stylizer
 from fast_nst.inference.styles import StyleChoice, bundled_choices
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.video.codecs import container_of
@@ -63,7 +64,7 @@ def _run(live: Live) -> None:
 
 
 def _load(style: Path | StyleChoice, config: StylizeConfig) -> Stylizer:
-    return Stylizer.load(style, device=config.device, precision=config.precision, backend=config.backend)
+    return open_stylizer(style, config)
 
 
 def _check(config: StylizeConfig) -> None:

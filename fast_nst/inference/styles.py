@@ -36,6 +36,7 @@ from fast_nst.models.model_files import (
     bundled_style_image,
     find_gallery,
     find_style,
+    model_name,
     read_metadata,
 )
 
@@ -109,7 +110,7 @@ def choose_style(style: str | Path) -> StyleChoice:
         return StyleChoice(file, name := own_styles(file)[0], {name: 1.0})
     if text in bundled_networks() or Path(text).suffix == ".safetensors" or Path(text).is_file():
         file = find_style(style)
-        return StyleChoice(file, file.stem) if not _is_gallery(file) else _first_of(file)
+        return StyleChoice(file, model_name(file)) if not _is_gallery(file) else _first_of(file)
     galleries = bundled_galleries()
     if text in galleries:
         return _first_of(galleries[text])

@@ -13,7 +13,7 @@ from fast_nst.config import AUTO, NONE, GalleryTrainConfig
 from fast_nst.errors import InputError
 from fast_nst.io.images import load_image
 from fast_nst.models.checkpoint import load_gallery, row_names
-from fast_nst.models.gallery_files import gallery_rows
+from fast_nst.models.gallery_files import gallery_config, gallery_rows
 from fast_nst.models.gallery_loss import GalleryLoss
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.model_files import ADDED, find_gallery, read_metadata
@@ -56,7 +56,7 @@ def extended_gallery(gallery: Path, task: GalleryTask, config: GalleryTrainConfi
         source = find_gallery(config.warm_start)
         if read_metadata(source).get(ADDED) != task.details[ADDED]:
             raise InputError(f"--warm-start {source} is no style that was added to {file}")
-    network = _with_rows(source, task, config, kept=source != file)
+    network = _with_rows(source, task, kept=source != file)
     network.requires_grad_(False)
     for parameter in network.row_parameters():
         parameter.requires_grad_(True)
@@ -73,13 +73,13 @@ def warm_gallery(gallery: Path, task: GalleryTask, config: GalleryTrainConfig) -
         InputError: it has other convolutions than the network that is trained.
     """
     file = find_gallery(gallery)
-    network = _with_rows(file, task, config, kept=True)
-    if network.config != replace(config.network, rows=network.config.rows):
-        raise InputError(f"--warm-start {file} is another network: {network.config}")
-    return network
+    shape = gallery_config(file, read_metadata(file))
+    if shape != replace(config.network, rows=shape.rows):
+        raise InputError(f"--warm-start {file} is another network: {shape}")
+    return _with_rows(file, task, kept=True)
 
 
-def _with_rows(file: Path, task: GalleryTask, config: GalleryTrainConfig, *, kept: bool) -> GalleryNet:
+def _with_rows(file: Path, task: GalleryTask, *, kept: bool) -> GalleryNet:
     """A gallery's network with the task's rows.
 
     Args:

@@ -132,6 +132,47 @@ def test_a_forked_process_stylizes_too_and_so_does_its_parent(tmp_path: Path) ->
     assert done.stdout.splitlines() == [f"{name} 0 True" for name in engines], done.stderr
 
 
+INTERRUPTED = """
+import random, signal, sys
+import numpy as np
+
+from fast_nst.inference.stylizer import Stylizer
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+signal.signal(signal.SIGALRM, interrupt)
+stylize = Stylizer.load(sys.argv[1], backend=sys.argv[2], device="cpu", precision="fp32")
+image = np.random.default_rng(0).integers(0, 256, (96, 96, 3), dtype=np.uint8)
+whole = stylize(image)
+for _ in range(500):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(1e-4, 4e-3))
+        stylize(image)
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    except KeyboardInterrupt:
+        pass
+    memory = [np.full(size, 7, np.uint8) for size in range(20_000, 40_000, 1000)]  # where results were
+    assert all((block == 7).all() for block in memory)
+assert np.array_equal(stylize(image), whole)
+print("whole")
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="this system has no interval timer")
+def test_interrupted_runs_leave_memory_alone_and_the_next_one_is_whole(backend: str, tmp_path: Path) -> None:
+    style = tmp_path / "style.safetensors"
+    save_checkpoint(style, network(), {"style": "noise"})
+    done = subprocess.run(
+        [sys.executable, "-c", INTERRUPTED, str(style), backend],
+        cwd=Path(__file__).parents[3],
+        capture_output=True,
+        text=True,
+        timeout=280,
+    )
+    assert (done.returncode, done.stdout) == (0, "whole\n"), done.stderr
+
+
 @pytest.mark.parametrize(
     ("options", "words"),
     [

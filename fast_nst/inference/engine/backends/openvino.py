@@ -78,8 +78,12 @@ class OpenVinoBackend(GraphBackend):
             request.set_input_tensor(1, openvino().Tensor(self._source.mixture.weights, shared_memory=True))
         for index, result in enumerate((out, total)):
             request.set_output_tensor(index, openvino().Tensor(result, shared_memory=True))
-        request.start_async()  # infer() would return from some failures, such as no memory, as if it had run
-        request.wait()
+        try:
+            request.start_async()  # infer() returns from some failures, such as no memory, as if it had run
+            request.wait()
+        except BaseException:  # such as Ctrl-C between the two: it still writes to memory of ours
+            _wait_for_the_end(request)
+            raise
         if (total == UNWRITTEN).any():
             raise MemoryError("OpenVINO wrote no result, and no reason why")
         return out, total
@@ -120,6 +124,18 @@ class OpenVinoBackend(GraphBackend):
         """Requests wait for threads of the parent; new ones, of a model that is loaded again, do not."""
         _of_parents.append(self._requests)
         self._requests = _Requests()
+
+
+def _wait_for_the_end(request: Any) -> None:
+    ended = False
+    while not ended:
+        try:
+            request.wait()
+        except KeyboardInterrupt:
+            continue
+        except Exception:  # why it failed is what is being raised already
+            pass
+        ended = True
 
 
 @cache
