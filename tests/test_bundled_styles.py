@@ -45,6 +45,7 @@ def test_a_bundled_style_says_how_it_was_made(name: str) -> None:
     assert "/" not in metadata["recipe"]["style"] + metadata["recipe"]["dataset"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_bundled_style_leaves_no_grid_in_smooth_gradients(
     name: str, benchmark: Callable[[str], ModuleType]

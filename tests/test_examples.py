@@ -13,6 +13,7 @@ NOTEBOOK = Path(__file__).resolve().parents[1] / "examples/quickstart.ipynb"
 
 
 # Jupyter's client warns of event loops and of sockets that it closes late, which is not ours to mend.
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 def test_the_quickstart_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("nbclient", "nbformat", "ipykernel"):

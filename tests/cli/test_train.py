@@ -175,7 +175,10 @@ def test_three_steps_and_three_more_are_six_bit_for_bit(
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)],
+)
 def test_a_signal_leaves_a_usable_checkpoint(
     said: Callable[..., Said], here: Path, number: int, code: int, quick: list[str]
 ) -> None:

@@ -21,6 +21,7 @@ class Scaled(torch.nn.Module):
 
 
 @pytest.mark.skipif(not has_compiler(torch.device("cpu")), reason="no C++ compiler")
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_every_object_of_a_class_is_compiled_and_gives_its_own_value_and_gradient() -> None:
     torch.compiler.reset()

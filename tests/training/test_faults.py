@@ -136,6 +136,7 @@ def killed_at_random(lives: Lives, kills: int, seed: int) -> Counter[str]:
     return moments
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_three_random_moments_is_the_undisturbed_run(lives: Lives) -> None:
     assert sum(killed_at_random(lives, 3, seed=1).values()) == 3
 
@@ -237,6 +238,7 @@ def test_a_number_that_is_none_is_never_saved_and_the_run_recovers_or_ends_with_
     assert Trainer(replace(config, steps=10, resume=True)).step >= 2 * ((step - 1) // 2)
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_back_and_is_killed_later_is_the_run_that_only_goes_back(
     config: TrainConfig, tmp_path: Path
 ) -> None:
@@ -263,6 +265,7 @@ def test_a_run_that_goes_back_and_is_killed_later_is_the_run_that_only_goes_back
 # ------------------------------------------------------------------------------------------------- full disks
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full_ten_times_costs_no_step_no_line_and_no_state(
     config: TrainConfig, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -42,7 +42,12 @@ def test_a_step_is_measured_once_and_leaves_the_network_as_it_is(trainer: Traine
     assert all(parameter.grad is None for parameter in network.parameters())
 
 
-@pytest.mark.parametrize("damage", ["", "[]", "{}", '{"key": "x", "times": {"fp32": 1, "bf16": 2}}', "key"])
+_THOROUGH = ["", "[]", "{}", '{"key": "x", "times": {"fp32": 1, "bf16": 2}}']
+
+
+@pytest.mark.parametrize(
+    "damage", ["key", *(pytest.param(text, marks=pytest.mark.slow) for text in _THOROUGH)]
+)
 def test_a_damaged_entry_is_measured_again(trainer: Trainer, damage: str) -> None:
     times = step_times(trainer.network, trainer.task.objective, "test")
     (file,) = private_folder("measured").iterdir()

@@ -90,6 +90,7 @@ def test_only_a_launcher_of_several_processes_makes_them_join(
 # ---------------------------------------------------------------------------------------------- two processes
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_processes_have_the_gradients_of_one_to_1e_10(config: TrainConfig, tmp_path: Path) -> None:
     """With each term whose batch means the processes share: content, grid, and motion for videos."""

@@ -75,7 +75,10 @@ def test_losses_fall(upscale: UpscaleTrainConfig, features: UpscaleTrainConfig, 
     assert sum(totals[-10:]) < 0.95 * sum(totals[:10])
 
 
-@pytest.mark.parametrize("stages", [{}, {"start_size": 32, "start_steps": 3, "image_size": 40}])
+@pytest.mark.parametrize(
+    "stages",
+    [{"start_size": 32, "start_steps": 3, "image_size": 40}, pytest.param({}, marks=pytest.mark.slow)],
+)
 def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(
     features: UpscaleTrainConfig, tmp_path: Path, stages: dict[str, Any]
 ) -> None:

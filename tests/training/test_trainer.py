@@ -47,7 +47,9 @@ def test_the_run_folder_explains_itself(config: TrainConfig) -> None:
     assert (config.run / "previews" / "step_000008.jpg").is_file()
 
 
-@pytest.mark.parametrize("interrupted_at", [1, 3, 5])
+@pytest.mark.parametrize(
+    "interrupted_at", [3, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 5))]
+)
 @pytest.mark.parametrize(
     "stages", [{}, {"start_size": 32, "start_steps": 3, "image_size": 40}, {"temporal": True}]
 )

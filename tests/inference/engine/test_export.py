@@ -78,7 +78,7 @@ def metadata(file: Path, format: str) -> dict[str, object]:
     [
         *((name, pixels) for name in ("onnx", "openvino") for pixels in ("float", "uint8")),
         pytest.param("pt2", "float", marks=pytest.mark.slow),
-        ("pt2", "uint8"),
+        pytest.param("pt2", "uint8", marks=pytest.mark.slow),
     ],
     indirect=["format"],
 )
