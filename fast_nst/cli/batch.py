@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from fast_nst.cli.common import DONE, FAILED, is_closed, put, say
 from fast_nst.cli.progress import ProgressBar, VideoProgressBar
-from fast_nst.config import InferenceConfig
+from fast_nst.config import InferenceConfig, StylizeConfig
+from fast_nst.config.controls import STROKES
 from fast_nst.errors import InputError, one_line
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from fast_nst.inference.batch.run import VideoProgress
 
 __all__ = ["BatchReport", "own_jobs"]
+
+_LARGE = 2048  # pixels of the longer side
 
 Config = TypeVar("Config", bound=InferenceConfig)
 
@@ -75,6 +78,9 @@ class BatchReport:
         self._config, self._total, self._debug = config, len(jobs), debug
         self._style, self._checkpoint = name, metadata["sha256"]
         self._done = self._failed = 0
+        self._looks_at_strokes = (
+            isinstance(config, StylizeConfig) and config.size is None and config.controls.stroke == 1
+        )
         self._kind = "videos" if jobs and all(job.video for job in jobs) else "pictures"
         remove_stale_partials(folders(jobs))
         with ExitStack() as stack:
@@ -127,9 +133,19 @@ class BatchReport:
         if self._debug and result.traceback is not None:
             say(result.traceback.rstrip())
         _print(result, line if self._config.json else None)
+        self._say_how_to_enlarge_strokes(result)
         if self._total > 1:
             counts = f"{self._done}/{self._total} {self._kind}, {self._failed} failed"
             self._progress.show(self._done, counts)
+
+    def _say_how_to_enlarge_strokes(self, result: Result) -> None:
+        """Once, at the first picture in which strokes of the usual size are lost to the eye."""
+        side = max(result.width, result.height)
+        if self._looks_at_strokes and not result.over and not result.job.video and side > _LARGE:
+            self._looks_at_strokes = False
+            stroke = min(STROKES[1], round(side / _LARGE * 2))
+            size = f"{result.width} x {result.height}"
+            say(f"strokes are small beside a picture of {size}; --stroke {stroke:g} makes them larger")
 
 
 def _open_manifest(jobs: list[Job], config: InferenceConfig) -> Manifest | None:

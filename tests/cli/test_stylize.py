@@ -579,6 +579,19 @@ def test_the_pixel_limit_has_one_default_and_can_be_raised(
     assert stylize("a.png", "--max-pixels", "100").code == 0
 
 
+def test_how_to_enlarge_strokes_is_said_once_and_of_large_pictures_alone(
+    stylize: Callable[..., Said], picture: Callable[..., Path]
+) -> None:
+    for name, width in (("a.png", 64), ("b.png", 2100), ("c.png", 2200)):
+        picture(name, 8, width)
+    hint = "strokes are small beside a picture of 2100 x 8; --stroke 2 makes them larger"
+    assert [line for line in stylize("a.png", "b.png", "c.png").err if "strokes" in line] == [hint]
+    for flags in (["--stroke", "2"], ["--size", "2100"]):
+        assert not any(
+            "strokes" in line for line in stylize("b.png", "--out", "d.png", "--overwrite", *flags).err
+        )
+
+
 def test_an_unknown_style_gets_the_nearest_name(
     said: Callable[..., Said],
     picture: Callable[..., Path],
