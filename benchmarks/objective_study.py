@@ -2,9 +2,9 @@
 
     python benchmarks/objective_study.py --photo photo.jpg --out sheet.jpg [STYLE ...]
 
-One row for each bundled style, one column for each variant of ``--objective bold``; the optimizer makes the
-pictures. The table has their content and style terms by that objective, unchanged, so that all are measured
-alike: means over the styles.
+For each bundled style a picture by each variant of ``--objective bold``, made by the optimizer. The table has
+their content and style terms by that objective, unchanged, so that all are measured alike: means over the
+styles.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from fast_nst.models.losses import PerceptualLoss
 from fast_nst.models.vgg import VGGFeatures, load_vgg
 
 BOLD = LossConfig()
+COLUMNS = 6  # of the sheet
 SIDE = 256  # shorter side of the style image, pixels
 VARIANTS: dict[str, tuple[LossConfig, int]] = {
     "bold": (BOLD, SIDE),
@@ -50,10 +51,10 @@ def measured(objective: PerceptualLoss, image: Tensor, content: Tensor) -> tuple
     return float(terms.content) / BOLD.content_weight, float(terms.style) / BOLD.style_weight
 
 
-def row(
+def rows_of(
     content: Tensor, painting: Path, features: VGGFeatures, steps: int, height: int
 ) -> tuple[np.ndarray, dict[str, tuple[float, float]]]:
-    """The sheet's row of a painting, and the terms of each variant."""
+    """The sheet's rows of a painting, and the terms of each variant."""
     yardstick = PerceptualLoss(features, load_image(painting, short_side=SIDE), BOLD)
     shown = load_image(painting, short_side=height)[..., : height * 4 // 3]
     cells = [cell(Picture(to_uint8(shown)), "style image", height)]
@@ -70,7 +71,16 @@ def row(
             f"{painting.stem}, {name}: content {found[name][0]:.2f}, style {found[name][1]:.3f}", flush=True
         )
         cells.append(cell(Picture(to_uint8(picture)), name, height))
-    return np.concatenate(cells, axis=1), found
+    rows = [np.concatenate(cells[i : i + COLUMNS], axis=1) for i in range(0, len(cells), COLUMNS)]
+    return below_each_other(rows), found
+
+
+def below_each_other(rows: list[np.ndarray]) -> np.ndarray:
+    """One sheet of several rows, white where a row is shorter."""
+    wide = max(made.shape[1] for made in rows)
+    return np.concatenate(
+        [np.pad(made, ((0, 0), (0, wide - made.shape[1]), (0, 0)), constant_values=255) for made in rows]
+    )
 
 
 def main() -> None:
@@ -93,12 +103,10 @@ def main() -> None:
         painting = choose_style(style).painting
         if painting is None:
             parser.error(f"{style} is no bundled style with its painting")
-        made, found = row(content, painting, features, given.steps, given.height)
+        made, found = rows_of(content, painting, features, given.steps, given.height)
         rows.append(made)
         terms.append(found)
-    wide = max(made.shape[1] for made in rows)
-    padded = [np.pad(made, ((0, 0), (0, wide - made.shape[1]), (0, 0)), constant_values=255) for made in rows]
-    save_image(given.out, np.concatenate(padded), quality=85)
+    save_image(given.out, below_each_other(rows), quality=85)
     print("| variant | content term | style term |\n|---|---|---|")
     for name in VARIANTS:
         means = [statistics.fmean(found[name][term] for found in terms) for term in (0, 1)]
