@@ -36,6 +36,14 @@ def cell(picture: Picture, label: str, height: int) -> NDArray[np.uint8]:
     return np.asarray(sheet)
 
 
+def below_each_other(rows: list[NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """One sheet of several rows, white where a row is shorter."""
+    wide = max(row.shape[1] for row in rows)
+    return np.concatenate(
+        [np.pad(row, ((0, 0), (0, wide - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("styles", nargs="*", help="names or files [default: all bundled]")
@@ -56,9 +64,7 @@ def main() -> None:
         for stylize in stylizers[i % parts :: parts]:
             cells.append(cell(stylize.pictures([photo])[0], stylize.style, arguments.height))
         rows.append(np.concatenate(cells, axis=1))
-    wide = max(row.shape[1] for row in rows)
-    padded = [np.pad(row, ((0, 0), (0, wide - row.shape[1]), (0, 0)), constant_values=255) for row in rows]
-    save_image(arguments.out, np.concatenate(padded), quality=90)
+    save_image(arguments.out, below_each_other(rows), quality=90)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from contact_sheet import cell
+from contact_sheet import below_each_other, cell
+from numpy.typing import NDArray
 from torch import Tensor
 
 from fast_nst.baseline.image_optimizer import PictureOptimizer
@@ -53,7 +54,7 @@ def measured(objective: PerceptualLoss, image: Tensor, content: Tensor) -> tuple
 
 def rows_of(
     content: Tensor, painting: Path, features: VGGFeatures, steps: int, height: int
-) -> tuple[np.ndarray, dict[str, tuple[float, float]]]:
+) -> tuple[NDArray[np.uint8], dict[str, tuple[float, float]]]:
     """The sheet's rows of a painting, and the terms of each variant."""
     yardstick = PerceptualLoss(features, load_image(painting, short_side=SIDE), BOLD)
     shown = load_image(painting, short_side=height)[..., : height * 4 // 3]
@@ -73,14 +74,6 @@ def rows_of(
         cells.append(cell(Picture(to_uint8(picture)), name, height))
     rows = [np.concatenate(cells[i : i + COLUMNS], axis=1) for i in range(0, len(cells), COLUMNS)]
     return below_each_other(rows), found
-
-
-def below_each_other(rows: list[np.ndarray]) -> np.ndarray:
-    """One sheet of several rows, white where a row is shorter."""
-    wide = max(made.shape[1] for made in rows)
-    return np.concatenate(
-        [np.pad(made, ((0, 0), (0, wide - made.shape[1]), (0, 0)), constant_values=255) for made in rows]
-    )
 
 
 def main() -> None:

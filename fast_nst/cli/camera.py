@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from pathlib import Path
 
 from fast_nst.cli.common import DONE, FAILED, put, say
 from fast_nst.config import StylizeConfig
@@ -14,7 +13,6 @@ from fast_nst.inference.camera.live import Live
 from fast_nst.inference.camera.view import KEYS, Screen, Window
 from fast_nst.inference.layers import open_stylizer
 from fast_nst.inference.styles import StyleChoice, bundled_choices
-from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.video.codecs import container_of
 
 __all__ = ["show"]
@@ -26,7 +24,7 @@ def show(source: str, style: StyleChoice, config: StylizeConfig) -> int:
     """Stylize the camera until it ends; returns the exit code."""
     _check(config)
     others = [choice for choice in bundled_choices() if choice.name != style.name]
-    loaded = _load(style, config)
+    loaded = open_stylizer(style, config)
     say(f"{style.name}, {loaded}")
     screen: Screen | None = Window(f"fast-nst: {source}") if config.camera.window else None
     if screen is not None:
@@ -36,7 +34,7 @@ def show(source: str, style: StyleChoice, config: StylizeConfig) -> int:
         [(choice.name, choice) for choice in (style, *others)],
         config,
         screen=screen,
-        load=lambda choice: loaded if choice is style else _load(choice, config),
+        load=lambda choice: loaded if choice is style else open_stylizer(choice, config),
     )
     try:
         _run(live)
@@ -61,10 +59,6 @@ def _run(live: Live) -> None:
             say(f"{report.frames} frames, {report.rate:.1f} a second, {1e3 * report.latency:.0f} ms latency")
     if report is not None:
         say(f"{report.frames} frames shown, {report.dropped} dropped")
-
-
-def _load(style: Path | StyleChoice, config: StylizeConfig) -> Stylizer:
-    return open_stylizer(style, config)
 
 
 def _check(config: StylizeConfig) -> None:

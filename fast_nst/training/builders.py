@@ -200,7 +200,7 @@ def _first_network(config: TaskConfig, task: Task, device: torch.device) -> Netw
         task.details["warm_start"] = str(start)
     if isinstance(config, GalleryTrainConfig) and isinstance(task, GalleryTask):
         if config.extend is not None:
-            return extended_gallery(config.extend, task, config).to(device)
+            return extended_gallery(config.extend, start, task).to(device)
         if start is not None:
             return warm_gallery(start, task, config).to(device)
     network = build_network(config, device, start, rows=len(task.details.get("rows", ())))

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fast_nst.config import AUTO, NONE, GalleryTrainConfig
+from fast_nst.config import GalleryTrainConfig
 from fast_nst.errors import InputError
 from fast_nst.io.images import load_image
 from fast_nst.models.checkpoint import load_gallery, row_names
@@ -40,23 +40,21 @@ def load_style_images(config: GalleryTrainConfig, styles: Sequence[GalleryStyle]
     return images
 
 
-def extended_gallery(gallery: Path, task: GalleryTask, config: GalleryTrainConfig) -> GalleryNet:
+def extended_gallery(gallery: Path, start: Path | None, task: GalleryTask) -> GalleryNet:
     """A trained gallery's network with rows for the task's styles alone, of which only the rows can change.
 
-    Each row begins as that of the style that was added to the gallery before and is named as a warm start, or
-    else as what is predicted for its style image.
+    Args:
+        start: a style that was added to the gallery before, whose rows are taken; None, and for other styles:
+            each row begins as what is predicted for its style image.
 
     Raises:
-        CheckpointError: the gallery or the warm start cannot be used.
-        InputError: the warm start belongs to another gallery.
+        CheckpointError: the gallery or the start cannot be used.
+        InputError: the start belongs to another gallery.
     """
-    file = find_gallery(gallery)
-    source = file
-    if config.warm_start not in (None, AUTO, NONE):
-        source = find_gallery(config.warm_start)
-        if read_metadata(source).get(ADDED) != task.details[ADDED]:
-            raise InputError(f"--warm-start {source} is no style that was added to {file}")
-    network = _with_rows(source, task, kept=source != file)
+    file = find_gallery(gallery if start is None else start)
+    if start is not None and read_metadata(file).get(ADDED) != task.details[ADDED]:
+        raise InputError(f"--warm-start {file} is no style that was added to {find_gallery(gallery)}")
+    network = _with_rows(file, task, kept=start is not None)
     network.requires_grad_(False)
     for parameter in network.row_parameters():
         parameter.requires_grad_(True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 import shutil
-import time
 from collections import OrderedDict
 from dataclasses import replace
 from pathlib import Path
@@ -16,7 +15,6 @@ from fast_nst.errors import shown
 from fast_nst.inference.any_painting import predict_style
 from fast_nst.io.images import fit, read_picture, write_picture
 from fast_nst.models.model_files import bundled_galleries
-from fast_nst.training.data.photos import MAX_ASPECT, MIN_SIDE
 from fast_nst.web.engine import Engine
 from fast_nst.web.jobs import WebJob
 from fast_nst.web.models import StyleLabel
@@ -110,7 +108,10 @@ class Paintings:
 
         Raises:
             Refusal: no such painting, no picture that can be read, or minutes out of their range.
+            ImageReadError: the picture is of no use for training.
         """
+        from fast_nst.training.data.photos import check_shape  # torch, which a server may not need
+
         style = self.check(name)
         if "image" not in form.files:
             raise Refusal(422, "the form has no file 'image', which the style is trained on; send one")
@@ -123,13 +124,7 @@ class Paintings:
         if not low <= minutes <= high:
             raise Refusal(422, f"minutes goes from {low:g} to {high:g}, got {shown(form.texts['minutes'])}")
         picture = read_picture(form.files["image"], max_pixels=self._config.max_pixels)
-        short, long = sorted((picture.width, picture.height))
-        if short < MIN_SIDE or long > MAX_ASPECT * short:
-            size, least = (
-                f"{picture.width} x {picture.height}",
-                f"{MIN_SIDE} pixels and at most {MAX_ASPECT}:1",
-            )
-            raise Refusal(422, f"a style is trained on pictures of at least {least}, got {size}")
+        check_shape("image", picture)
         source = folder / "image.png"
         write_picture(source, picture)
         form.files["image"].unlink()
@@ -147,41 +142,36 @@ class Paintings:
         from fast_nst.training.refining import refine_style
 
         (name,) = job.parameters.weights
-        with self._lock:
-            folder = self._folders.get(name)
-        if folder is None or (gallery := self.gallery) is None:
-            raise Refusal(404, f"the painting {name} was forgotten; add it again")
-        shown_at, started = 0.0, time.monotonic()
+        style, gallery, shown_at = self.check(name), self.gallery, 0.0
+        assert gallery is not None  # else there were no paintings
 
         def follow(trainer: Trainer, report: TaskReport) -> None:
             nonlocal shown_at
             job.advance(min(0.99, report.elapsed / (60 * job.minutes)), f"Step {report.step}")
-            if (now := time.monotonic() - started) - shown_at >= _SHOWN:
-                shown_at = now
+            if report.elapsed - shown_at >= _SHOWN:
+                shown_at = report.elapsed
                 trainer.save()
-                self._show(name, folder, job.target)
+                self._show(name, job.target)
 
         refine_style(
-            folder / f"{name}.png",
+            style.file.with_name(f"{name}.png"),
             gallery,
-            self.check(name).file,
+            style.file,
             [job.source],
             job.target,
             minutes=job.minutes,
             device=self._config.device,
             on_report=follow,
         )
-        self._show(name, folder, job.target)
+        self._show(name, job.target)
 
-    def _show(self, name: str, folder: Path, trained: Path) -> None:
+    def _show(self, name: str, trained: Path) -> None:
         """From now on pictures are made with this file, under a new name: what is loaded is known by it."""
-        file = folder / f"{name}-{secrets.token_hex(4)}.safetensors"
         with self._lock:
-            if name not in self._folders:
-                raise Refusal(404, f"the painting {name} was forgotten; add it again")
+            before = self.check(name)
+            file = before.file.with_name(f"{name}-{secrets.token_hex(4)}.safetensors")
             shutil.copyfile(trained, file)
-            before = self._engine.paintings[name]
             self._engine.paintings[name] = replace(before, file=file)
-            for old in folder.glob("*.safetensors"):
-                if old not in (file, before.file) and old.stem.startswith(name):
+            for old in file.parent.glob(f"{name}*.safetensors"):
+                if old not in (file, before.file):
                     old.unlink(missing_ok=True)  # the one before may be being loaded

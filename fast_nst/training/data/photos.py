@@ -35,6 +35,7 @@ __all__ = [
     "PhotoSource",
     "ZipPhotos",
     "center_crops",
+    "check_shape",
     "cut",
     "hold_out",
     "load_photo",
@@ -257,14 +258,23 @@ def load_photo(source: PhotoSource, index: int, image_size: int, photo_size: int
         picture = read_picture(_NamedBytes(data, name), max_pixels=MAX_PIXELS)
     except ImageReadError as error:  # the limit is fixed in training
         raise ImageReadError(name, error.reason.partition("; --max-pixels")[0]) from error
+    check_shape(name, picture)
+    target = min(max(min(picture.height, picture.width), image_size), photo_size or round(image_size * SCENE))
+    return fit(Picture(over_white(picture)), shorter_side=target).rgb
+
+
+def check_shape(name: str, picture: Picture) -> None:
+    """Refuse a photograph that is too small or too elongated to train on.
+
+    Raises:
+        ImageReadError: it is.
+    """
     short, long = sorted((picture.height, picture.width))
     if short < MIN_SIDE:
         raise ImageReadError(name, f"too small: short side {short} px, at least {MIN_SIDE} needed")
     if long > MAX_ASPECT * short:
         size = f"{picture.width} x {picture.height}"
         raise ImageReadError(name, f"too elongated: {size}, at most {MAX_ASPECT}:1 is of use")
-    target = min(max(short, image_size), photo_size or round(image_size * SCENE))
-    return fit(Picture(over_white(picture)), shorter_side=target).rgb
 
 
 def center_crops(

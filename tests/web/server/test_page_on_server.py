@@ -94,33 +94,35 @@ def test_a_blend_of_the_gallery_is_one_pass(
     np.testing.assert_array_equal(page.pixels(), np.asarray(Image.open(out).convert("RGB")))
 
 
-def test_ones_own_painting_becomes_the_chosen_style(
-    page: Any, picture: Callable[..., bytes], tmp_path: Path
-) -> None:
+@pytest.fixture
+def add_painting(page: Any, picture: Callable[..., bytes], tmp_path: Path) -> Callable[[], None]:
+    """The page with a stylized photograph, to which one's own painting can be added as a style."""
     photo, painting = tmp_path / "photo.png", tmp_path / "my_dream.png"
     photo.write_bytes(picture(2, 64, 96))
     painting.write_bytes(picture(8, 64, 96))
     page.give(photo)
     page.finished(96, 64)
+
+    def add() -> None:
+        page.find("#painting-file").send_keys(str(painting))
+        page.wait("document.querySelector('[data-style^=painting-][aria-pressed=true]')")
+
+    return add
+
+
+def test_ones_own_painting_becomes_the_chosen_style(page: Any, add_painting: Callable[[], None]) -> None:
     before = page.pixels()
-    page.find("#painting-file").send_keys(str(painting))
-    page.wait("document.querySelector('[data-style^=painting-][aria-pressed=true]')")
+    add_painting()
     assert page.text("[data-style^=painting-] .name") == "my dream"
     page.finished(96, 64)
     assert np.abs(page.pixels().astype(int) - before).mean() > 1
 
 
 def test_ones_own_painting_is_refined_until_it_is_stopped_and_kept_as_a_file(
-    page: Any, picture: Callable[..., bytes], tmp_path: Path
+    page: Any, add_painting: Callable[[], None]
 ) -> None:
-    photo, painting = tmp_path / "photo.png", tmp_path / "my_dream.png"
-    photo.write_bytes(picture(2, 64, 96))
-    painting.write_bytes(picture(8, 64, 96))
-    page.give(photo)
-    page.finished(96, 64)
     assert not page.find("#refine").is_displayed()
-    page.find("#painting-file").send_keys(str(painting))
-    page.wait("document.querySelector('[data-style^=painting-][aria-pressed=true]')")
+    add_painting()
     page.wait("!document.querySelector('#refine').hidden")
     page.click("#refine")
     page.wait("/Refining, [1-9]/.test(document.querySelector('#refine').textContent)")

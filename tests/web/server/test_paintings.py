@@ -104,14 +104,6 @@ def test_an_unknown_painting_is_not_found(client: httpx.Client) -> None:
     assert client.get("/api/paintings/painting-0").status_code == 404
 
 
-def ended(client: httpx.Client, job: str) -> dict[str, Any]:
-    while True:
-        state: dict[str, Any] = client.get(f"/api/jobs/{job}").json()
-        if state["state"] not in ("queued", "running"):
-            return state
-        time.sleep(0.1)
-
-
 def refine(client: httpx.Client, name: str, data: bytes, **texts: str) -> httpx.Response:
     files = {"image": ("photo.png", data, "image/png")}
     return client.post(f"/api/paintings/{name}/refine", files=files, data=texts, timeout=60)
@@ -121,6 +113,7 @@ def test_pictures_are_in_the_refined_style_once_it_is(
     client: httpx.Client,
     picture: Callable[..., bytes],
     stylized: Callable[..., httpx.Response],
+    finished: Callable[..., dict[str, Any]],
     painting: bytes,
     gallery: Path,
     tmp_path: Path,
@@ -133,7 +126,7 @@ def test_pictures_are_in_the_refined_style_once_it_is(
     answer = refine(client, name, data, minutes="0.1")
     assert answer.status_code == 202
     job = answer.json()["job"]
-    assert ended(client, job) == {"state": "done", "place": 0, "progress": 1.0, "message": ""}
+    assert finished(client, job) == {"state": "done", "place": 0, "progress": 1.0, "message": ""}
     refined = client.get(f"/api/paintings/{name}")
     assert refined.content != file.content
     assert refined.content == client.get(f"/api/jobs/{job}/result").content
@@ -146,13 +139,16 @@ def test_pictures_are_in_the_refined_style_once_it_is(
 
 
 def test_refining_can_be_cancelled_and_the_style_stays(
-    client: httpx.Client, picture: Callable[..., bytes], added: dict[str, Any]
+    client: httpx.Client,
+    picture: Callable[..., bytes],
+    finished: Callable[..., dict[str, Any]],
+    added: dict[str, Any],
 ) -> None:
     job = refine(client, added["id"], picture(2, 48, 64)).json()["job"]
     while client.get(f"/api/jobs/{job}").json()["state"] == "queued":
         time.sleep(0.05)
     client.delete(f"/api/jobs/{job}")
-    assert ended(client, job)["state"] == "cancelled"
+    assert finished(client, job)["state"] == "cancelled"
     assert client.get(f"/api/paintings/{added['id']}").status_code == 200
 
 

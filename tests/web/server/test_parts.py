@@ -185,3 +185,9 @@ def test_the_library_imports_no_web_framework() -> None:
     code = "import sys, fast_nst, fast_nst.cli.web, fast_nst.inference.stylizer; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"fastapi", "starlette", "uvicorn", "websockets"} & set(done.stdout.split())
+
+
+def test_the_server_starts_without_torch() -> None:
+    code = "import sys, fast_nst.web.app; print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "torch" not in done.stdout.split()

@@ -127,15 +127,14 @@ class OpenVinoBackend(GraphBackend):
 
 
 def _wait_for_the_end(request: Any) -> None:
-    ended = False
-    while not ended:
+    while True:
         try:
             request.wait()
         except KeyboardInterrupt:
             continue
         except Exception:  # why it failed is what is being raised already
             pass
-        ended = True
+        return
 
 
 @cache
