@@ -9,4 +9,4 @@ python compare.py --help
 from fast_nst.cli.main import entry
 
 if __name__ == "__main__":
-    entry("compare")
+    entry("fast_nst.cli.compare")

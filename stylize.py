@@ -11,4 +11,4 @@ python stylize.py --help
 from fast_nst.cli.main import entry
 
 if __name__ == "__main__":
-    entry("stylize")
+    entry("fast_nst.cli.stylize")

@@ -10,4 +10,4 @@ python train.py --help
 from fast_nst.cli.main import entry
 
 if __name__ == "__main__":
-    entry("train")
+    entry("fast_nst.cli.train")

@@ -22,9 +22,9 @@ from fast_nst.config import GalleryNetConfig, NetworkConfig
 from fast_nst.inference.engine.backends.base import MixtureSource, Source
 from fast_nst.inference.engine.backends.choice import open_backend
 from fast_nst.inference.engine.folded_net import arrays_of, plan_of
-from fast_nst.inference.engine.folding import Plan
 from fast_nst.inference.engine.gallery_folding import fold_gallery
 from fast_nst.inference.engine.gallery_graph import build_gallery_graph
+from fast_nst.inference.engine.plan import Plan
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.transform_net import TransformNet
 

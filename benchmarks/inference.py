@@ -32,7 +32,7 @@ from plain_net import examples_net
 
 from fast_nst.config.stylize import Backend
 from fast_nst.inference.engine.folded_net import plan_of
-from fast_nst.inference.engine.folding import Plan
+from fast_nst.inference.engine.plan import Plan
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import MAX_LEVEL, fit, read_picture
 from fast_nst.models.checkpoint import load_checkpoint

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import keyword
-import sys
 from difflib import get_close_matches
 from typing import NoReturn
 
@@ -58,9 +57,7 @@ def main(given: list[str]) -> int:
     if given and given[0] in NAMES:
         # No module can be called import, or have a hyphen.
         name = given[0].replace("-", "_") + "_" * keyword.iskeyword(given[0])
-        module = importlib.import_module(f"fast_nst.cli.{name}")
-        code: int = module.main(given[1:])
-        return code
+        return _run(f"fast_nst.cli.{name}", given[1:])
     if given in (["--help"], ["-h"], ["help"]):
         put(_overview())
         return DONE
@@ -81,9 +78,15 @@ def _overview() -> str:
     return "\n".join([*lines, "fast-nst COMMAND --help lists the options of a command."])
 
 
-def entry(command: str | None = None) -> NoReturn:
-    """Run ``fast-nst``, or one of its commands, as a program.
+def entry(module: str | None = None) -> NoReturn:
+    """Run ``fast-nst``, or the command of a module such as ``fast_nst.cli.train``, as a program.
 
     Nothing is imported before it can be interrupted without a traceback.
     """
-    leave(main(None if command is None else [command, *sys.argv[1:]]))
+    command = main if module is None else guarded(lambda given: _run(module, given))
+    leave(command(None))
+
+
+def _run(module: str, given: list[str]) -> int:
+    code: int = importlib.import_module(module).main(given)
+    return code

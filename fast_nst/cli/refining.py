@@ -22,7 +22,7 @@ def tell_how_to_refine(config: StylizeConfig) -> None:
     """One line for a painting whose style was predicted."""
     if config.refine is None and is_painting(config.style) and bundled_galleries():
         say(
-            f"{config.style}: predicted from the gallery's nearest style; --refine 3m trains it on your "
+            f"{config.style}: predicted, without training; --refine 3m trains it on your "
             f"pictures, fast-nst add-style {config.style} --dataset PHOTOS for keeps"
         )
 

@@ -12,6 +12,7 @@ from fast_nst.config.network import (
     GalleryNetConfig,
     NetworkConfig,
     Preset,
+    StylePredictorConfig,
     UpscaleNetConfig,
 )
 from fast_nst.config.run import AUTO, NONE, RunConfig, TaskName
@@ -59,6 +60,7 @@ __all__ = [
     "Preset",
     "ReconstructionConfig",
     "RunConfig",
+    "StylePredictorConfig",
     "StylizeConfig",
     "TaskConfig",
     "TaskName",

@@ -14,6 +14,7 @@ __all__ = [
     "GalleryNetConfig",
     "NetworkConfig",
     "Preset",
+    "StylePredictorConfig",
     "UpscaleNetConfig",
     "UpscalePreset",
 ]
@@ -152,3 +153,20 @@ class GalleryNetConfig:
     def stride(self) -> int:
         """The sides of an extended image are multiples of this."""
         return int(2 ** len(self.widths))
+
+
+@dataclass(frozen=True)
+class StylePredictorConfig:
+    """The network that predicts rows of a gallery from style images (Ghiasi et al. 2017)."""
+
+    statistics: int = 2944
+    """numbers that describe a style image: mean and deviation of each channel of the style layers"""
+    components: int = 64
+    """principal components that are kept of them"""
+    width: int = 128
+    """features of the hidden layers"""
+
+    def __post_init__(self) -> None:
+        for name in ("statistics", "components", "width"):
+            if not 1 <= getattr(self, name) <= 100_000:
+                raise InputError(f"{name} must lie between 1 and 100000, got {getattr(self, name)}")

@@ -16,12 +16,12 @@ from pathlib import Path
 from fast_nst.errors import InputError, first_line
 from fast_nst.io.images import EXTENSIONS
 from fast_nst.models.gallery_files import gallery_rows, own_styles, styles_of
-from fast_nst.models.model_files import ADDED, CheckpointError, file_digest, read_metadata
+from fast_nst.models.model_files import ADDED, CheckpointError, file_digest, predictor_of, read_metadata
 from fast_nst.system.folders import UnusableFolderError, private_folder
 
 __all__ = ["is_painting", "kept_style", "predict_style", "style_of_painting"]
 
-METHOD = 1  # of the prediction: files of another one are made again
+METHOD = 2  # of the prediction: files of another one are made again
 SIZE = 256  # shorter side of the painting at stroke scale 1, pixels: that of training
 MOST = 64  # files that are kept, of some 10 KB
 
@@ -55,7 +55,9 @@ def kept_style(painting: Path, gallery: Path, how: str, make: Callable[[Path], N
     Raises:
         InputError: there is no folder for the file.
     """
-    known = f"{METHOD} {file_digest(painting)} {file_digest(gallery)} {how}"
+    predictor = predictor_of(gallery)
+    by = "" if predictor is None else file_digest(predictor)
+    known = f"{METHOD} {file_digest(painting)} {file_digest(gallery)} {by} {how}"
     try:
         folder = private_folder("styles")
     except (UnusableFolderError, OSError) as error:
@@ -89,16 +91,13 @@ def predict_style(painting: Path, gallery: Path, file: Path, name: str | None = 
     """
     import torch
 
-    from fast_nst.config import LossConfig
     from fast_nst.io.images import load_image
     from fast_nst.models.checkpoint import load_gallery, save_checkpoint
     from fast_nst.models.gallery_net import GalleryNet
-    from fast_nst.models.style_prediction import StylePredictor
-    from fast_nst.models.vgg import load_vgg
+    from fast_nst.models.style_prediction import row_predictor
 
     trained = load_gallery(gallery)
-    rows, layers = gallery_rows(gallery, trained.metadata), LossConfig().style_layers_for("distilled")
-    predictor = StylePredictor(trained.network, rows, load_vgg("distilled", layers), layers)
+    rows, predictor = gallery_rows(gallery, trained.metadata), row_predictor(gallery, trained)
     scales = sorted({row.scale for row in rows if row.style is not None})
     found = [predictor.row(load_image(painting, short_side=round(scale * SIZE)), scale) for scale in scales]
     network = GalleryNet(replace(trained.network.config, rows=len(scales)))

@@ -22,7 +22,7 @@ from fast_nst.models.gallery_files import (
 from fast_nst.models.model_files import ADDED, file_digest, network_config, read_metadata
 
 if TYPE_CHECKING:
-    from fast_nst.inference.engine.folding import Plan
+    from fast_nst.inference.engine.plan import Plan
     from fast_nst.models.checkpoint import Checkpoint, GalleryCheckpoint
 
 __all__ = ["EngineSettings", "TrainedStyle", "trained_style"]

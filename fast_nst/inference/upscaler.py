@@ -24,7 +24,7 @@ from fast_nst.models.model_files import file_digest, find_upscaler, read_metadat
 from fast_nst.models.resampling import upsample
 
 if TYPE_CHECKING:
-    from fast_nst.inference.engine.folding import Plan
+    from fast_nst.inference.engine.plan import Plan
 
 __all__ = ["Upscaler"]
 

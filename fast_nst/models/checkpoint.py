@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
-from torch import Tensor
+from torch import Tensor, nn
 
 from fast_nst.config import GalleryNetConfig, NetworkConfig, UpscaleNetConfig
 from fast_nst.errors import first_line, shown
@@ -53,6 +53,7 @@ __all__ = [
     "GalleryCheckpoint",
     "Network",
     "UpscalerCheckpoint",
+    "fill_network",
     "find_style",
     "fresh_network",
     "load_checkpoint",
@@ -60,9 +61,10 @@ __all__ = [
     "load_trained",
     "load_upscaler",
     "read_tensors",
-    "row_names",
+    "row_shapes",
     "save_checkpoint",
     "write_tensors",
+    "write_weights",
 ]
 
 Network = TransformNet | UpscaleNet | GalleryNet
@@ -150,7 +152,24 @@ def save_checkpoint(path: Path, network: Network, metadata: Mapping[str, Any], *
         OSError: as `write_tensors`.
         CheckpointError: a weight is not finite; nothing is written.
     """
+    kinds = {UpscaleNet: UPSCALER, GalleryNet: GALLERY, TransformNet: STYLE}
+    described = {kinds[type(network)]: to_dict(network.config)}
     tensors = dict(network.state_dict())
+    if isinstance(network, GalleryNet) and ADDED in metadata:  # the convolutions are in the gallery's file
+        names, described = row_shapes(network), {}
+        tensors = {name: tensor for name, tensor in tensors.items() if name in names}
+    write_weights(path, tensors, {**metadata, **described}, half=half)
+
+
+def write_weights(
+    path: Path, weights: Mapping[str, Tensor], metadata: Mapping[str, Any], *, half: bool = True
+) -> None:
+    """Write the weights of a network, in fp16 when ``half``, and the versions that made them.
+
+    Raises:
+        OSError, CheckpointError: as `save_checkpoint`.
+    """
+    tensors = dict(weights)
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise CheckpointError(f"the weights at {name} are not finite; {path} is not written")
@@ -158,12 +177,7 @@ def save_checkpoint(path: Path, network: Network, metadata: Mapping[str, Any], *
         if half and tensor.is_floating_point() and torch.isfinite(halved := tensor.half()).all():
             tensors[name] = halved
     versions = {"torch": torch.__version__, "python": platform.python_version()}
-    kinds = {UpscaleNet: UPSCALER, GalleryNet: GALLERY, TransformNet: STYLE}
-    described = {kinds[type(network)]: to_dict(network.config)}
-    if isinstance(network, GalleryNet) and ADDED in metadata:  # the convolutions are in the gallery's file
-        names, described = row_names(network), {}
-        tensors = {name: tensor for name, tensor in tensors.items() if name in names}
-    write_tensors(path, tensors, {**metadata, **described, "versions": versions})
+    write_tensors(path, tensors, {**metadata, "versions": versions})
 
 
 def load_checkpoint(path: str | Path) -> Checkpoint:
@@ -177,7 +191,7 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     config = network_config(Path(path), metadata)
     with torch.device("meta"):  # no memory and no random numbers for weights that are about to be replaced
         network = TransformNet(config)
-    _fill(network, tensors, path)
+    fill_network(network, tensors, path)
     return Checkpoint(network, metadata)
 
 
@@ -187,7 +201,7 @@ def load_upscaler(path: str | Path) -> UpscalerCheckpoint:
     config = upscaler_config(Path(path), metadata)
     with torch.device("meta"):
         network = UpscaleNet(config)
-    _fill(network, tensors, path)
+    fill_network(network, tensors, path)
     if network.base is not None:  # its kernel is not in the file
         network.base = BicubicBase(config.factor)
     return UpscalerCheckpoint(network, metadata)
@@ -203,7 +217,7 @@ def load_gallery(path: str | Path) -> GalleryCheckpoint:
         network = GalleryNet(config)
     if ADDED in own:
         tensors = _added(read_tensors(base_of(path, own))[0], tensors, network, path)
-    _fill(network, tensors, path)
+    fill_network(network, tensors, path)
     return GalleryCheckpoint(network, metadata)
 
 
@@ -212,17 +226,18 @@ def _added(
 ) -> dict[str, Tensor]:
     """The tensors of a gallery with further rows."""
     together = dict(gallery)
-    for name in row_names(network):
+    for name in row_shapes(network):
         if name not in rows or name not in gallery or rows[name].shape[1:] != gallery[name].shape[1:]:
             raise CheckpointError(f"{path} does not fit the gallery it was added to: {shown(name)}")
         together[name] = torch.cat([gallery[name].float(), rows[name].float()])
     return together
 
 
-def row_names(network: GalleryNet) -> set[str]:
-    """The names of the tensors that have the rows as their first dimension."""
+def row_shapes(network: GalleryNet) -> dict[str, torch.Size]:
+    """The tensors that have the rows as their first dimension, by name, and their shapes without it."""
     own = {id(parameter) for parameter in network.row_parameters()}
-    return {name for name, parameter in network.named_parameters() if id(parameter) in own}
+    named = network.named_parameters()
+    return {name: parameter.shape[1:] for name, parameter in named if id(parameter) in own}
 
 
 def load_trained(name: str | Path, config: NetworkConfig | UpscaleNetConfig | GalleryNetConfig) -> Network:
@@ -238,8 +253,15 @@ def load_trained(name: str | Path, config: NetworkConfig | UpscaleNetConfig | Ga
     return load_checkpoint(find_style(name)).network
 
 
-def _fill(network: Network, tensors: Mapping[str, Tensor], path: str | Path) -> None:
-    """Replace the weights of a network on the meta device, and put it in evaluation mode."""
+def fill_network(network: nn.Module, tensors: Mapping[str, Tensor], path: str | Path) -> None:
+    """Replace the weights of a network on the meta device, and put it in evaluation mode.
+
+    Args:
+        path: of the file, for messages.
+
+    Raises:
+        CheckpointError: the tensors are not those of the network, or not finite.
+    """
     wanted = network.state_dict()
     for name in sorted({*wanted, *tensors}):
         if name not in tensors or name not in wanted:

@@ -63,8 +63,8 @@ class GalleryLoss(nn.Module):
 
     Args:
         features: the loss network, built for at least the layers of ``config``.
-        styles: for each row ``(3, H, W)`` or ``(1, 3, H, W)``, the style image in RGB in [0, 1]; None for a
-            row that is to give the content image back.
+        styles: for each row ``(3, H, W)`` or ``(1, 3, H, W)``, the style image in RGB in [0, 1], or its Gram
+            matrices ``(C, C)`` by layer; None for a row that is to give the content image back.
         config: layers and weights.
         across: as in `PerceptualLoss`.
 
@@ -77,7 +77,7 @@ class GalleryLoss(nn.Module):
     def __init__(
         self,
         features: VGGFeatures,
-        styles: Sequence[Tensor | None],
+        styles: Sequence[Tensor | Mapping[str, Tensor] | None],
         config: LossConfig,
         *,
         across: Callable[[Tensor], Tensor] | None = None,
@@ -98,7 +98,9 @@ class GalleryLoss(nn.Module):
         self.register_buffer("has_style", has_style.float(), persistent=False)
 
     @torch.no_grad()
-    def _grams(self, style: Tensor, row: int) -> dict[str, Tensor]:
+    def _grams(self, style: Tensor | Mapping[str, Tensor], row: int) -> Mapping[str, Tensor]:
+        if isinstance(style, Mapping):
+            return style
         found = self.features(style if style.ndim == 4 else style.unsqueeze(0), self.style_layers)
         grams = {layer: gram_matrix(found[layer])[0] for layer in self.style_layers}
         for layer, gram in grams.items():

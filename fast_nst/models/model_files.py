@@ -37,6 +37,7 @@ __all__ = [
     "metadata_digest",
     "model_name",
     "network_config",
+    "predictor_of",
     "read_metadata",
     "upscaler_config",
 ]
@@ -49,12 +50,15 @@ ENDING = ".safetensors"
 FOLDER_VARIABLE = "FAST_NST_CHECKPOINTS"
 # The metadata key of each kind's network configuration.
 STYLE, UPSCALER, GALLERY = "network", "upscaler", "gallery"
+PREDICTOR = "style_predictor"
+PREDICTS = "predicts_for"  # of a style predictor: the tensors' hash of the gallery whose rows it predicts
 ADDED = "added_to"  # likewise of styles that are added to a gallery: the tensors' hash of that gallery
 # Hash of the metadata, in it; files of before version 2 have that of their tensors alone.
 CHECKSUM = "metadata_sha256"
 _TYPES = {
     "rows": list,
     "added_to": str,
+    "predicts_for": str,
     "sha256": str,
     "style": str,
     "recipe": dict,
@@ -131,6 +135,7 @@ _KINDS = {
     GALLERY: ("a gallery of styles", "stylize.py --style takes its styles by name"),
     ADDED: ("a style added to a gallery", "stylize.py --style takes it"),
     UPSCALER: ("a super-resolution model", "fast-nst upscale takes it"),
+    PREDICTOR: ("a style predictor", "--style PAINTING.jpg uses it"),
 }
 
 
@@ -203,6 +208,19 @@ def bundled_loss_network() -> Path:
         if file.is_file():
             return file
     raise CheckpointError(f"the package is not complete: there is no {files[0]}; install it again")
+
+
+def predictor_of(gallery: Path) -> Path | None:
+    """The file of the style predictor that was trained for a gallery, in style-predictors/ beside it.
+
+    Raises:
+        CheckpointError: the gallery, or a file in that folder, cannot be used.
+    """
+    wanted = read_metadata(gallery)["sha256"]
+    for file in sorted((gallery.parent / "style-predictors").glob(f"*{ENDING}")):
+        if read_metadata(file).get(PREDICTS) == wanted:
+            return file
+    return None
 
 
 def _own_folders() -> list[Path]:

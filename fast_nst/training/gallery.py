@@ -12,12 +12,11 @@ from torch import Tensor
 from fast_nst.config import GalleryTrainConfig
 from fast_nst.errors import InputError
 from fast_nst.io.images import load_image
-from fast_nst.models.checkpoint import load_gallery, row_names
+from fast_nst.models.checkpoint import load_gallery, row_shapes
 from fast_nst.models.gallery_files import gallery_config, gallery_rows
-from fast_nst.models.gallery_loss import GalleryLoss
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.model_files import ADDED, find_gallery, read_metadata
-from fast_nst.models.style_prediction import StylePredictor
+from fast_nst.models.style_prediction import row_predictor
 from fast_nst.training.data.styles import GalleryStyle
 from fast_nst.training.tasks import GalleryTask
 
@@ -83,21 +82,18 @@ def _with_rows(file: Path, task: GalleryTask, *, kept: bool) -> GalleryNet:
     Args:
         kept: keep the rows of styles that the gallery has.
     """
-    objective = task.objective
-    assert isinstance(objective, GalleryLoss)
     trained = load_gallery(file)
-    device = next(objective.buffers()).device
-    source, listed = trained.network.to(device), gallery_rows(file, trained.metadata)
-    predictor = StylePredictor(source, listed, objective.features, objective.style_layers)
+    source, listed = trained.network, gallery_rows(file, trained.metadata)
+    predictor = row_predictor(file, trained)
     known = {(row.style, row.scale): index for index, row in enumerate(listed)} if kept else {}
     state = dict(source.state_dict())
     rows = []
     for row, image in zip(task.details["rows"], task.images, strict=True):
         index = known.get((row["style"], row["scale"]))
         if index is None and image is not None:
-            rows.append(predictor.row(image.to(device), row["scale"]))
+            rows.append(predictor.row(image, row["scale"]))
         else:  # the content row is the first
-            rows.append({name: state[name][index or 0] for name in row_names(source)})
+            rows.append({name: state[name][index or 0] for name in row_shapes(source)})
     network = GalleryNet(replace(source.config, rows=len(rows)))
     network.load_state_dict(state | {name: torch.stack([row[name] for row in rows]) for name in rows[0]})
     return network.to(memory_format=torch.channels_last).train()

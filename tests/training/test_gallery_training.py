@@ -14,7 +14,7 @@ from fast_nst.config import GalleryNetConfig, GalleryTrainConfig, LossConfig
 from fast_nst.errors import InputError
 from fast_nst.inference.styles import choose_style
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.models.checkpoint import CheckpointError, load_gallery, row_names, save_checkpoint
+from fast_nst.models.checkpoint import CheckpointError, load_gallery, row_shapes, save_checkpoint
 from fast_nst.models.gallery_files import gallery_rows
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.model_files import bundled_galleries
@@ -129,7 +129,7 @@ def test_a_warm_start_keeps_the_rows_of_styles_that_are_known_and_predicts_the_o
     trained = load_gallery(gallery_config.out or Path()).network
     before, network = trained.state_dict(), Trainer(other).network
     assert isinstance(network, GalleryNet)
-    after, of_rows = network.state_dict(), row_names(trained)
+    after, of_rows = network.state_dict(), row_shapes(trained)
     for name in before:
         if name not in of_rows:
             assert torch.equal(after[name], before[name])
@@ -143,7 +143,7 @@ def test_without_a_word_training_begins_with_the_bundled_gallery(
 ) -> None:
     trainer = Trainer(replace(gallery_config, warm_start=Path("auto"), steps=1))
     bundled = load_gallery(bundled_galleries()["gallery"]).network.state_dict()
-    name = next(name for name in bundled if name not in row_names(GalleryNet(gallery_config.network)))
+    name = next(name for name in bundled if name not in row_shapes(GalleryNet(gallery_config.network)))
     assert torch.equal(trainer.network.state_dict()[name], bundled[name])
     assert trainer.task.details["warm_start"] == "gallery"
     random = Trainer(replace(gallery_config, steps=1, run=tmp_path / "random")).network.state_dict()
@@ -251,7 +251,7 @@ def test_an_added_style_is_a_small_file_and_a_style_of_the_whole_gallery(
     before = load_gallery(extended.extend)
     finished(Trainer(extended))
     after = load_gallery(extended.out)
-    names = row_names(after.network)
+    names = row_shapes(after.network)
     for name, tensor in before.network.state_dict().items():
         kept = after.network.state_dict()[name]
         assert torch.equal(kept[: len(tensor)] if name in names else kept, tensor)
@@ -271,7 +271,7 @@ def test_only_the_rows_of_an_added_style_learn(extended: GalleryTrainConfig) -> 
     before = {name: t.clone() for name, t in trainer.training_step.network.state_dict().items()}
     reports = finished(trainer)
     assert len(reports) == extended.steps
-    names = row_names(trainer.training_step.network)
+    names = row_shapes(trainer.training_step.network)
     for name, tensor in trainer.training_step.network.state_dict().items():
         assert torch.equal(tensor, before[name]) == (name not in names)
 

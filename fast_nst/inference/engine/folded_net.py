@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fast_nst.inference.engine.folding import EPSILON, Layer, Plan, fold_weights, taking_levels
+from fast_nst.inference.engine.folding import fold_weights
+from fast_nst.inference.engine.plan import EPSILON, Layer, Plan, taking_levels
 from fast_nst.inference.engine.running_statistics import in_pieces, statistics
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.transform_net import TransformNet, reflection_pad

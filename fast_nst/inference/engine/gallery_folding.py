@@ -9,16 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_nst.config import GalleryNetConfig
-from fast_nst.inference.engine.folding import (
-    Array,
-    Layer,
-    Plan,
-    as_fp32,
-    as_fp64,
-    check_finite,
-    upsampling_layer,
-    weight_of,
-)
+from fast_nst.inference.engine.folding import as_fp32, as_fp64, check_finite, upsampling_layer, weight_of
+from fast_nst.inference.engine.plan import Array, Layer, Plan
 
 __all__ = ["fold_gallery", "norms_by_layer"]
 

@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
 from fast_nst.config import GalleryNetConfig
-from fast_nst.inference.engine.folding import as_fp32, taking_levels
+from fast_nst.inference.engine.folding import as_fp32
 from fast_nst.inference.engine.gallery_folding import fold_gallery, norms_by_layer
 from fast_nst.inference.engine.graph import GraphBuilder, Norms, Pixels, Upsampling
+from fast_nst.inference.engine.plan import taking_levels
 from fast_nst.io.images import MAX_LEVEL
 
 __all__ = ["WEIGHTS", "build_gallery_graph"]

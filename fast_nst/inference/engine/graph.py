@@ -20,7 +20,7 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from fast_nst.inference.engine.folding import EPSILON, Layer, Plan, merge_output, shuffled, taking_levels
+from fast_nst.inference.engine.plan import EPSILON, Layer, Plan, merge_output, shuffled, taking_levels
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.padding import MIN_SIZE, least_size, reflected_indices, size_multiple
 

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fast_nst.inference.engine.folded_net import FoldedLayer
-from fast_nst.inference.engine.folding import Layer
+from fast_nst.inference.engine.plan import Layer
 
 __all__ = ["PendingBand", "RowBands", "output_size", "slide_convolution"]
 

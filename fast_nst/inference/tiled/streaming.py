@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 
 from fast_nst.inference.engine.folded_net import FoldedLayer, FoldedNet, bounded
-from fast_nst.inference.engine.folding import Layer
+from fast_nst.inference.engine.plan import Layer
 from fast_nst.inference.engine.running_statistics import RunningStatistics
 from fast_nst.inference.tiled.feature_store import FeatureMap, FeatureStore
 from fast_nst.inference.tiled.sliding_convolution import PendingBand, RowBands, output_size, slide_convolution

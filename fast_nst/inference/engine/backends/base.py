@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_nst.errors import InputError, first_line
-from fast_nst.inference.engine.folding import Plan
+from fast_nst.inference.engine.plan import Plan
 from fast_nst.system.forking import call_in_child
 from fast_nst.system.memory import is_out_of_memory
 

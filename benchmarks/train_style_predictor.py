@@ -1,0 +1,214 @@
+"""Train the style predictor: rows of a gallery for any painting.
+
+    python benchmarks/train_style_predictor.py PAINTINGS --dataset photos/ --minutes 68
+
+PAINTINGS is a folder of style images; every tenth, in the order of names, is left out and tested: the mean
+style distance of its predicted rows, by the loss network, is printed now and then. Interrupted, it goes on
+from its state with the same command. The result belongs into style-predictors/ beside the gallery's file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import math
+import signal
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from fast_nst.config import LossConfig
+from fast_nst.io.images import find_pictures, load_image
+from fast_nst.models.checkpoint import GalleryCheckpoint, load_gallery
+from fast_nst.models.gallery_files import GalleryRow, gallery_rows
+from fast_nst.models.gallery_loss import GalleryLoss
+from fast_nst.models.model_files import bundled_style_image, find_gallery
+from fast_nst.models.style_prediction import save_predictor
+from fast_nst.models.style_predictor import StyleDescription
+from fast_nst.models.vgg import VGGFeatures, load_vgg
+from fast_nst.system.compiling import Compiled
+from fast_nst.training.data.loader import PhotoBatches, as_images
+from fast_nst.training.data.photos import PhotoSource, open_photos
+from fast_nst.training.data.sampling import rows_of
+from fast_nst.training.predictor import (
+    PredictedGallery,
+    StylePool,
+    component_noise,
+    new_predictor,
+    style_pool,
+    varied_styles,
+)
+
+SIZE = 256  # short side of style images at stroke scale 1, pixels
+BATCH, TESTED, TEST_PHOTOS, TEST_SIZE = 4, 10, 16, 256
+CPU = torch.device("cpu")
+SOURCE = "statistics of features derived from VGG-19 by the Visual Geometry Group, Oxford, CC BY 4.0"
+
+
+def chosen(described: StyleDescription, rows: Tensor) -> StyleDescription:
+    """The descriptions of some rows."""
+    return StyleDescription(*(part[rows] for part in described))
+
+
+class PredictorTraining:
+    """The predictor, its style images and its objective.
+
+    Args:
+        file: of the gallery.
+        paintings: to train on.
+        tested: to test with.
+    """
+
+    def __init__(self, file: Path, paintings: Sequence[Path], tested: Sequence[Path], variants: int) -> None:
+        self.gallery: GalleryCheckpoint = load_gallery(file)
+        rows, config = gallery_rows(file, self.gallery.metadata), LossConfig()
+        layers = config.style_layers_for("distilled")
+        features = load_vgg("distilled", (*layers, *config.content_layers))
+        features = features.to(memory_format=torch.channels_last)
+        scales = sorted({row.scale for row in rows if row.style is not None})
+        pool = style_pool(varied_styles(paintings, scales, SIZE, variants, seed=0), features, layers)
+        test = style_pool(varied_styles(tested, scales, SIZE, 0, seed=0), features, layers)
+        own = _own_styles(file, rows, features, layers)
+        predictor = new_predictor(self.gallery.network, rows, own, pool, seed=0)
+        network = PredictedGallery(self.gallery.network, predictor)
+        self.network = network.to(memory_format=torch.channels_last)
+        self.loss, self.described = GalleryLoss(features, pool.grams, config), pool.described
+        self.test_loss, self.tested = GalleryLoss(features, test.grams, config), test.described
+
+    def terms(self, images: Tensor, rows: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
+        """The weighted terms of one batch."""
+        results = self.network(images, chosen(self.described, rows), noise)
+        return tuple(self.loss(results, self.loss.content_target(images, rows)))
+
+    @torch.no_grad()
+    def measure(self, photos: Tensor) -> str:
+        """The mean style distance and content term over the style images that are tested."""
+        distances, contents = [], []
+        for row in range(len(self.tested.mean)):
+            of, photo = torch.tensor([row]), photos[row % len(photos)][None]
+            result = self.network(photo, chosen(self.tested, of))
+            distances.append(float(self.test_loss.style_distances(result, of)))
+            target = self.test_loss.content_target(photo, of)
+            contents.append(float(self.test_loss(result, target).content))
+        means = [sum(values) / len(values) for values in (distances, contents)]
+        return f"tested: style distance {means[0]:.4f}  content {means[1]:.3f}"
+
+
+def _own_styles(
+    file: Path, rows: Sequence[GalleryRow], features: VGGFeatures, layers: Sequence[str]
+) -> StylePool:
+    """The gallery's own style images, for each row that is a style."""
+    named = [(bundled_style_image(file, row.style), row.scale) for row in rows if row.style is not None]
+    images = ((load_image(image, short_side=round(scale * SIZE)), scale) for image, scale in named if image)
+    return style_pool(images, features, layers)
+
+
+def crops(photos: PhotoSource, size: int, *, seed: int, step: int = 0, zoom: float = 1.0) -> PhotoBatches:
+    """Endless batches of crops from a step on."""
+    return PhotoBatches(
+        photos,
+        batch_size=BATCH,
+        image_size=size,
+        photo_size=size * 9 // 8,
+        seed=seed,
+        start_step=step,
+        workers=1,
+        zoom=zoom,
+    )
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Make the pools, then train for the given time."""
+    file = find_gallery(arguments.gallery)
+    paintings = find_pictures(arguments.paintings)[: arguments.most]
+    tested = paintings[::TESTED]
+    learned = [painting for painting in paintings if painting not in tested]
+    began = time.monotonic()
+    training = PredictorTraining(file, learned, tested, arguments.variants)
+    print(
+        f"{len(training.described.mean)} style images, {(time.monotonic() - began) / 60:.1f} minutes",
+        flush=True,
+    )
+    predictor = training.network.predictor
+    optimizer = torch.optim.Adam(predictor.parameters(), betas=(0.9, 0.99))
+    state, step, used = arguments.out.with_suffix(".state"), 0, 0.0
+    if state.is_file():
+        saved: dict[str, Any] = torch.load(state, weights_only=True)
+        predictor.load_state_dict(saved["predictor"])
+        optimizer.load_state_dict(saved["optimizer"])
+        step, used = saved["step"], saved["seconds"]
+
+    def keep(seconds: float) -> None:
+        parts = {"predictor": predictor.state_dict(), "optimizer": optimizer.state_dict()}
+        torch.save({**parts, "step": step, "seconds": seconds}, state.with_suffix(".tmp"))
+        state.with_suffix(".tmp").replace(state)
+
+    photos = open_photos(arguments.dataset)
+    batches = crops(photos, arguments.size, seed=0, step=step, zoom=arguments.zoom)
+    test_batches = itertools.islice(crops(photos, TEST_SIZE, seed=1), TEST_PHOTOS // BATCH)
+    test_photos = torch.cat([as_images(batch.images, CPU) for batch in test_batches])
+    terms_of, stopped = Compiled(training.terms, on=True), list[int]()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.append(1))
+    seconds, began = 60 * arguments.minutes, time.monotonic() - used
+    sums: dict[str, float] = {}
+    while (elapsed := time.monotonic() - began) < seconds and not stopped:
+        if step % 500 == 0:
+            print(f"step {step}  {training.measure(test_photos)}", flush=True)
+        cosine = 0.02 + 0.49 * (1 + math.cos(math.pi * elapsed / seconds))
+        for group in optimizer.param_groups:
+            group["lr"] = arguments.rate * min(1.0, (step + 1) / 50) * cosine
+        rows = torch.tensor(rows_of(0, step, BATCH, len(training.described.mean)))
+        noise = component_noise(BATCH, predictor.config.components, 0, step)
+        terms = terms_of(as_images(next(batches).images, CPU), rows, noise)
+        optimizer.zero_grad()
+        torch.autograd.backward(sum(terms[1:], terms[0]))
+        torch.nn.utils.clip_grad_norm_(predictor.parameters(), 5.0)
+        optimizer.step()
+        step += 1
+        for name, value in zip(("content", "style", "identity", "tv", "grid"), terms, strict=False):
+            sums[name] = sums.get(name, 0.0) + float(value.detach())
+        if step % 50 == 0:
+            shown = "  ".join(f"{name} {value / 50:.3f}" for name, value in sums.items())
+            print(f"step {step}  {shown}  {elapsed / 60:.1f} minutes", flush=True)
+            sums.clear()
+        if step % 200 == 0:
+            keep(time.monotonic() - began)
+    keep(time.monotonic() - began)
+    print(f"step {step}  {training.measure(test_photos)}", flush=True)
+    save_predictor(
+        arguments.out,
+        predictor,
+        training.gallery.metadata["sha256"],
+        licence="MIT",
+        source=SOURCE,
+        steps=step,
+        seconds=round(time.monotonic() - began),
+        paintings=len(learned),
+        photographs=len(photos.names),
+    )
+    print(arguments.out)
+
+
+def main() -> None:
+    """Parse the arguments and train."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("paintings", type=Path, help="folder of style images")
+    parser.add_argument("--dataset", type=Path, required=True, help="folder of content images")
+    parser.add_argument("--gallery", default="gallery", help="file or bundled name")
+    parser.add_argument("--out", type=Path, default=Path("style-predictor.safetensors"))
+    parser.add_argument("--minutes", type=float, default=68.0)
+    parser.add_argument("--size", type=int, default=160, help="side of the crops, pixels")
+    parser.add_argument("--rate", type=float, default=2e-3, help="learning rate")
+    parser.add_argument("--zoom", type=float, default=2.0, help="as train.py has it")
+    parser.add_argument("--variants", type=int, default=1, help="of each style image at each stroke scale")
+    parser.add_argument("--most", type=int, default=None, help="use so many style images")
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
