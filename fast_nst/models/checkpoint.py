@@ -35,7 +35,6 @@ from fast_nst.models.model_files import (
     STYLE,
     UPSCALER,
     CheckpointError,
-    find_gallery,
     find_style,
     find_upscaler,
     metadata_digest,
@@ -240,16 +239,14 @@ def row_shapes(network: GalleryNet) -> dict[str, torch.Size]:
     return {name: parameter.shape[1:] for name, parameter in named if id(parameter) in own}
 
 
-def load_trained(name: str | Path, config: NetworkConfig | UpscaleNetConfig | GalleryNetConfig) -> Network:
-    """A trained network of the kind that the config describes, by its bundled name or its file.
+def load_trained(name: str | Path, config: NetworkConfig | UpscaleNetConfig) -> TransformNet | UpscaleNet:
+    """A trained network of one style or for super-resolution, as the config says, by bundled name or file.
 
     Raises:
         CheckpointError: as `load_checkpoint`.
     """
     if isinstance(config, UpscaleNetConfig):
         return load_upscaler(find_upscaler(name)).network
-    if isinstance(config, GalleryNetConfig):
-        return load_gallery(find_gallery(name)).network
     return load_checkpoint(find_style(name)).network
 
 

@@ -237,12 +237,11 @@ def build_network(
         InputError: ``start`` is no checkpoint, or one of another network.
     """
     shape = config.network
-    if isinstance(shape, GalleryNetConfig):
-        shape = replace(shape, rows=rows)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        network = fresh_network(shape)
+        network = fresh_network(replace(shape, rows=rows) if isinstance(shape, GalleryNetConfig) else shape)
     if start is not None:
+        assert not isinstance(shape, GalleryNetConfig)  # `warm_gallery` begins with a trained gallery
         trained = load_trained(start, shape)
         if trained.config != network.config:
             raise InputError(f"--warm-start {start} is another network: {trained.config}")

@@ -61,7 +61,7 @@ def test_a_predictor_that_does_not_fit_is_refused_by_name(gallery: Path) -> None
     written(gallery)
     file = predictor_of(gallery)
     assert file is not None
-    with pytest.raises(CheckpointError, match="has shape .* its network needs"):
+    with pytest.raises(CheckpointError, match=r"has shape .* its network needs"):
         load_predictor(file, GalleryNet(GalleryNetConfig(widths=(4, 8), blocks=1, rows=2)))
     with pytest.raises(CheckpointError, match="is a gallery of styles, not a style predictor"):
         load_predictor(gallery, load_gallery(gallery).network)
