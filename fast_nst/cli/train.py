@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from fast_nst.training.trainer import Trainer
 
-__all__ = ["main", "run"]
+__all__ = ["download_progress", "main", "run"]
 
 TASKS: dict[str, type[TaskConfig]] = {
     "style": TrainConfig,
@@ -59,7 +59,7 @@ def run(config: TaskConfig) -> int:
     from fast_nst.training.trainer import Trainer
 
     with joined_process_group():
-        trainer = Trainer(config, on_download=_download_progress())
+        trainer = Trainer(config, on_download=download_progress())
         tell = say if trainer.group.is_main else _nothing
         if config.resume and not trainer.config.resume:
             tell(f"there is no saved state in {trainer.run} to resume from; starting over")
@@ -157,7 +157,7 @@ def _end(trainer: Trainer, caught: list[int], tell: Callable[[str], None]) -> in
     return DONE
 
 
-def _download_progress() -> Callable[[int, int | None], None]:
+def download_progress() -> Callable[[int, int | None], None]:
     """A callback that shows a bar of the bytes received, once there are any."""
     shown: list[ProgressBar] = []
 

@@ -72,6 +72,10 @@ class BackwardPass:
         group: processes that share each batch and have to agree.
     """
 
+    looked_at = frozenset({"cpu"})
+    """device types on which each batch's gradients are looked at: others would wait for it, and the run asks
+    `recovers_eagerly` when it is lost"""
+
     def __init__(
         self,
         forward: Forward,
@@ -117,7 +121,7 @@ class BackwardPass:
         terms = self._run(self._forward, batch, scale)
         self._last = batch
         if batch.inputs.shape in self._checked:
-            if scale is not None or self._finite_now(batch.inputs.device):
+            if scale is not None or batch.inputs.device.type not in self.looked_at or self._finite():
                 return terms
             return self._repeated(batch, scale, before, terms)
         return self._compared(batch, scale, before, terms)
@@ -185,10 +189,6 @@ class BackwardPass:
     def _drop(self, why: str) -> None:
         _log.warning("torch.compile %s (%s); continuing without it", why, self._precision)
         self.compile(False)
-
-    def _finite_now(self, device: torch.device) -> bool:
-        """As `_finite` on a CPU. An accelerator would wait; there `recovers_eagerly` is asked instead."""
-        return device.type != "cpu" or self._finite()
 
     def _finite(self) -> bool:
         gradients = [p.grad for p in self._parameters if p.grad is not None]

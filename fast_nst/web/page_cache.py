@@ -16,17 +16,20 @@ from fast_nst.system.folders import UnusableFolderError, private_folder
 from fast_nst.web.engine_files import FILES
 from fast_nst.web.export_page import page_files, write_page
 
-__all__ = ["cached_page"]
+__all__ = ["cached_page", "page_key"]
 
 _KEPT = 3  # versions, the ones written last: another server may still use an older one
 
 
-def cached_page(write: Callable[[Path], None] = write_page, *, tell: Callable[[], None]) -> Path:
+def cached_page(
+    write: Callable[[Path], None] = write_page, *, tell: Callable[[], None], key: str | None = None
+) -> Path:
     """The folder of the page in the user's cache, written again when what it is made of has changed.
 
     Args:
         write: writes the page into a folder.
         tell: called before it is written.
+        key: what the page is made of, as a name [default: `page_key`].
 
     Raises:
         InputError: it cannot be written: see `write_page`; or the cache folder cannot be used.
@@ -35,7 +38,7 @@ def cached_page(write: Callable[[Path], None] = write_page, *, tell: Callable[[]
         root = private_folder("pages")
     except (UnusableFolderError, OSError) as error:
         raise InputError(str(error)) from None
-    folder = root / _key()
+    folder = root / (key or page_key())
     if folder.is_dir():
         return folder
     tell()
@@ -50,7 +53,7 @@ def cached_page(write: Callable[[Path], None] = write_page, *, tell: Callable[[]
     return folder
 
 
-def _key() -> str:
+def page_key() -> str:
     """What the page is made of: version, its own files, the code that writes it, styles, engine."""
     here = Path(__file__).parent
     code = [*here.glob("*.py"), *(here.parent / "inference" / "engine").glob("*.py")]

@@ -20,6 +20,11 @@ class Turns:
         self._waiting: deque[Lock] = deque()
         self._taken = False
 
+    @property
+    def waiting(self) -> int:
+        """Threads that wait for their turn."""
+        return len(self._waiting)
+
     def __enter__(self) -> None:
         with self._lock:
             if not self._taken:

@@ -17,7 +17,7 @@ __all__ = ["NODE_CLASS_MAPPINGS", "NODE_DISPLAY_NAME_MAPPINGS"]
 
 
 @lru_cache(maxsize=4)
-def _stylizer(style: str) -> Stylizer:
+def load_stylizer(style: str) -> Stylizer:
     return Stylizer.load(style)
 
 
@@ -63,7 +63,7 @@ class FastNSTStylize:
         for i, content in enumerate(image):
             controls = Controls(strength, stroke, colors, _levels(mask, i))
             pixels = to_uint8(content[..., :3].permute(2, 0, 1))
-            result = _stylizer(style).with_controls(controls)(Picture(pixels))
+            result = load_stylizer(style).with_controls(controls)(Picture(pixels))
             made.append(from_uint8(result.rgb).permute(1, 2, 0))
         return (torch.stack(made).to(image.device),)
 

@@ -18,7 +18,7 @@ LONGEST_SIDE = 2048  # pixels: free Spaces have two processor cores
 
 
 @lru_cache(maxsize=4)
-def _stylizer(style: str) -> Stylizer:
+def load_stylizer(style: str) -> Stylizer:
     return Stylizer.load(style)
 
 
@@ -39,7 +39,7 @@ def stylize(
     if max(picture.width, picture.height) > LONGEST_SIDE:
         picture = fit(picture, LONGEST_SIDE)
     controls = Controls(strength, stroke, cast(Colors, colors))
-    return _stylizer(style).with_controls(controls)(picture).rgb
+    return load_stylizer(style).with_controls(controls)(picture).rgb
 
 
 def build() -> Any:

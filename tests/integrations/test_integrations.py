@@ -31,14 +31,14 @@ def loaded(file: Path) -> ModuleType:
 @pytest.fixture
 def comfyui(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = loaded(FOLDER / "comfyui" / "__init__.py")
-    monkeypatch.setattr(module, "_stylizer", lambda style: stylizer)
+    monkeypatch.setattr(module, "load_stylizer", lambda style: stylizer)
     return module
 
 
 @pytest.fixture
 def space(stylizer: Stylizer, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     module = loaded(FOLDER / "huggingface-space" / "app.py")
-    monkeypatch.setattr(module, "_stylizer", lambda style: stylizer)
+    monkeypatch.setattr(module, "load_stylizer", lambda style: stylizer)
     return module
 
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VideoReport", "VideoRun", "open_video"]
 
-_DEPTH = 2  # batches of frames that may wait on either side of the network
+DEPTH = 2  # batches of frames that may wait on either side of the network
 _GPU_BATCH = 4  # frames that a GPU takes at once, so that it does not wait for the interpreter between them
 
 
@@ -99,9 +99,9 @@ class VideoRun:
             self._reader.close()
             raise
         self._complete = False
-        self._batches: Generator[FrameBatch] = prefetch(iter(()), _DEPTH)
+        self._batches: Generator[FrameBatch] = prefetch(iter(()), DEPTH)
         self._encoder: BackgroundWriter[FrameBatch] = BackgroundWriter(
-            self._encode, self._finish, writer.abandon, _DEPTH
+            self._encode, self._finish, writer.abandon, DEPTH
         )
 
     @property
@@ -113,6 +113,16 @@ class VideoRun:
     def frames(self) -> int:
         """Encoded so far."""
         return self._writer.frames
+
+    @property
+    def dropped(self) -> int:
+        """Frames that came too soon after the last for the format."""
+        return self._writer.dropped
+
+    @property
+    def waiting(self) -> int:
+        """Batches of frames that wait to be encoded, at most `DEPTH`."""
+        return self._encoder.waiting
 
     @property
     def written(self) -> Path | None:
@@ -137,7 +147,7 @@ class VideoRun:
         size = self._config.batch_size
         if self._stylizer.device.startswith("cuda"):
             size = max(size, _GPU_BATCH)
-        self._batches = prefetch(self._reader.batches(size), _DEPTH)
+        self._batches = prefetch(self._reader.batches(size), DEPTH)
         for batch in self._batches:
             self._encoder.put(self._stylize(batch))
             done += len(batch.frames)

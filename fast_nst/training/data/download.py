@@ -35,7 +35,7 @@ class DownloadError(InputError):
     """A file that cannot be fetched; nothing stands under its final name."""
 
 
-_CHUNK = 2**20
+CHUNK = 2**20
 _RESERVE = 64 * 2**20  # bytes left free on the disk, so that the rest of the system keeps running
 _NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -236,7 +236,7 @@ def _refuse_unwanted(
 
 
 def _chunks(stream: BinaryIO | http.client.HTTPResponse) -> Iterator[bytes]:
-    while chunk := stream.read(_CHUNK):
+    while chunk := stream.read(CHUNK):
         yield chunk
 
 
@@ -247,7 +247,7 @@ def _check_zip(part: Path, url: str, on_check: ProgressCallback | None) -> None:
             total, done = sum(info.file_size for info in archive.infolist()), 0
             for info in archive.infolist():
                 with archive.open(info) as member:
-                    while chunk := member.read(_CHUNK):
+                    while chunk := member.read(CHUNK):
                         done += len(chunk)
                 if on_check is not None:
                     on_check(done, total)

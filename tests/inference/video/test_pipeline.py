@@ -577,7 +577,7 @@ def test_an_interrupted_video_keeps_its_frames_under_another_name(
             run.__exit__(KeyboardInterrupt, end, None)
             assert not target.exists()
             assert (run.frames > 0) == partial.exists() == (run.written == partial)
-            assert run.frames + run._writer.dropped >= moment - 1
+            assert run.frames + run.dropped >= moment - 1
             if not run.frames:
                 continue
             assert end.__notes__ == [f"{partial} holds the first {run.frames} frames"]
@@ -665,8 +665,8 @@ def test_memory_does_not_grow_with_the_video(
     alive: list[int] = []
     with VideoRun(str(clip("a.mp4", frames=40)), tmp_path / "b.mp4", stylizer, StylizeConfig()) as run:
         for _ in run.reports():
-            alive.append(run._encoder.waiting)
-    assert max(alive) <= pipeline._DEPTH
+            alive.append(run.waiting)
+    assert max(alive) <= pipeline.DEPTH
 
 
 def test_gradients_are_not_recorded(

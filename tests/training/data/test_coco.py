@@ -250,7 +250,7 @@ def test_a_damaged_zip_is_removed(server: Server, target: Path, where: str) -> N
 def test_too_little_room_is_found_before_anything_is_written(
     server: Server, target: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10**9, 10**9, 10**7))
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=10**7))
     with pytest.raises(DownloadError, match=r"needs 0.07 GB in .*data, 0.01 GB are free; make room"):
         download(server.url, target)
     assert files(target) == []
@@ -414,7 +414,7 @@ def test_ctrl_c_during_a_download_keeps_what_arrived_and_the_next_command_goes_o
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    show = train._download_progress
+    show = train.download_progress
     place = home / ".cache/fast_nst"
 
     def interrupted() -> Callable[[int, int | None], None]:
@@ -425,10 +425,10 @@ def test_ctrl_c_during_a_download_keeps_what_arrived_and_the_next_command_goes_o
 
         return told
 
-    monkeypatch.setattr(download_module, "_CHUNK", 2**16)
+    monkeypatch.setattr(download_module, "CHUNK", 2**16)
     before = signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where a shell runs us aside
     with monkeypatch.context() as patch:
-        patch.setattr(train, "_download_progress", interrupted)
+        patch.setattr(train, "download_progress", interrupted)
         assert train.main([*photographs, "--download"]) == 130
     signal.signal(signal.SIGINT, before)
     assert capsys.readouterr().err.splitlines()[-1] == "error: interrupted"

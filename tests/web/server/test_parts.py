@@ -36,7 +36,7 @@ def test_turns_are_given_in_the_order_in_which_they_are_asked_for() -> None:
         for number in range(5):
             threads.append(threading.Thread(target=work, args=(number,)))
             threads[-1].start()
-            while len(turns._waiting) <= number:
+            while turns.waiting <= number:
                 time.sleep(0.001)
         assert order == []
     for thread in threads:

@@ -55,6 +55,11 @@ class TorchBackend(Backend):
         super().__init__()
 
     @property
+    def kept_bytes(self) -> int:
+        """Memory of the last pictures that is kept for the next ones of their size."""
+        return sum(size * len(blocks) for size, blocks in self._spare.items())
+
+    @property
     def name(self) -> str:  # type: ignore[override]
         """``compile``, or ``torch`` where it is not, or no longer, compiled."""
         return "compile" if self._network.on else "torch"
