@@ -41,7 +41,8 @@ class InferenceConfig:
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Precision = "auto"
-    """precision of the convolutions; auto is bf16 on GPUs and processors with bf16 matrix units, else fp32"""
+    """precision of the convolutions; auto is bf16 on GPUs, and on processors with matrix units for it where it
+    is faster as measured; else fp32"""
     memory: str | None = None
     """limit, such as 2GB; what does not fit is computed in parts [default: three quarters of what is free]"""
     json: bool = False
@@ -103,7 +104,8 @@ class StylizeConfig(InferenceConfig, _Style):
     """with --style PAINTING.jpg: train its style on the given pictures first, for a time such as 3m or 90s"""
     controls: ControlsConfig = field(default_factory=ControlsConfig)
     backend: Backend = "auto"
-    """engine; auto is the fastest that is installed (compile takes a minute before the first picture)"""
+    """engine; auto is the fastest that is installed, as measured once on this machine (compile takes a minute
+    before the first picture)"""
     video: VideoConfig = field(default_factory=VideoConfig)
     camera: CameraConfig = field(default_factory=CameraConfig)
     cluster: bool = False

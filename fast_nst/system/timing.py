@@ -5,9 +5,10 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
 __all__ = ["Timing", "measure_in_turn"]
 
@@ -21,14 +22,14 @@ class Timing(NamedTuple):
 
 
 def measure_in_turn(
-    what: Mapping[str, Callable[[], object]], *, calls: int, warmup: int, device: torch.device
+    what: Mapping[str, Callable[[], object]], *, calls: int, warmup: int, device: torch.device | None = None
 ) -> dict[str, Timing]:
     """Time each of several calls, one after the other in every round, so that other load affects them all.
 
     Args:
         calls: rounds that count.
         warmup: rounds before, which do not.
-        device: waited for before each reading of the clock.
+        device: waited for before each reading of the clock; None: the processor.
     """
     spent: dict[str, list[float]] = {name: [] for name in what}
     for turn in range(warmup + calls):
@@ -42,8 +43,10 @@ def measure_in_turn(
     return {name: Timing(statistics.median(ms), _p95(ms), calls) for name, ms in spent.items()}
 
 
-def _wait(device: torch.device) -> None:
-    if device.type != "cpu":
+def _wait(device: torch.device | None) -> None:
+    if device is not None and device.type != "cpu":
+        import torch
+
         torch.accelerator.synchronize(device)
 
 

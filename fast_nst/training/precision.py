@@ -7,24 +7,20 @@ and version of torch; the times are kept in the user's cache folder.
 from __future__ import annotations
 
 import copy
-import hashlib
 import json
 from collections.abc import Callable
-from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 
 from fast_nst.config import RunConfig
-from fast_nst.io.files import write_atomically
+from fast_nst.io.measured import remembered_times
 from fast_nst.models.checkpoint import Network
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.serialization import to_dict
 from fast_nst.system.cpu import cpu_fingerprint
 from fast_nst.system.device import autocast, choose_precision, cpu_has_bf16
-from fast_nst.system.folders import UnusableFolderError, private_folder
 from fast_nst.system.timing import measure_in_turn
 from fast_nst.training.objective import CallableObjective, Objective
 from fast_nst.training.process_group import ProcessGroup
@@ -80,27 +76,7 @@ def step_times(network: Network, objective: Any, name: str) -> dict[str, float]:
     """
     words = [name, json.dumps(to_dict(network.config)), torch.__version__, cpu_fingerprint()]
     key = " ".join([*words, f"{torch.get_num_threads()} threads"])
-    file: Path | None = None
-    with suppress(UnusableFolderError, OSError):
-        file = private_folder("measured") / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-        if (known := _read(file, key)) is not None:
-            return known
-    times = _measure(network, objective)
-    if file is not None:
-        with suppress(OSError):
-            write_atomically(file, json.dumps({"key": key, "times": times}).encode())
-    return times
-
-
-def _read(file: Path, key: str) -> dict[str, float] | None:
-    """The times of an entry; None where there is none, or one that is damaged or of another key."""
-    try:
-        entry = json.loads(file.read_text(encoding="utf-8"))
-        times = {name: float(entry["times"][name]) for name in PRECISIONS}
-    except (OSError, ValueError, TypeError, KeyError):
-        return None
-    whole = entry.get("key") == key and all(0 < time < float("inf") for time in times.values())
-    return times if whole else None
+    return remembered_times(key, PRECISIONS, lambda: _measure(network, objective))
 
 
 def _measure(network: Network, objective: Any) -> dict[str, float]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 from fast_nst.cli.stylize import main as command
 from fast_nst.config import PRESETS
 from fast_nst.errors import InputError
-from fast_nst.inference.engine.backends.choice import engines_by_speed
+from fast_nst.inference.engine.backends import choice
+from fast_nst.inference.engine.backends.choice import Candidate, candidates, weighed_time
 from fast_nst.inference.engine.cache import load_or_make
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import from_uint8, to_uint8
@@ -153,31 +155,57 @@ def test_auto_takes_bf16_only_where_there_are_matrix_units(
 ) -> None:
     monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", limit)  # "": none
     stylize = Stylizer(Checkpoint(network(), {}), device="cpu", backend=backend)
-    bf16 = cpu_has_matrix_units() and backend != "onnx"
-    assert stylize.precision == ("bf16" if bf16 else "fp32")
-    assert not (limit and bf16)
+    assert stylize.precision == "fp32" or (cpu_has_matrix_units() and backend != "onnx" and not limit)
 
 
 @pytest.mark.parametrize(
     ("have", "device", "precision", "units", "expected"),
     [
-        (("openvino", "onnx"), "cpu", "auto", False, ["openvino", "onnx"]),
-        (("onnx",), "cpu", "auto", False, ["onnx"]),
-        (("onnx",), "cpu", "auto", True, []),  # torch in bf16 is faster than onnxruntime in fp32
-        (("onnx",), "cpu", "fp32", True, ["onnx"]),
-        (("openvino", "onnx"), "cpu", "bf16", False, ["openvino"]),
-        (("openvino", "onnx"), "cpu", "fp16", True, []),
-        (("openvino", "onnx"), "cuda", "auto", False, []),
-        ((), "cpu", "auto", False, []),
+        (("openvino", "onnx"), "cpu", "auto", False, ["openvino fp32", "onnx fp32"]),
+        (("openvino", "onnx"), "cpu", "auto", True, ["openvino fp32", "openvino bf16", "onnx fp32"]),
+        (("onnx",), "cpu", "auto", False, ["onnx fp32"]),
+        (("onnx",), "cpu", "auto", True, ["onnx fp32", "torch bf16"]),
+        (("onnx",), "cpu", "fp32", True, ["onnx fp32"]),
+        (("openvino", "onnx"), "cpu", "bf16", False, ["openvino bf16"]),
+        (("openvino", "onnx"), "cpu", "fp16", True, ["torch fp16"]),
+        (("openvino", "onnx"), "cuda", "auto", False, ["torch auto"]),
+        ((), "cpu", "auto", False, ["torch fp32"]),
+        ((), "cpu", "auto", True, ["torch fp32", "torch bf16"]),
     ],
 )
-def test_auto_tries_what_is_installed_in_the_order_of_speed(
+def test_auto_considers_what_is_installed_and_what_the_processor_may_be_fast_in(
     have: tuple[Any, ...], device: str, precision: str, units: bool, expected: list[Any]
 ) -> None:
-    tried = engines_by_speed(
-        device, precision, installed=lambda name: name in have, has_matrix_units=lambda: units
-    )
-    assert list(tried) == expected
+    able = candidates(device, precision, installed=lambda name: name in have, has_matrix_units=lambda: units)
+    assert [str(candidate) for candidate in able] == expected
+
+
+@pytest.mark.parametrize("units", [False, True])
+def test_an_engine_asked_for_by_name_is_the_only_candidate(units: bool) -> None:
+    kinds = ["fp32", "bf16"] if units else ["fp32"]
+    for name, precisions in (("openvino", kinds), ("torch", kinds), ("onnx", ["fp32"])):
+        able = candidates("cpu", "auto", name, installed=lambda _: True, has_matrix_units=lambda: units)
+        assert able == [Candidate(name, precision) for precision in precisions]
+    assert candidates("cpu", "bf16", "torch") == [Candidate("torch", "bf16")]
+
+
+def test_bf16_has_to_save_a_quarter_of_the_time() -> None:
+    assert weighed_time(Candidate("torch", "bf16"), 70) < weighed_time(Candidate("torch", "fp32"), 100)
+    assert weighed_time(Candidate("torch", "bf16"), 80) > weighed_time(Candidate("torch", "fp32"), 100)
+
+
+def test_where_bf16_comes_into_question_it_is_measured_once_and_the_faster_is_taken(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAST_NST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(choice, "candidates", lambda *_: [Candidate("torch", p) for p in ("fp32", "bf16")])
+    first = Stylizer(Checkpoint(network(), {}), device="cpu", backend="torch")
+    (entry,) = (tmp_path / "cache" / "measured").iterdir()
+    times = json.loads(entry.read_text())["times"]
+    faster = min(("fp32", "bf16"), key=lambda p: weighed_time(Candidate("torch", p), times[f"torch {p}"]))
+    again = Stylizer(Checkpoint(network(), {}), device="cpu", backend="torch")
+    assert first.precision == again.precision == faster
+    assert json.loads(entry.read_text())["times"] == times
 
 
 @pytest.fixture
@@ -248,6 +276,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 STYLIZE = """
+import json
 import sys
 from fast_nst.cli.stylize import main
 for backend in sys.argv[1].split():

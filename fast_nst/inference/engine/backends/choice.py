@@ -1,28 +1,51 @@
-"""Which engine: the one asked for, or of those that are installed the one measured to be the fastest."""
+"""Which engine and precision: what is asked for, or of what is installed the fastest as measured here.
+
+Where more than one comes into question, each stylizes a small image a few times, once for a machine, network
+and versions; the times are kept in the user's cache folder. Nothing is taken for fast because a processor's
+flags say so: bf16 takes twice as long as fp32 on some that have it.
+"""
 
 from __future__ import annotations
 
 import functools
 import importlib.util
+import json
 import logging
-from collections.abc import Callable, Collection, Iterator
+import os
+from collections.abc import Callable, Collection, Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
-from typing import get_args
+from importlib.metadata import PackageNotFoundError, version
+from typing import NamedTuple, get_args
+
+import numpy as np
 
 from fast_nst.config.stylize import Backend as Name
 from fast_nst.config.stylize import Precision
 from fast_nst.errors import InputError, first_line
 from fast_nst.inference.engine.backends.base import Backend, EngineError, Source
-from fast_nst.system.cpu import cpu_has_matrix_units, may_have_accelerator
+from fast_nst.io.measured import remembered_times
+from fast_nst.system.cpu import cpu_fingerprint, cpu_has_matrix_units, may_have_accelerator, thread_limit
 from fast_nst.system.extras import how_to_install
+from fast_nst.system.timing import measure_in_turn
 
-__all__ = ["advise_faster", "check_choice", "engines_by_speed", "open_backend"]
+__all__ = [
+    "Candidate",
+    "advise_faster",
+    "candidates",
+    "check_choice",
+    "measured_times",
+    "open_backend",
+    "weighed_time",
+]
 
 _log = logging.getLogger("fast_nst")
 
 # What the extra of that name installs, to run and to build what is run; the latter is needed once a style.
 _NEEDED = {"openvino": ("openvino", "onnx"), "onnx": ("onnxruntime", "onnx")}
+_PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
 _PRECISIONS = {"openvino": ("auto", "fp32", "bf16"), "onnx": ("auto", "fp32")}
+_SIDE, _CALLS = 192, 5  # of the image that engines are measured on, pixels; how often
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 
 
@@ -53,16 +76,21 @@ def open_backend(source: Source, *, backend: str, device: str, precision: str) -
     if backend != "auto":
         _check(backend, device, precision)
         try:
-            return _working(backend, source, device, precision)
+            return _fastest(candidates(device, precision, backend), source, device)
         except EngineError as error:
             cure = "--backend auto" if backend == "torch" else "--precision fp32 or --backend torch"
             raise EngineError(f"{error}; give {cure}") from error.__cause__
-    for name in engines_by_speed(device, precision):
-        try:
-            return _working(name, source, device, precision)
-        except EngineError as error:
-            _log.warning("%s; trying the next engine", error)
-    return _working("torch", source, device, precision)
+    return _fastest(candidates(device, precision), source, device, or_else=Candidate("torch", precision))
+
+
+class Candidate(NamedTuple):
+    """An engine and a precision."""
+
+    engine: str
+    precision: str
+
+    def __str__(self) -> str:
+        return f"{self.engine} {self.precision}"
 
 
 def check_choice(what: str, value: str, allowed: Collection[str]) -> None:
@@ -87,34 +115,127 @@ def advise_faster(backend: str, device: str, precision: str) -> None:
         )
 
 
-def engines_by_speed(
+def candidates(
     device: str,
     precision: str,
+    backend: str = "auto",
     *,
     installed: Callable[[str], bool] = _installed,
     has_matrix_units: Callable[[], bool] = cpu_has_matrix_units,
-) -> Iterator[str]:
-    """Engines that can do what is asked faster than torch, as `benchmarks/inference.py` measures them.
+) -> list[Candidate]:
+    """Engines and precisions that come into question, the one first that most machines are fastest with.
 
     Args:
-        device: as `open_backend`.
-        precision: as `open_backend`.
+        device, precision, backend: as `open_backend`.
         installed: whether an engine's packages are.
-        has_matrix_units: whether the processor multiplies bf16 fast.
+        has_matrix_units: whether the processor says that it multiplies bf16 in matrix units. On others bf16
+            saves memory traffic at most, and its error is the same.
     """
-    if precision == "fp16" or device not in ("auto", "cpu"):
-        return
-    if device == "auto" and may_have_accelerator():
-        from fast_nst.system.device import choose_device
+    on_processor = device in ("auto", "cpu") and not (device == "auto" and _finds_accelerator())
+    if not on_processor:
+        return [Candidate("torch" if backend == "auto" else backend, precision)]
+    wanted = [precision] if precision != "auto" else ["fp32", "bf16"] if has_matrix_units() else ["fp32"]
+    if backend == "auto":
+        able = [e for e in _NEEDED if installed(e) and set(wanted) & set(_PRECISIONS[e])]
+        # Torch in fp32 is slower than any of them.
+        engines = [*able, *(["torch"] if not able or (able == ["onnx"] and "bf16" in wanted) else [])]
+    else:
+        engines, able = [backend], []
+    return [
+        Candidate(engine, kind)
+        for engine in engines
+        for kind in wanted
+        if kind in _PRECISIONS.get(engine, wanted) and not (able and engine == "torch" and kind == "fp32")
+    ]
 
-        if choose_device().type != "cpu":
-            return
-    if installed("openvino"):
-        yield "openvino"
-    # onnxruntime has no bf16 on processors: where there are matrix units, torch in bf16 is faster.
-    wanted = "bf16" if precision == "auto" and has_matrix_units() else precision
-    if wanted != "bf16" and installed("onnx"):
-        yield "onnx"
+
+def _finds_accelerator() -> bool:
+    if not may_have_accelerator():
+        return False
+    from fast_nst.system.device import choose_device
+
+    return choose_device().type != "cpu"
+
+
+def _fastest(
+    able: Sequence[Candidate], source: Source, device: str, or_else: Candidate | None = None
+) -> Backend:
+    """The fastest of the candidates that work here.
+
+    Args:
+        or_else: opened where none of them works, after warnings.
+
+    Raises:
+        EngineError: none works.
+    """
+    opened: dict[Candidate, Backend] = {}
+    if len(able) > 1:
+        able = _by_speed(able, source, device, opened)
+    for candidate in able:
+        if candidate in opened:
+            return opened[candidate]
+        try:
+            return _working(candidate.engine, source, device, candidate.precision)
+        except EngineError as error:
+            if or_else is None and candidate == able[-1]:
+                raise
+            _log.warning("%s; trying the next engine", error)
+    assert or_else is not None
+    return _working(or_else.engine, source, device, or_else.precision)
+
+
+def _by_speed(
+    able: Sequence[Candidate], source: Source, device: str, opened: dict[Candidate, Backend]
+) -> list[Candidate]:
+    """The candidates, the fastest first; those that do not work are left out if it is found now.
+
+    Args:
+        opened: gets what is opened to be measured.
+    """
+
+    def measure() -> dict[str, float]:
+        for candidate in able:
+            try:
+                opened[candidate] = _working(candidate.engine, source, device, candidate.precision)
+            except EngineError as error:
+                _log.warning("%s; trying the next engine", error)
+        if len(opened) < len(able):
+            raise _SomeFailedError
+        return measured_times({str(candidate): engine for candidate, engine in opened.items()})
+
+    names = [str(candidate) for candidate in able]
+    try:
+        times = remembered_times(_machine(source, able), names, measure)
+    except _SomeFailedError:
+        return list(opened)
+    _log.info("engines measured: %s", ", ".join(f"{name} {time:.0f} ms" for name, time in times.items()))
+    return sorted(able, key=lambda candidate: weighed_time(candidate, times[str(candidate)]))
+
+
+class _SomeFailedError(Exception):
+    """Not all engines work; what the others take is not kept, since that may be mended."""
+
+
+def weighed_time(candidate: Candidate, time: float) -> float:
+    """What decides: the time, and a third more in bf16, which rounds more and has to be worth it."""
+    return time * (4 / 3 if candidate.precision == "bf16" else 1)
+
+
+def measured_times(engines: Mapping[str, Backend]) -> dict[str, float]:
+    """Milliseconds that each takes for a small image, medians in turn."""
+    image = np.random.default_rng(0).integers(0, 256, (1, _SIDE, _SIDE, 3), np.uint8)
+    calls = {name: functools.partial(engine.run_uint8, image) for name, engine in engines.items()}
+    return {name: time.median for name, time in measure_in_turn(calls, calls=_CALLS, warmup=1).items()}
+
+
+def _machine(source: Source, able: Sequence[Candidate]) -> str:
+    """All that the times depend on."""
+    shape = {key: source.metadata.get(key) for key in ("network", "upscaler", "gallery")}
+    words = [cpu_fingerprint(), f"{thread_limit() or os.cpu_count()} threads"]
+    for candidate in able:
+        with suppress(PackageNotFoundError):  # only its module is there; it may work all the same
+            words.append(f"{candidate} {version(_PACKAGES.get(candidate.engine, 'torch'))}")
+    return " ".join([json.dumps(shape, sort_keys=True), *words])
 
 
 def _check(backend: str, device: str, precision: str) -> None:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fast_nst.inference.engine.backends.base import EngineError, Source
 from fast_nst.inference.engine.backends.graph_backend import GRAPH, GraphBackend
 from fast_nst.inference.engine.cache import load_or_make
-from fast_nst.system.cpu import cpu_fingerprint, cpu_has_matrix_units, thread_limit
+from fast_nst.system.cpu import cpu_fingerprint, thread_limit
 from fast_nst.system.openvino import openvino
 
 if TYPE_CHECKING:
@@ -43,8 +43,7 @@ class OpenVinoBackend(GraphBackend):
     """A trained network in OpenVINO.
 
     Args:
-        precision: ``fp32``, ``bf16``, or ``auto``: bf16 where there are matrix units for it. Left to itself
-            OpenVINO would take bf16 on more processors.
+        precision: ``fp32`` or ``bf16``. Left to itself OpenVINO would take bf16 on more processors.
 
     Raises:
         EngineError: it cannot run in that precision here.
@@ -54,18 +53,17 @@ class OpenVinoBackend(GraphBackend):
 
     def __init__(self, source: Source, precision: str) -> None:
         super().__init__(source)
-        wanted = ("bf16" if cpu_has_matrix_units() else "fp32") if precision == "auto" else precision
         self._settings: dict[str, Any] = {
-            "INFERENCE_PRECISION_HINT": _HINTS[wanted],
+            "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "PERFORMANCE_HINT": "LATENCY",
         }
         if (threads := thread_limit()) is not None:
             self._settings["INFERENCE_NUM_THREADS"] = threads
         self._requests = _Requests()
-        self.precision = wanted
+        self.precision = precision
         # Not every processor has what was asked for; OpenVINO then takes fp32.
         hint = self._request("uint8", 0).get_compiled_model().get_property("INFERENCE_PRECISION_HINT")
-        self.precision = wanted if hint.get_type_name() == _HINTS[wanted] else "fp32"
+        self.precision = precision if hint.get_type_name() == _HINTS[precision] else "fp32"
         self.maps = 3.9 if self.precision == "fp32" else 2.0
 
     def _run(self, pixels: Pixels, images: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float32]]:
