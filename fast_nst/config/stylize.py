@@ -41,8 +41,8 @@ class InferenceConfig:
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Precision = "auto"
-    """precision of the convolutions; auto is bf16 on GPUs, and on processors with matrix units for it where it
-    is faster as measured; else fp32"""
+    """precision of the convolutions; auto is bf16 on GPUs, and on processors with matrix units for it where
+    it is faster as measured; else fp32"""
     memory: str | None = None
     """limit, such as 2GB; what does not fit is computed in parts [default: three quarters of what is free]"""
     json: bool = False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from os import PathLike
@@ -13,7 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_nst.errors import InputError
+from fast_nst.inference import flat_pictures
 from fast_nst.inference.engine.backends.base import Backend
+from fast_nst.inference.engine.backends.choice import advise_faster
 from fast_nst.io.conversion import in_kind_of, to_picture
 from fast_nst.io.images import Picture
 from fast_nst.system.forking import call_in_child
@@ -26,6 +29,7 @@ __all__ = ["Predictor", "no_progress"]
 
 _log = logging.getLogger("fast_nst")
 
+SLOW = 1.0  # seconds for a picture, from which on a faster engine is worth a message
 SHARE = 0.75  # of the memory that is free; the rest is for what else the machine does meanwhile
 # Floats may overshoot [0, 1], as resizing does; beyond this they are in another range.
 OVERSHOOT = 0.5
@@ -43,16 +47,21 @@ class Predictor(ABC):
     Safe for threads: calls take turns, since one call uses every core, and the limit is for all of them.
     After a fork it works in the child too, with PyTorch in one thread there and without a GPU.
 
-    Attributes:
+    Args:
         backend: the engine.
         memory: bytes that `pictures` limits the whole process to; None: three quarters of what is free.
+        stylizes: run flat pictures beside a reference, see `flat_pictures`.
+        may_advise: say so where the network is slow and another engine would be faster.
     """
 
     in_parts: ClassVar[str]
     """what is done with a picture that does not fit, for messages"""
 
-    def __init__(self, backend: Backend, memory: int | None) -> None:
+    def __init__(
+        self, backend: Backend, memory: int | None, *, stylizes: bool = False, may_advise: bool = False
+    ) -> None:
         self.backend, self.memory = backend, memory
+        self._stylizes, self._may_advise = stylizes, may_advise
         self._retained = 0
         """bytes that the engine holds from the last pictures, and uses again for the next ones"""
         self._renew()
@@ -122,13 +131,8 @@ class Predictor(ABC):
             raise InputError(
                 f"expected (B, H, W, 3) uint8 images, got {images.dtype} of shape {images.shape}"
             )
-        return self._batch_uint8(images)
-
-    def _batch_uint8(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return self.backend.run_uint8(images)
-
-    def _batch_float(self, images: Tensor) -> Tensor:
-        return self.backend.run_float(images)
+        run = self.backend.run_uint8
+        return flat_pictures.run_uint8(run, images) if self._stylizes else run(images)
 
     def run_float(self, images: Tensor) -> Tensor:
         """Stylize or upscale tensors in one piece.
@@ -157,9 +161,10 @@ class Predictor(ABC):
                 f"expected float images in [0, 1], got values from {low:g} to {high:g}; "
                 "scale them, or convert uint8 with from_uint8"
             )
-        if images.ndim == 3:
-            return self._batch_float(images.unsqueeze(0))[0]
-        return self._batch_float(images)
+        batch = images.unsqueeze(0) if images.ndim == 3 else images
+        run = self.backend.run_float
+        made = flat_pictures.run_float(run, batch) if self._stylizes else run(batch)
+        return made[0] if images.ndim == 3 else made
 
     def pictures(
         self, pictures: Sequence[Picture], *, progress: Callable[[float], None] = no_progress
@@ -198,7 +203,11 @@ class Predictor(ABC):
 
     def _run(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         before, self._retained = resident_memory() - self._retained, 0
+        started = time.perf_counter()
         made = self.run_uint8(images)
+        if self._may_advise and time.perf_counter() - started > SLOW * len(images):
+            self._may_advise = False
+            advise_faster(self.backend.name, self.device, self.precision)
         self._retained = max(0, resident_memory() - before - made.nbytes)
         return made
 

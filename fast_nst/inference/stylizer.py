@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import time
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 from fast_nst.errors import InputError
 from fast_nst.inference import flat_pictures
 from fast_nst.inference.controls import Controls, add_layers, apply_controls
-from fast_nst.inference.engine.backends.choice import advise_faster
 from fast_nst.inference.networks import EngineSettings, TrainedStyle, trained_style
 from fast_nst.inference.predictor import Predictor, no_progress
 from fast_nst.inference.styles import StyleChoice, choose_style, mix_rows
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["Stylizer"]
 
 DEFAULT = Controls()
-
-SLOW = 1.0  # seconds for a picture, from which on a faster engine is worth a message
 
 
 class Stylizer(Predictor):
@@ -137,8 +134,8 @@ class Stylizer(Predictor):
             # What the rows have not done of it.
             left = 1.0 if strength else 0.0
             self._applied = dataclasses.replace(controls, strength=left, stroke=self._mixture.stroke)
-        super().__init__(trained.open(self._mixture, engine, opened), memory)
-        self._may_advise = engine.backend == "auto"
+        backend = trained.open(self._mixture, engine, opened)
+        super().__init__(backend, memory, stylizes=True, may_advise=engine.backend == "auto")
 
     def with_controls(self, controls: Controls) -> Stylizer:
         """The same style, on the same engine, with other controls.
@@ -194,29 +191,20 @@ class Stylizer(Predictor):
             raise InputError("controls do not work on tensors; give a picture, an array or a file")
         return super().run_float(images)
 
-    def _batch_uint8(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        return flat_pictures.run_uint8(self.backend.run_uint8, images)
-
-    def _batch_float(self, images: Tensor) -> Tensor:
-        return flat_pictures.run_float(self.backend.run_float, images)
-
-    def _pictures(self, pictures: Sequence[Picture], progress: Callable[[float], None]) -> list[Picture]:
+    def pictures(
+        self, pictures: Sequence[Picture], *, progress: Callable[[float], None] = no_progress
+    ) -> list[Picture]:
+        """As `Predictor.pictures`, with the controls."""
+        whole = functools.partial(super().pictures, progress=progress)
         if self._applied.are_default:
-            return super()._pictures(pictures, progress)
+            return whole(pictures)
 
         def stylize(picture: Picture) -> Picture:
-            return Predictor._pictures(self, [picture], progress)[0]
+            return whole([picture])[0]
 
-        made = [apply_controls(stylize, picture, self._applied) for picture in pictures]
+        with self._lock:
+            made = [apply_controls(stylize, picture, self._applied) for picture in pictures]
         return [add_layers(one, picture, self.controls) for one, picture in zip(made, pictures, strict=True)]
-
-    def _run(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        started = time.perf_counter()
-        made = super()._run(images)
-        if self._may_advise and time.perf_counter() - started > SLOW * len(images):
-            self._may_advise = False
-            advise_faster(self.backend.name, self.device, self.precision)
-        return made
 
     def _needed(self, height: int, width: int, count: int) -> int:
         return whole_bytes(self._config, height, width, self.backend.maps) * count
