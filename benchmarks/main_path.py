@@ -38,7 +38,7 @@ COMMANDS = {
         ("baseline/image_optimizer.py", "_evaluate"),
     ),
     "fast-nst optimize": (
-        "{photo} {style} --out {png} --iterations 2 --size 64 --loss-network distilled",
+        "{photo} {style} --out {png} --steps 2 --size 64 --loss-network distilled",
         ("baseline/image_optimizer.py", "_evaluate"),
     ),
 }

@@ -1,10 +1,14 @@
-"""The exported page in Chromium: seconds to the first stylized picture, and pictures a second of its camera.
+"""The page in Chromium: seconds to the first stylized picture, pictures a second of its camera, and memory.
 
     fast-nst export-page site/
     python benchmarks/page.py site/ --photo photo.jpg
+    python benchmarks/page.py site/ --photo photo.jpg --minutes 5
+    python benchmarks/page.py http://127.0.0.1:8000/ --photo photo.jpg --side 640      # of `fast-nst web`
 
-The first opening finds nothing in the browser's cache, later ones do. The camera is Chromium's fake one, 320
-pixels wide, stylized in the browser. Needs the package selenium, chromium and chromedriver.
+The first opening finds nothing in the browser's cache, later ones do. The camera is Chromium's fake one. With
+--minutes it runs that long, and printed at the end of each minute are the pictures a second, the megabytes
+that the page's scripts hold and those of all of Chromium's processes together. Needs the package selenium,
+chromium and chromedriver.
 """
 
 from __future__ import annotations
@@ -14,14 +18,18 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
 PORT = 8137
-FLAGS = ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage")
+FLAGS = ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "enable-precise-memory-info")
 CAMERA = ("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream")
+FRAMES = "Number(document.getElementById('result').dataset.frames ?? 0)"
 
 
 def wait(browser: webdriver.Chrome, expression: str) -> None:
@@ -30,44 +38,82 @@ def wait(browser: webdriver.Chrome, expression: str) -> None:
         time.sleep(0.02)
 
 
-def opened(browser: webdriver.Chrome, query: str = "") -> None:
+def opened(browser: webdriver.Chrome, address: str, query: str = "") -> None:
     """Open the page."""
-    browser.get(f"http://127.0.0.1:{PORT}/{query}")
+    browser.get(f"{address}{query}")
     wait(browser, "document.body.dataset.ready === 'yes'")
 
 
+@contextmanager
+def served(site: str) -> Iterator[str]:
+    """The address of the page: of a server that runs, or of a folder that is served meanwhile."""
+    if site.startswith("http"):
+        yield site
+        return
+    command = [sys.executable, str(Path(site) / "serve.py"), str(PORT)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    time.sleep(1)
+    try:
+        yield f"http://127.0.0.1:{PORT}/"
+    finally:
+        server.terminate()
+
+
+def megabytes(process: psutil.Process) -> float:
+    """Memory of a process and its children that they share with no other."""
+    used = 0
+    for one in (process, *process.children(recursive=True)):
+        with suppress(psutil.Error):
+            used += one.memory_full_info().uss
+    return used / 1e6
+
+
+def rate(browser: webdriver.Chrome, seconds: float) -> float:
+    """Pictures of the camera that are shown in a second."""
+    before, began = browser.execute_script(f"return {FRAMES}"), time.monotonic()
+    time.sleep(seconds)
+    shown: int = browser.execute_script(f"return {FRAMES}") - before
+    return shown / (time.monotonic() - began)
+
+
 def main() -> None:
+    """Parse the arguments, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("site", type=Path, help="the exported page")
+    parser.add_argument("site", help="the exported page, or the address of a server")
     parser.add_argument("--photo", type=Path, required=True)
+    parser.add_argument("--side", type=int, default=320, help="width of the camera's frames")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement of the camera")
+    parser.add_argument("--minutes", type=int, default=0, help="let the camera run that long")
     given = parser.parse_args()
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for flag in (*FLAGS, *CAMERA):
         options.add_argument(f"--{flag}")
-    server = subprocess.Popen([sys.executable, given.site / "serve.py", str(PORT)], stdout=subprocess.DEVNULL)
-    browser = webdriver.Chrome(options=options, service=Service(shutil.which("chromedriver")))
+    service = Service(shutil.which("chromedriver"))
+    browser = webdriver.Chrome(options=options, service=service)
     try:
-        time.sleep(1)
-        for _ in range(4):
-            began = time.monotonic()
-            opened(browser)
-            browser.find_element("id", "file").send_keys(str(given.photo.resolve()))
-            wait(browser, "document.body.classList.contains('painted')")
-            print(f"first stylized picture after {time.monotonic() - began:.2f} s")
-        opened(browser, "?side=320")
-        browser.find_element("id", "use-camera").click()
-        frames = "Number(document.getElementById('result').dataset.frames ?? 0)"
-        wait(browser, f"{frames} > 5")
-        for _ in range(3):
-            before, began = browser.execute_script(f"return {frames}"), time.monotonic()
-            time.sleep(given.seconds)
-            count = browser.execute_script(f"return {frames}") - before
-            print(f"camera: {count / (time.monotonic() - began):.1f} pictures a second")
+        with served(given.site) as address:
+            for _ in range(4):
+                began = time.monotonic()
+                opened(browser, address)
+                browser.find_element("id", "file").send_keys(str(given.photo.resolve()))
+                wait(browser, "document.body.classList.contains('painted')")
+                print(f"first stylized picture after {time.monotonic() - began:.2f} s", flush=True)
+            opened(browser, address, f"?side={given.side}")
+            browser.find_element("id", "use-camera").click()
+            wait(browser, f"{FRAMES} > 5")
+            for _ in range(3):
+                print(f"camera: {rate(browser, given.seconds):.1f} pictures a second", flush=True)
+            for minute in range(given.minutes):
+                shown = rate(browser, 60)
+                heap = browser.execute_script("return performance.memory.usedJSHeapSize") / 1e6
+                whole = megabytes(psutil.Process(service.process.pid))
+                print(
+                    f"minute {minute + 1}: {shown:.1f} a second, scripts {heap:.0f} MB, all {whole:.0f} MB",
+                    flush=True,
+                )
     finally:
         browser.quit()
-        server.terminate()
 
 
 if __name__ == "__main__":
