@@ -28,6 +28,7 @@ from fast_nst.io.pixels import (
     Picture,
     check_rgb,
     fit,
+    middle,
     over_white,
     resized,
 )
@@ -91,13 +92,24 @@ def to_uint8(image: Tensor) -> NDArray[np.uint8]:
     return array
 
 
+LONGEST = 4  # times as long as wide: what a picture may be that is resized by its shorter side
+
+
 def load_image(
     path: str | Path, *, size: int | None = None, short_side: int | None = None, max_pixels: int = MAX_PIXELS
 ) -> Tensor:
-    """The picture on white, as ``(3, H, W)`` float32 in [0, 1], with its longer *or* shorter side resized."""
+    """The picture on white, as ``(3, H, W)`` float32 in [0, 1], with its longer *or* shorter side resized.
+
+    Resized by the shorter side, a long strip would have any number of pixels: of a picture that is more than
+    `LONGEST` times as long as wide the middle is taken then, with a warning.
+    """
     picture = read_picture(path, max_pixels=max_pixels)
     for note in picture.notes:
         log_once(f"{path}: {note}")
+    if short_side is not None and (part := middle(picture, LONGEST)) is not picture:
+        shape = f"{picture.width} x {picture.height} pixels"
+        log_once(f"{path}: {shape} are more than {LONGEST} times as long as wide; the middle is used")
+        picture = part
     return from_uint8(fit(Picture(over_white(picture)), size, shorter_side=short_side).rgb)
 
 

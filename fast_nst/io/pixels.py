@@ -24,6 +24,7 @@ __all__ = [
     "Picture",
     "check_rgb",
     "fit",
+    "middle",
     "over_white",
     "resized",
     "to_pillow",
@@ -114,6 +115,17 @@ def fit(picture: Picture, longer_side: int | None = None, *, shorter_side: int |
     # Rounded in integers, so that the chosen side is exactly as wanted.
     width, height = (max(1, (2 * side * wanted + now) // (2 * now)) for side in sides)
     return resized(picture, width, height)
+
+
+def middle(picture: Picture, longest: int) -> Picture:
+    """The middle of a picture that is more than so many times as long as wide; else the same object."""
+    limit = longest * min(picture.width, picture.height)
+    if max(picture.width, picture.height) <= limit:
+        return picture
+    top, left = (max(0, (side - limit) // 2) for side in (picture.height, picture.width))
+    part = slice(top, top + limit), slice(left, left + limit)
+    alpha = None if picture.alpha is None else picture.alpha[part]
+    return replace(picture, rgb=picture.rgb[part], alpha=alpha)
 
 
 def resized(picture: Picture, width: int, height: int) -> Picture:

@@ -771,6 +771,22 @@ def test_load_image_puts_alpha_on_white_and_fits(tmp_path: Path) -> None:
         load_image(path, max_pixels=100)
 
 
+@pytest.mark.parametrize("shape", [(3, 3000), (3000, 3)])
+def test_of_a_long_strip_the_middle_is_resized_by_its_shorter_side_and_it_is_said(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, shape: tuple[int, int]
+) -> None:
+    """Whole, this one would have 512,000 pixels on its longer side, and its features would fill the memory."""
+    pixels = np.zeros((*shape, 3), np.uint8)
+    along = slice(1494, 1506)
+    pixels[(slice(None), along) if shape[0] == 3 else (along, slice(None))] = 200
+    write_picture(tmp_path / "strip.png", Picture(pixels))
+    found = load_image(tmp_path / "strip.png", short_side=512)
+    assert sorted(found.shape) == [3, 512, 2048]
+    assert float(found.min()) > 0.7  # the middle alone
+    assert "more than 4 times as long as wide; the middle is used" in caplog.text
+    assert max(load_image(tmp_path / "strip.png", size=300).shape) == 300
+
+
 def test_pictures_are_found_sorted_and_only_where_they_should_be(tmp_path: Path) -> None:
     wanted = ["B.JPG", "a.png", "sub/deep/x.webp", "sub/z.Tiff", "heic.heic", "file-link.png"]
     for name in [
