@@ -775,7 +775,7 @@ def test_load_image_puts_alpha_on_white_and_fits(tmp_path: Path) -> None:
 def test_of_a_long_strip_the_middle_is_resized_by_its_shorter_side_and_it_is_said(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, shape: tuple[int, int]
 ) -> None:
-    """Whole, this one would have 512,000 pixels on its longer side, and its features would fill the memory."""
+    """Whole, this one would be 512,000 pixels long, and its features would fill the memory."""
     pixels = np.zeros((*shape, 3), np.uint8)
     along = slice(1494, 1506)
     pixels[(slice(None), along) if shape[0] == 3 else (along, slice(None))] = 200
