@@ -11,7 +11,7 @@ from pathlib import Path
 from fast_nst.io.files import write_atomically
 from fast_nst.system.folders import UnusableFolderError, private_folder
 
-__all__ = ["remembered_times"]
+__all__ = ["recall_times", "remember_times", "remembered_times"]
 
 
 def remembered_times(
@@ -24,20 +24,24 @@ def remembered_times(
         names: of what is measured.
         measure: measures it, milliseconds by name.
     """
-    file: Path | None = None
-    with suppress(UnusableFolderError, OSError):
-        file = private_folder("measured") / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"
-        if (known := _read(file, key, names)) is not None:
-            return known
-    times = measure()
-    if file is not None:
-        with suppress(OSError):
-            write_atomically(file, json.dumps({"key": key, "times": times}).encode())
+    if (known := recall_times(key, names)) is not None:
+        return known
+    remember_times(key, times := measure())
     return times
 
 
-def _read(file: Path, key: str, names: Collection[str]) -> dict[str, float] | None:
+def remember_times(key: str, times: dict[str, float]) -> None:
+    """Keep what a measurement found; where there is no cache folder, nothing is kept."""
+    with suppress(UnusableFolderError, OSError):
+        write_atomically(_file(key), json.dumps({"key": key, "times": times}).encode())
+
+
+def recall_times(key: str, names: Collection[str]) -> dict[str, float] | None:
     """The times of an entry; None where there is none, or one that is damaged or of another key."""
+    try:
+        file = _file(key)
+    except (UnusableFolderError, OSError):
+        return None
     try:
         entry = json.loads(file.read_text(encoding="utf-8"))
         times = {name: float(entry["times"][name]) for name in names}
@@ -45,3 +49,7 @@ def _read(file: Path, key: str, names: Collection[str]) -> dict[str, float] | No
         return None
     whole = entry.get("key") == key and all(0 < time < float("inf") for time in times.values())
     return times if whole else None
+
+
+def _file(key: str) -> Path:
+    return private_folder("measured") / f"{hashlib.sha256(key.encode()).hexdigest()[:32]}.json"

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fast_nst.system.compiling import Compiled
+from fast_nst.training.compile_trial import CompileTrial
 from fast_nst.training.motion import Motion
 from fast_nst.training.process_group import ProcessGroup
 
@@ -69,6 +70,7 @@ class BackwardPass:
         network: whose gradients are computed and whose running statistics the forward pass updates.
         compiled: whether to use torch.compile.
         precision: of the convolutions; decides the tolerances.
+        trial: times the first compiled steps, which are given up where they are no faster; None: they stay.
         group: processes that share each batch and have to agree.
     """
 
@@ -83,9 +85,11 @@ class BackwardPass:
         *,
         compiled: bool,
         precision: str,
+        trial: CompileTrial | None = None,
         group: ProcessGroup,
     ) -> None:
         self._eager, self._precision, self._group = forward, precision, group
+        self._trial = trial
         self._parameters = [p for p in network.parameters() if p.requires_grad]
         self._statistics = [b for b in network.buffers() if b.is_floating_point()]
         self._checked: set[torch.Size] = set()
@@ -181,10 +185,21 @@ class BackwardPass:
             )
             return eager
         self._checked.add(batch.inputs.shape)
+        if self._trial is not None and self._trial.times is None:
+            self._try(self._trial, batch, scale)
         for parameter, gradient in zip(self._parameters, gradients, strict=True):
             parameter.grad = gradient
         self._restore(after)
         return terms
+
+    def _try(self, trial: CompileTrial, batch: BatchTensors, scale: Tensor | None) -> None:
+        """Time both kinds of steps; running statistics change, gradients too."""
+        trial.measure(
+            lambda: self._run(self._eager, batch, scale), lambda: self._run(self._forward, batch, scale)
+        )
+        if not trial.pays:
+            times = " and ".join(f"{time:.0f} ms {name}" for name, time in (trial.times or {}).items())
+            self._drop(f"is no faster here: a step takes {times}")
 
     def _drop(self, why: str) -> None:
         _log.warning("torch.compile %s (%s); continuing without it", why, self._precision)

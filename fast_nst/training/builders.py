@@ -32,6 +32,7 @@ from fast_nst.models.model_files import file_digest
 from fast_nst.models.reconstruction import ReconstructionLoss
 from fast_nst.models.vgg import VGGFeatures, load_vgg, weights_digest
 from fast_nst.system.device import choose_device, has_compiler
+from fast_nst.training.compile_trial import CompileTrial
 from fast_nst.training.data.coco import find_coco
 from fast_nst.training.data.download import ProgressCallback
 from fast_nst.training.data.photos import PhotoSource, hold_out, open_photos
@@ -93,6 +94,7 @@ def build_run(
     precision, step_times = choose_run_precision(
         config, network, task.objective, device=device, group=group, saved=saved_precision
     )
+    trial = compile_trial(config, device, precision, group)
     training_step = TrainingStep(
         network,
         task.objective,
@@ -102,7 +104,8 @@ def build_run(
         rows=task.rows,
         device=device,
         precision=precision,
-        compiled=compiles(config, device),
+        compiled=compiles(config, device) and (trial is None or trial.pays),
+        trial=trial,
         group=group,
     )
     validation = build_validation(config, task, validation_photos, device, precision)
@@ -174,6 +177,18 @@ def compiles(config: RunConfig, device: torch.device) -> bool:
     if config.compile != "auto":
         return config.compile == "on"
     return has_compiler(device) and config.steps >= COMPILE_PAYS_AFTER
+
+
+def compile_trial(
+    config: RunConfig, device: torch.device, precision: str, group: ProcessGroup
+) -> CompileTrial | None:
+    """With ``--compile auto`` on a processor, what finds out whether compiled steps are faster.
+
+    Several processes would have to agree, and on GPUs nothing else is near.
+    """
+    if config.compile != "auto" or device.type != "cpu" or group.size > 1:
+        return None
+    return CompileTrial(config, precision)
 
 
 def choose_photos(

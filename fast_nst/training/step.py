@@ -13,6 +13,7 @@ from fast_nst.models.checkpoint import Network
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.system.device import autocast
 from fast_nst.training.backward import BackwardPass, BatchTensors, Terms, total
+from fast_nst.training.compile_trial import CompileTrial
 from fast_nst.training.gradient_limit import GradientLimit
 from fast_nst.training.loss_monitor import LossMonitor, LossScale
 from fast_nst.training.motion import Motion, motion_of
@@ -53,6 +54,7 @@ class TrainingStep:
         device, precision: where and in which arithmetic the convolutions run.
         compiled: use torch.compile; should that fail or give wrong results, the steps are taken without,
             after a warning.
+        trial: see `BackwardPass`.
         group: the processes that share each batch.
 
     Attributes:
@@ -74,6 +76,7 @@ class TrainingStep:
         device: torch.device,
         precision: str,
         compiled: bool,
+        trial: CompileTrial | None = None,
         group: ProcessGroup,
     ) -> None:
         self.network, self.objective, self.group = network, objective, group
@@ -88,7 +91,7 @@ class TrainingStep:
         self._statistics = [b for b in network.buffers() if b.is_floating_point()]  # batch norm's
         self._parallel: nn.Module = group.wrap(network)
         self.backward = BackwardPass(
-            self._forward, network, compiled=compiled, precision=precision, group=group
+            self._forward, network, compiled=compiled, precision=precision, trial=trial, group=group
         )
 
     def __call__(self, images: Tensor, rate: float, step: int, inputs: Tensor | None = None) -> Terms:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ import torch
 
 from fast_nst.config import TrainConfig
 from fast_nst.models.checkpoint import read_tensors
+from fast_nst.training import builders
 from fast_nst.training.backward import BackwardPass
 from fast_nst.training.trainer import Trainer
 
@@ -167,3 +169,54 @@ def test_a_spike_names_its_photographs(config: TrainConfig, caplog: pytest.LogCa
     message = caplog.records[0].getMessage()
     assert message.startswith("the loss was far above its running mean at step 32 (photographs: ")
     assert ".png" in message
+
+
+class Slow:
+    """Stands in for torch.compile: correct and as fast as told."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.count = seconds, 0
+
+    def __call__(self, function: Callable[..., Any], **_: Any) -> Callable[..., Any]:
+        def compiled(*arguments: object) -> Any:
+            self.count += 1
+            time.sleep(self.seconds)
+            return function(*arguments)
+
+        return compiled
+
+
+def test_auto_gives_up_compiled_steps_that_are_slower_and_the_next_run_does_not_try(
+    config: TrainConfig,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setenv("FAST_NST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(builders, "COMPILE_PAYS_AFTER", 2)
+    monkeypatch.setattr(builders, "has_compiler", lambda _: True)
+    monkeypatch.setattr(torch, "compile", slow := Slow(1.0))
+    first = Trainer(replace(config, compile="auto"))
+    list(first)
+    assert not first.compiled
+    assert slow.count == 4  # the first batch, and three that were timed
+    (record,) = caplog.records
+    assert "is no faster here: a step takes" in record.getMessage()
+    again = Trainer(
+        replace(config, compile="auto", run=tmp_path / "again", out=tmp_path / "again.safetensors")
+    )
+    assert not again.compiled
+    list(again)
+    assert slow.count == 4
+    assert weights(config.run / "last.safetensors") == weights(again.run / "last.safetensors")
+
+
+def test_compiled_steps_that_were_asked_for_are_not_timed(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAST_NST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(torch, "compile", Slow(0.2))
+    trainer = Trainer(replace(config, steps=2, compile="on"))
+    list(trainer)
+    assert trainer.compiled
+    assert not (tmp_path / "cache" / "measured").exists()
