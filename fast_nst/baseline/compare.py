@@ -24,11 +24,12 @@ from fast_nst.errors import InputError
 from fast_nst.inference.styles import StyleChoice, choose_style
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import find_pictures, load_image, save_image
+from fast_nst.models.loss_precision import loss_precision
 from fast_nst.models.losses import PerceptualLoss
 from fast_nst.models.model_files import file_digest
 from fast_nst.models.vgg import load_vgg, weights_digest
 from fast_nst.serialization import from_dict, to_dict
-from fast_nst.system.device import autocast, choose_device, choose_precision
+from fast_nst.system.device import autocast, choose_device
 from fast_nst.system.timing import measure_in_turn
 
 __all__ = ["Comparison", "LossRow", "SpeedRow"]
@@ -95,7 +96,7 @@ class Comparison:
     def __init__(self, config: CompareConfig) -> None:
         self.config = config
         self.device = choose_device(config.device)
-        self.precision = choose_precision(config.precision, self.device)
+        self.precision = loss_precision(config.precision, self.device, config.loss_network)
         choice = choose_style(config.style)
         if choice.weights is not None and len(choice.weights) > 1:
             raise InputError(f"{choice.name} is a mixture, which was not trained; give one style")

@@ -24,11 +24,12 @@ from fast_nst.baseline.optimizers import LBFGS, Adam, PixelOptimizer
 from fast_nst.config.optimize import GatysConfig
 from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL
+from fast_nst.models.loss_precision import loss_precision
 from fast_nst.models.losses import LossTerms
 from fast_nst.models.vgg import VGGFeatures
 from fast_nst.report import StepReport
 from fast_nst.system.compiling import Compiled
-from fast_nst.system.device import autocast, choose_device, choose_precision, has_compiler
+from fast_nst.system.device import autocast, choose_device, has_compiler
 
 __all__ = ["PictureOptimizer", "optimize_image"]
 
@@ -74,7 +75,7 @@ class PictureOptimizer:
                 found = f"{image.dtype} of shape {tuple(image.shape)}"
                 raise InputError(f"the {name} must be a float (3, H, W) tensor in [0, 1], got {found}")
         self.device = choose_device(c.device)
-        self.precision = choose_precision(c.precision, self.device)
+        self.precision = loss_precision(c.precision, self.device, c.loss_network)
         self.content_image = content_image if c.size is None else fit_longer(content_image, c.size)
         self.style_image = style_image
         self._check_size()

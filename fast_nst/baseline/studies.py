@@ -24,9 +24,10 @@ from fast_nst.config.baseline import StudyConfig
 from fast_nst.config.optimize import GATYS_PRESETS, GatysConfig
 from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL, load_image, save_image
+from fast_nst.models.loss_precision import loss_precision
 from fast_nst.models.losses import PerceptualLoss, total_variation
 from fast_nst.models.vgg import layer_names
-from fast_nst.system.device import choose_device, choose_precision
+from fast_nst.system.device import choose_device
 
 __all__ = ["STUDIES", "Outcome", "Study", "Variant", "variants_of"]
 
@@ -161,7 +162,7 @@ class Study:
             "optimizer": config.optimizer,
             "tv_share": config.tv_share,
             "seed": config.seed,
-            "precision": choose_precision(config.precision, choose_device(config.device)),
+            "precision": loss_precision(config.precision, choose_device(config.device), config.loss_network),
         }
         self.store = ResultStore(config.out / "runs", settings, overwrite=config.overwrite)
         layers = [

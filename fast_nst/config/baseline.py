@@ -54,7 +54,8 @@ class _NetworkConfig:
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
-    """arithmetic of the loss network; auto takes bf16 where the device has units for it"""
+    """precision of the loss network; auto is bf16 on GPUs that have it, and on processors where it is faster
+    as measured; else fp32"""
     seed: int = 0
     """seed of the noise"""
     overwrite: bool = False

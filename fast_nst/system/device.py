@@ -9,7 +9,6 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from fast_nst.errors import InputError
-from fast_nst.system.cpu import cpu_has_matrix_units
 
 __all__ = [
     "autocast",
@@ -59,17 +58,14 @@ def cpu_has_bf16() -> bool:
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
 
 
-def choose_precision(name: str, device: torch.device, *, training: bool = True) -> str:
+def choose_precision(name: str, device: torch.device) -> str:
     """``fp32``, ``bf16`` or ``fp16`` for the convolutions.
 
-    Args:
-        training: a training run uses bf16 on any processor that multiplies it. Inference uses it only with
-            matrix units: elsewhere the gain does not justify the error.
+    ``auto`` is bf16 on GPUs that multiply it, and fp32 on processors: there bf16 has to be measured to be
+    faster, see `fast_nst.models.loss_precision`, `fast_nst.training.precision`, `backends.choice`.
     """
     if name != "auto":
         return name
-    if device.type == "cpu":
-        return "bf16" if (cpu_has_bf16() if training else cpu_has_matrix_units()) else "fp32"
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "fp32"

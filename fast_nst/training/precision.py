@@ -13,11 +13,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from fast_nst.config import RunConfig
 from fast_nst.io.measured import remembered_times
 from fast_nst.models.checkpoint import Network
 from fast_nst.models.gallery_net import GalleryNet
+from fast_nst.models.loss_precision import PRECISIONS, faster_precision
 from fast_nst.serialization import to_dict
 from fast_nst.system.cpu import cpu_fingerprint
 from fast_nst.system.device import autocast, choose_precision, cpu_has_bf16
@@ -25,11 +27,9 @@ from fast_nst.system.timing import measure_in_turn
 from fast_nst.training.objective import CallableObjective, Objective
 from fast_nst.training.process_group import ProcessGroup
 
-__all__ = ["choose_run_precision", "faster_precision", "step_times"]
+__all__ = ["choose_run_precision", "step_times"]
 
-PRECISIONS = ("fp32", "bf16")
 SIDE, CALLS = 96, 2  # of a crop, pixels; steps timed in each precision
-GAIN = 0.95  # bf16 rounds more, so it must save so much
 
 
 def choose_run_precision(
@@ -48,22 +48,13 @@ def choose_run_precision(
             measured. None: a new run.
     """
     by_flags = choose_precision(config.precision, device)
-    own = isinstance(network, GalleryNet) or isinstance(objective, CallableObjective)
+    own = isinstance(objective, CallableObjective)
     if config.precision != "auto" or device.type != "cpu" or own or saved is not None:
         kept = saved if config.precision == "auto" and saved in PRECISIONS else by_flags
         return kept, {}
     times = step_times(network, objective.alone(), type(objective).__name__) if cpu_has_bf16() else {}
     chosen = faster_precision(times) if times else by_flags
     return group.gather(chosen)[0], times
-
-
-def faster_precision(times: dict[str, float]) -> str:
-    """``bf16`` where it is clearly faster.
-
-    Args:
-        times: milliseconds of a step by precision.
-    """
-    return "bf16" if times["bf16"] < GAIN * times["fp32"] else "fp32"
 
 
 def step_times(network: Network, objective: Any, name: str) -> dict[str, float]:
@@ -87,11 +78,16 @@ def _measure(network: Network, objective: Any) -> dict[str, float]:
     inputs = images if factor == 1 else F.avg_pool2d(images, factor)
     weights = [parameter for parameter in tried.parameters() if parameter.requires_grad]
     cpu = torch.device("cpu")
+    rows: tuple[Tensor, ...] = ()
+    mixture: tuple[Tensor, ...] = ()
+    if isinstance(network, GalleryNet):
+        rows = (torch.tensor([network.config.rows - 1]),)
+        mixture = (torch.eye(network.config.rows)[rows],)
 
     def step(precision: str) -> Callable[[], object]:
         def take() -> object:
             with autocast(cpu, precision):
-                terms = objective(tried(inputs), objective.content_target(images))
+                terms = objective(tried(inputs, *mixture), objective.content_target(images, *rows))
             return torch.autograd.grad(sum(terms), weights, allow_unused=True)
 
         return take

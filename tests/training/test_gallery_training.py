@@ -20,6 +20,7 @@ from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.model_files import bundled_galleries
 from fast_nst.report import TaskReport
 from fast_nst.training.data.styles import read_styles
+from fast_nst.training.precision import step_times
 from fast_nst.training.trainer import Trainer
 
 
@@ -299,3 +300,13 @@ def test_the_command_adds_a_style(
     assert main([str(extended.styles), "--extend", str(extended.extend), *flags.split()]) == 0
     stylizer = Stylizer.load("my painting.safetensors", backend="torch")
     assert stylizer.style == "my-painting"
+
+
+def test_the_precision_of_a_gallerys_steps_can_be_measured(
+    gallery_config: GalleryTrainConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("FAST_NST_CACHE", str(tmp_path / "cache"))
+    trainer = Trainer(gallery_config)
+    times = step_times(trainer.network, trainer.task.objective, "gallery")
+    assert set(times) == {"fp32", "bf16"}
+    assert min(times.values()) > 0

@@ -13,7 +13,7 @@ from fast_nst.config import TaskConfig, TrainConfig
 from fast_nst.models.checkpoint import read_tensors
 from fast_nst.system.folders import private_folder
 from fast_nst.training import precision
-from fast_nst.training.precision import choose_run_precision, faster_precision, step_times
+from fast_nst.training.precision import choose_run_precision, step_times
 from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.trainer import Trainer
 
@@ -22,12 +22,6 @@ from fast_nst.training.trainer import Trainer
 def trainer(config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Trainer:
     monkeypatch.setenv("FAST_NST_CACHE", str(tmp_path / "cache"))
     return Trainer(config)
-
-
-def test_bf16_must_be_clearly_faster() -> None:
-    assert faster_precision({"fp32": 100.0, "bf16": 60.0}) == "bf16"
-    assert faster_precision({"fp32": 100.0, "bf16": 99.0}) == "fp32"
-    assert faster_precision({"fp32": 100.0, "bf16": 150.0}) == "fp32"
 
 
 def test_a_step_is_measured_once_and_leaves_the_network_as_it_is(trainer: Trainer) -> None:

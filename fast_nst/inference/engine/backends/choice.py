@@ -131,8 +131,7 @@ def candidates(
         has_matrix_units: whether the processor says that it multiplies bf16 in matrix units. On others bf16
             saves memory traffic at most, and its error is the same.
     """
-    on_processor = device in ("auto", "cpu") and not (device == "auto" and _finds_accelerator())
-    if not on_processor:
+    if not (device.partition(":")[0] == "cpu" or (device == "auto" and not _finds_accelerator())):
         return [Candidate("torch" if backend == "auto" else backend, precision)]
     wanted = [precision] if precision != "auto" else ["fp32", "bf16"] if has_matrix_units() else ["fp32"]
     if backend == "auto":

@@ -45,7 +45,7 @@ class TorchBackend(Backend):
     def __init__(self, source: Source, device: str, precision: str, *, compiled: bool = False) -> None:
         self._device = choose_device(device)
         self.device = self._device.type if self._device.index is None else str(self._device)
-        self.precision = choose_precision(precision, self._device, training=False)
+        self.precision = choose_precision(precision, self._device)
         self._eager = FoldedNet(source.plan(), DTYPES[self.precision]).to(self._device)
         self._config, self._last = self._eager.plan.config, (0, 0)
         self.factor = self._eager.plan.factor
