@@ -119,6 +119,16 @@ def material(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def config(material: Path, quick: list[str], tmp_path: Path) -> TrainConfig:
     """A `TrainConfig` of the quick flags: eight steps, each reported, into folders of the test's own."""
+    return _quick_config(material, quick, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def plain_config(material: Path, quick: list[str], tmp_path_factory: pytest.TempPathFactory) -> TrainConfig:
+    """As `config`, into folders that all tests of a module share."""
+    return _quick_config(material, quick, tmp_path_factory.mktemp("plain"))
+
+
+def _quick_config(material: Path, quick: list[str], folder: Path) -> TrainConfig:
     from fast_nst.cli.parsing import parse
     from fast_nst.config import TrainConfig
 
@@ -128,8 +138,8 @@ def config(material: Path, quick: list[str], tmp_path: Path) -> TrainConfig:
         style=material / "the_waves.png",
         dataset=str(material / "photos"),
         vgg_weights=material / "vgg.safetensors",
-        out=tmp_path / "style.safetensors",
-        run=tmp_path / "run",
+        out=folder / "style.safetensors",
+        run=folder / "run",
     )
 
 

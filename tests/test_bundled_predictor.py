@@ -20,7 +20,7 @@ from fast_nst.models.reference_picture import reference_picture
 from fast_nst.models.vgg import load_vgg
 
 GALLERY = bundled_galleries()["gallery"]
-PAINTINGS = ("starry-night", "senecio", "the-great-wave", "adele-bloch-bauer")
+PAINTINGS = ("starry-night", "senecio")
 LAYERS = LossConfig().style_layers_for("distilled")
 
 

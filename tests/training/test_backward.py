@@ -58,12 +58,11 @@ def weights(path: Path) -> dict[str, bytes]:
     return {name: t.numpy().tobytes() for name, t in read_tensors(path)[0].items()}
 
 
-@pytest.fixture
-def eager(config: TrainConfig, tmp_path: Path) -> dict[str, bytes]:
+@pytest.fixture(scope="module")
+def eager(plain_config: TrainConfig) -> dict[str, bytes]:
     """The state after the same run without torch.compile."""
-    plain = replace(config, run=tmp_path / "eager", out=tmp_path / "eager.safetensors")
-    list(Trainer(plain))
-    return weights(plain.run / "last.safetensors")
+    list(Trainer(plain_config))
+    return weights(plain_config.run / "last.safetensors")
 
 
 @pytest.mark.parametrize("first", [0, 3])
@@ -195,7 +194,7 @@ def test_auto_gives_up_compiled_steps_that_are_slower_and_the_next_run_does_not_
     monkeypatch.setenv("FAST_NST_CACHE", str(tmp_path / "cache"))
     monkeypatch.setattr(builders, "COMPILE_PAYS_AFTER", 2)
     monkeypatch.setattr(builders, "has_compiler", lambda _: True)
-    monkeypatch.setattr(torch, "compile", slow := Slow(1.0))
+    monkeypatch.setattr(torch, "compile", slow := Slow(0.3))
     first = Trainer(replace(config, compile="auto"))
     list(first)
     assert not first.compiled

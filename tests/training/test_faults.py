@@ -218,7 +218,10 @@ late = [pytest.param(step, marks=pytest.mark.slow) for step in (1, 4, 7, 9)]
 
 
 @pytest.mark.parametrize("step", [2, *late])
-@pytest.mark.parametrize("what", ["loss", "gradient", "weight", "input"])
+@pytest.mark.parametrize(
+    "what",
+    ["weight", "input", *(pytest.param(name, marks=pytest.mark.slow) for name in ("loss", "gradient"))],
+)
 def test_a_number_that_is_none_is_never_saved_and_the_run_recovers_or_ends_with_a_word(
     config: TrainConfig, what: str, step: Any
 ) -> None:

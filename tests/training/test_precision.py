@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import torch
 
 from fast_nst.config import TaskConfig, TrainConfig
 from fast_nst.models.checkpoint import read_tensors
-from fast_nst.system.folders import private_folder
 from fast_nst.training import precision
 from fast_nst.training.precision import choose_run_precision, step_times
 from fast_nst.training.process_group import ProcessGroup
@@ -34,22 +32,6 @@ def test_a_step_is_measured_once_and_leaves_the_network_as_it_is(trainer: Traine
     assert step_times(network, objective, "another") != times
     assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
     assert all(parameter.grad is None for parameter in network.parameters())
-
-
-_THOROUGH = ["", "[]", "{}", '{"key": "x", "times": {"fp32": 1, "bf16": 2}}']
-
-
-@pytest.mark.parametrize(
-    "damage", ["key", *(pytest.param(text, marks=pytest.mark.slow) for text in _THOROUGH)]
-)
-def test_a_damaged_entry_is_measured_again(trainer: Trainer, damage: str) -> None:
-    times = step_times(trainer.network, trainer.task.objective, "test")
-    (file,) = private_folder("measured").iterdir()
-    entry = json.loads(file.read_text())
-    file.write_text(json.dumps({**entry, "times": {"fp32": -1, "bf16": 1}}) if damage == "key" else damage)
-    again = step_times(trainer.network, trainer.task.objective, "test")
-    assert again != times
-    assert json.loads(file.read_text())["times"] == again
 
 
 @pytest.mark.parametrize(("bf16", "chosen"), [(50.0, "bf16"), (150.0, "fp32")])

@@ -51,7 +51,11 @@ def test_the_run_folder_explains_itself(config: TrainConfig) -> None:
     "interrupted_at", [3, *(pytest.param(step, marks=pytest.mark.slow) for step in (1, 5))]
 )
 @pytest.mark.parametrize(
-    "stages", [{}, {"start_size": 32, "start_steps": 3, "image_size": 40}, {"temporal": True}]
+    "stages",
+    [
+        {"start_size": 32, "start_steps": 3, "image_size": 40, "temporal": True},
+        pytest.param({}, marks=pytest.mark.slow),
+    ],
 )
 def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(
     config: TrainConfig, tmp_path: Path, interrupted_at: int, stages: dict[str, Any]
@@ -74,6 +78,7 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(
     assert_same(weights(config.run / "last.safetensors"), weights(straight.run / "last.safetensors"))
 
 
+@pytest.mark.slow
 def test_the_temporal_loss_makes_results_change_less_between_frames(
     config: TrainConfig, tmp_path: Path
 ) -> None:

@@ -14,6 +14,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from fast_nst.io.images import Picture, write_picture
+
 __all__ = ["EventFile", "append"]
 
 _log = logging.getLogger("fast_nst")
@@ -59,8 +61,14 @@ class EventFile:
         self._write(step=step, summary=_summaries().scalar(name, value))
 
     def picture(self, name: str, pixels: Any, step: int) -> None:
-        """``(H, W, 3)`` uint8."""
-        self._write(step=step, summary=_summaries().image(name, pixels, dataformats="HWC"))
+        """``(H, W, 3)`` uint8; kept as JPEG: the format's checksum of a PNG takes longer than the preview."""
+        from tensorboard.compat.proto.summary_pb2 import Summary
+
+        file = io.BytesIO()
+        write_picture(file, Picture(pixels), format="jpg", quality=90)
+        height, width = pixels.shape[:2]
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=file.getvalue())
+        self._write(step=step, summary=Summary(value=[Summary.Value(tag=name, image=image)]))
 
     def histogram(self, name: str, values: Any, step: int) -> None:
         """How often each value occurs: a flat array or tensor, finite."""

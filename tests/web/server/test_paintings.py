@@ -109,6 +109,7 @@ def refine(client: httpx.Client, name: str, data: bytes, **texts: str) -> httpx.
     return client.post(f"/api/paintings/{name}/refine", files=files, data=texts, timeout=60)
 
 
+@pytest.mark.slow
 def test_pictures_are_in_the_refined_style_once_it_is(
     client: httpx.Client,
     picture: Callable[..., bytes],
