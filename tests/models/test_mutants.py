@@ -29,7 +29,7 @@ from fast_nst.models.transform_net import TransformNet
 from fast_nst.models.upscale_net import UpscaleNet
 from fast_nst.models.vgg import load_vgg
 
-SHARES = [pytest.param(9, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
+SHARES = [pytest.param(17, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
 every = pytest.mark.parametrize("every", SHARES)
 
 

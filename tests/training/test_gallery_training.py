@@ -302,6 +302,7 @@ def test_the_command_adds_a_style(
     assert stylizer.style == "my-painting"
 
 
+@pytest.mark.slow
 def test_the_precision_of_a_gallerys_steps_can_be_measured(
     gallery_config: GalleryTrainConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:

@@ -317,6 +317,7 @@ def test_a_second_run_of_the_command_imports_no_torch_and_for_pictures_no_pyav(
         assert Path(f"{name}-1.png").read_bytes() == Path(f"{name}-2.png").read_bytes()
 
 
+@pytest.mark.slow
 def test_bf16_is_stylized_or_refused_in_one_line_where_instructions_are_limited(tmp_path: Path) -> None:
     """OpenVINO believes the processor, its convolutions the limit."""
     installed("openvino")

@@ -179,6 +179,7 @@ def test_what_cannot_be_refined_is_refused_and_nothing_stays(
     assert server.files() == before
 
 
+@pytest.mark.slow
 def test_at_most_so_many_are_kept(
     styles: list[Path], gallery: Path, painting: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
