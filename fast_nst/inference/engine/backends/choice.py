@@ -45,7 +45,7 @@ _log = logging.getLogger("fast_nst")
 _NEEDED = {"openvino": ("openvino", "onnx"), "onnx": ("onnxruntime", "onnx")}
 _PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
 _PRECISIONS = {"openvino": ("auto", "fp32", "bf16"), "onnx": ("auto", "fp32")}
-_SIDE, _CALLS = 128, 3  # of the image that engines are measured on, pixels; how often
+_SIDE, _CALLS = 384, 2  # of the image that engines are measured on, pixels; how often
 _DEVICES = ("auto", "cpu", "cuda", "mps", "xpu")
 
 
