@@ -22,13 +22,13 @@ import torch
 from torch import Tensor
 
 from fast_nst.config import LossConfig
+from fast_nst.inference.any_painting import SIZE
 from fast_nst.io.images import find_pictures, load_image
 from fast_nst.models.checkpoint import GalleryCheckpoint, load_gallery
 from fast_nst.models.gallery_files import GalleryRow, gallery_rows
 from fast_nst.models.gallery_loss import GalleryLoss
 from fast_nst.models.model_files import bundled_style_image, find_gallery
 from fast_nst.models.style_prediction import save_predictor
-from fast_nst.models.style_predictor import StyleDescription
 from fast_nst.models.vgg import VGGFeatures, load_vgg
 from fast_nst.system.compiling import Compiled
 from fast_nst.training.data.loader import PhotoBatches, as_images
@@ -43,15 +43,9 @@ from fast_nst.training.predictor import (
     varied_styles,
 )
 
-SIZE = 256  # short side of style images at stroke scale 1, pixels
 BATCH, TESTED, TEST_PHOTOS, TEST_SIZE = 4, 10, 16, 256
 CPU = torch.device("cpu")
 SOURCE = "statistics of features derived from VGG-19 by the Visual Geometry Group, Oxford, CC BY 4.0"
-
-
-def chosen(described: StyleDescription, rows: Tensor) -> StyleDescription:
-    """The descriptions of some rows."""
-    return StyleDescription(*(part[rows] for part in described))
 
 
 class PredictorTraining:
@@ -81,7 +75,7 @@ class PredictorTraining:
 
     def terms(self, images: Tensor, rows: Tensor, noise: Tensor) -> tuple[Tensor, ...]:
         """The weighted terms of one batch."""
-        results = self.network(images, chosen(self.described, rows), noise)
+        results = self.network(images, self.described.at(rows), noise)
         return tuple(self.loss(results, self.loss.content_target(images, rows)))
 
     @torch.no_grad()
@@ -90,7 +84,7 @@ class PredictorTraining:
         distances, contents = [], []
         for row in range(len(self.tested.mean)):
             of, photo = torch.tensor([row]), photos[row % len(photos)][None]
-            result = self.network(photo, chosen(self.tested, of))
+            result = self.network(photo, self.tested.at(of))
             distances.append(float(self.test_loss.style_distances(result, of)))
             target = self.test_loss.content_target(photo, of)
             contents.append(float(self.test_loss(result, target).content))

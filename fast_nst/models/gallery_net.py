@@ -20,7 +20,7 @@ from fast_nst.config.network import NORM_EPSILON
 from fast_nst.models.padding import padding_of
 from fast_nst.models.transform_net import PaddedConv, Upsample, reflection_pad
 
-__all__ = ["ConditionalInstanceNorm", "GalleryNet", "color_root"]
+__all__ = ["ConditionalInstanceNorm", "GalleryNet", "color_change", "color_root"]
 
 _LEAST_VARIANCE = 1e-4  # of colors: the root is divided by
 
@@ -152,3 +152,16 @@ def color_root(image: Tensor) -> tuple[Tensor, Tensor]:
     colors = image.flatten(1).double()
     values, vectors = torch.linalg.eigh(torch.cov(colors))
     return colors.mean(dim=1), (vectors * values.clamp_min(_LEAST_VARIANCE).sqrt()) @ vectors.T
+
+
+def color_change(image: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
+    """Matrix ``(3, 3)`` and offset ``(3,)`` that give an image another one's color mean and covariance; fp64.
+
+    Gatys et al. 2017, equations 10 and 11.
+
+    Args:
+        image, wanted: ``(3, H, W)``.
+    """
+    (mean, root), (wanted_mean, wanted_root) = color_root(image), color_root(wanted)
+    matrix = wanted_root @ torch.linalg.inv(root)
+    return matrix, wanted_mean - matrix @ mean

@@ -16,7 +16,7 @@ from torch import Tensor
 from fast_nst.io.images import from_uint8
 from fast_nst.models.checkpoint import row_shapes
 from fast_nst.models.gallery_files import GalleryRow
-from fast_nst.models.gallery_net import GalleryNet, color_root
+from fast_nst.models.gallery_net import GalleryNet, color_change
 from fast_nst.models.losses import gram_error, gram_matrix
 from fast_nst.models.reference_picture import reference_picture
 from fast_nst.models.vgg import VGGFeatures
@@ -60,7 +60,7 @@ class NearestRow:
         content = from_uint8(reference_picture(SIDE, SIDE))[None].to(device)
         weights = torch.eye(len(self._rows), device=device)[candidates]
         results = self._network(content.expand(len(candidates), -1, -1, -1), weights)
-        changes = [_color_change(result, style) for result in results]
+        changes = [tuple(part.to(result) for part in color_change(result, style)) for result in results]
         matched = torch.stack(
             [
                 torch.einsum("oc,chw->ohw", matrix, result) + offset[:, None, None]
@@ -90,10 +90,3 @@ class NearestRow:
             errors = [gram_error(gram_matrix(f), wanted[k]) for k, f in features.items()]
             found.append(torch.stack(errors).mean(dim=0))
         return torch.cat(found)
-
-
-def _color_change(image: Tensor, wanted: Tensor) -> tuple[Tensor, Tensor]:
-    """Matrix ``(3, 3)`` and offset ``(3,)`` that give an image the color mean and covariance of another."""
-    (mean, root), (wanted_mean, wanted_root) = color_root(image), color_root(wanted)
-    matrix = wanted_root @ torch.linalg.inv(root)
-    return matrix.to(image), (wanted_mean - matrix @ mean).to(image)

@@ -20,7 +20,7 @@ from fast_nst.models.gallery_files import gallery_rows
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.model_files import PREDICTOR, PREDICTS, config_of, predictor_of
 from fast_nst.models.nearest_row import NearestRow
-from fast_nst.models.style_predictor import StyleDescription, StylePredictorNet, describe_style
+from fast_nst.models.style_predictor import StylePredictorNet, describe_style
 from fast_nst.models.vgg import load_vgg
 from fast_nst.serialization import to_dict
 
@@ -48,7 +48,7 @@ class _TrainedPredictor:
     @torch.no_grad()
     def row(self, style: Tensor, scale: float) -> dict[str, Tensor]:
         described = describe_style(style.cpu(), scale, self._features, _LAYERS)
-        found = self._network(StyleDescription(*(part[None] for part in described)))
+        found = self._network(described.at(None))
         return {name: tensor[0] for name, tensor in found.items()}
 
 

@@ -35,6 +35,10 @@ class StyleDescription(NamedTuple):
     scale: Tensor
     """``()``, the logarithm of the stroke scale to base 2"""
 
+    def at(self, index: Tensor | list[int] | None) -> StyleDescription:
+        """Each field indexed: some of the images, or with None one image as a batch."""
+        return StyleDescription(*(part[index] for part in self))
+
 
 @torch.no_grad()
 def describe_style(

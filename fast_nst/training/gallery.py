@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -84,14 +85,14 @@ def _with_rows(file: Path, task: GalleryTask, *, kept: bool) -> GalleryNet:
     """
     trained = load_gallery(file)
     source, listed = trained.network, gallery_rows(file, trained.metadata)
-    predictor = row_predictor(file, trained)
+    predictor = functools.cache(lambda: row_predictor(file, trained))  # where all rows are known, none
     known = {(row.style, row.scale): index for index, row in enumerate(listed)} if kept else {}
     state = dict(source.state_dict())
     rows = []
     for row, image in zip(task.details["rows"], task.images, strict=True):
         index = known.get((row["style"], row["scale"]))
         if index is None and image is not None:
-            rows.append(predictor.row(image, row["scale"]))
+            rows.append(predictor().row(image, row["scale"]))
         else:  # the content row is the first
             rows.append({name: state[name][index or 0] for name in row_shapes(source)})
     network = GalleryNet(replace(source.config, rows=len(rows)))

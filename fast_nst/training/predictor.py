@@ -16,7 +16,7 @@ from fast_nst.config import StylePredictorConfig
 from fast_nst.io.images import load_image
 from fast_nst.models.checkpoint import row_shapes
 from fast_nst.models.gallery_files import GalleryRow
-from fast_nst.models.gallery_net import GalleryNet, color_root
+from fast_nst.models.gallery_net import GalleryNet, color_change
 from fast_nst.models.losses import gram_matrix
 from fast_nst.models.style_predictor import (
     StyleDescription,
@@ -100,9 +100,8 @@ def _window(image: Tensor, side: int, chance: random.Random) -> Tensor:
 
 def _recolored(image: Tensor, other: Tensor) -> Tensor:
     """An image with the color mean and covariance of another, clipped to [0, 1]."""
-    (mean, root), (wanted_mean, wanted_root) = color_root(image), color_root(other)
-    matrix = wanted_root @ torch.linalg.inv(root)
-    flat = matrix @ (image.flatten(1).double() - mean[:, None]) + wanted_mean[:, None]
+    matrix, offset = color_change(image, other)
+    flat = matrix @ image.flatten(1).double() + offset[:, None]
     recolored: Tensor = flat.view_as(image).clamp(0, 1).to(image.dtype)
     return recolored
 

@@ -15,7 +15,6 @@ from fast_nst.models.gallery_files import GalleryRow
 from fast_nst.models.gallery_loss import GalleryLoss
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.losses import gram_matrix
-from fast_nst.models.style_predictor import StyleDescription
 from fast_nst.models.vgg import load_vgg
 from fast_nst.training.predictor import (
     PredictedGallery,
@@ -52,10 +51,6 @@ def gallery() -> GalleryNet:
     return GalleryNet(GalleryNetConfig(widths=(4, 6), blocks=1, rows=len(ROWS)))
 
 
-def chosen(described: StyleDescription, *rows: int) -> StyleDescription:
-    return StyleDescription(*(part[list(rows)] for part in described))
-
-
 def test_style_images_are_the_same_for_the_same_seed_and_have_the_size_of_their_scale(
     files: list[Path],
 ) -> None:
@@ -76,8 +71,8 @@ def test_the_pool_has_the_gram_matrices_of_its_style_images(files: list[Path], p
 
 def test_a_new_predictor_gives_rows_near_the_mean_of_the_gallery(pool: StylePool) -> None:
     network = gallery()
-    own = StylePool(chosen(pool.described, 0, 4), [])
-    rows = new_predictor(network, ROWS, own, pool, seed=0)(chosen(pool.described, 0, 1))
+    own = StylePool(pool.described.at([0, 4]), [])
+    rows = new_predictor(network, ROWS, own, pool, seed=0)(pool.described.at([0, 1]))
     state = network.state_dict()
     for name in row_shapes(network).keys() - {"color", "offset"}:
         torch.testing.assert_close(rows[name][1], state[name][1:].mean(dim=0))
@@ -85,13 +80,13 @@ def test_a_new_predictor_gives_rows_near_the_mean_of_the_gallery(pool: StylePool
 
 def test_a_batch_is_stylized_with_each_images_own_row_and_only_the_predictor_learns(pool: StylePool) -> None:
     network = gallery()
-    own = StylePool(chosen(pool.described, 0, 4), [])
+    own = StylePool(pool.described.at([0, 4]), [])
     model = PredictedGallery(network, new_predictor(network, ROWS, own, pool, seed=0))
     torch.nn.init.normal_(model.predictor.row.weight, std=0.1)
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
     images = torch.rand(2, 3, 24, 24)
-    both = model(images, chosen(pool.described, 2, 9))
-    torch.testing.assert_close(both[1:], model(images[1:], chosen(pool.described, 9)), atol=1e-5, rtol=1e-4)
+    both = model(images, pool.described.at([2, 9]))
+    torch.testing.assert_close(both[1:], model(images[1:], pool.described.at([9])), atol=1e-5, rtol=1e-4)
 
     config = LossConfig(style_layers=LAYERS, content_layers=("relu2_1",))
     loss = GalleryLoss(load_vgg("distilled", LAYERS), pool.grams, config)
@@ -101,7 +96,7 @@ def test_a_batch_is_stylized_with_each_images_own_row_and_only_the_predictor_lea
     for step in range(12):
         noise = component_noise(2, model.predictor.config.components, 0, step)
         target = loss.content_target(images, rows)
-        total: Tensor = sum(loss(model(images, chosen(pool.described, 2, 9), noise), target))
+        total: Tensor = sum(loss(model(images, pool.described.at([2, 9]), noise), target))
         optimizer.zero_grad()
         torch.autograd.backward(total)
         optimizer.step()
