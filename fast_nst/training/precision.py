@@ -47,13 +47,19 @@ def choose_run_precision(
         saved: of the state that is resumed, which keeps its precision; empty: saved before precisions were
             measured. None: a new run.
     """
-    by_flags = choose_precision(config.precision, device)
-    own = isinstance(objective, CallableObjective)
-    if config.precision != "auto" or device.type != "cpu" or own or saved is not None:
-        kept = saved if config.precision == "auto" and saved in PRECISIONS else by_flags
-        return kept, {}
+    by_device = choose_precision(config.precision, device)
+    if config.precision != "auto":
+        return by_device, {}
+    if saved in PRECISIONS:
+        return saved, {}
+    if device.type != "cpu":
+        return by_device, {}
+    if saved is not None:  # when nothing was measured, the processor's flag decided
+        return "bf16" if cpu_has_bf16() else "fp32", {}
+    if isinstance(objective, CallableObjective):
+        return by_device, {}
     times = step_times(network, objective.alone(), type(objective).__name__) if cpu_has_bf16() else {}
-    chosen = faster_precision(times) if times else by_flags
+    chosen = faster_precision(times) if times else by_device
     return group.gather(chosen)[0], times
 
 

@@ -49,6 +49,7 @@ def test_a_new_run_takes_the_faster_and_a_resumed_one_what_it_had(
     assert choose(None) == (chosen, {"fp32": 100.0, "bf16": bf16})
     assert choose("fp32") == ("fp32", {})
     assert choose("bf16") == ("bf16", {})
+    assert choose("") == ("bf16", {})  # a state of before precisions were measured: the flag decided
     assert choose(None, replace(config, precision="fp32")) == ("fp32", {})
 
 
