@@ -11,8 +11,7 @@ import torch
 
 from fast_nst.io.measured import remembered_times
 from fast_nst.models.vgg import VGGFeatures
-from fast_nst.system.cpu import cpu_fingerprint
-from fast_nst.system.device import autocast, choose_precision, cpu_has_bf16
+from fast_nst.system.device import autocast, choose_precision, cpu_has_bf16, processor_key
 from fast_nst.system.timing import measure_in_turn
 
 __all__ = ["PRECISIONS", "faster_precision", "loss_precision", "loss_times"]
@@ -45,9 +44,7 @@ def faster_precision(times: Mapping[str, float]) -> str:
 
 def loss_times(arch: str) -> dict[str, float]:
     """Milliseconds of a forward and a backward pass of a loss network by precision, measured once."""
-    words = ["loss network", arch, torch.__version__, cpu_fingerprint()]
-    key = " ".join([*words, f"{torch.get_num_threads()} threads"])
-    return remembered_times(key, PRECISIONS, lambda: _measure(arch))
+    return remembered_times(f"loss network {arch} {processor_key()}", PRECISIONS, lambda: _measure(arch))
 
 
 def _measure(arch: str) -> dict[str, float]:

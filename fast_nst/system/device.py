@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager, nullcontext
 import torch
 
 from fast_nst.errors import InputError
+from fast_nst.system.cpu import cpu_fingerprint
 
 __all__ = [
     "autocast",
@@ -17,6 +18,7 @@ __all__ = [
     "cpu_has_bf16",
     "device_for_rank",
     "has_compiler",
+    "processor_key",
 ]
 
 
@@ -56,6 +58,11 @@ def cpu_has_bf16() -> bool:
     """Whether this processor multiplies bf16 in hardware (AVX-512 BF16 or AMX)."""
     probes = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
     return any(getattr(torch.cpu, probe, lambda: False)() for probe in probes)
+
+
+def processor_key() -> str:
+    """What times of torch on this processor depend on: its instructions, threads, and torch's version."""
+    return f"{torch.__version__} {cpu_fingerprint()} {torch.get_num_threads()} threads"
 
 
 def choose_precision(name: str, device: torch.device) -> str:

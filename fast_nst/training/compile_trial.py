@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-import torch
-
 from fast_nst.config import RunConfig
 from fast_nst.io.measured import recall_times, remember_times
 from fast_nst.serialization import to_dict
-from fast_nst.system.cpu import cpu_fingerprint
+from fast_nst.system.device import processor_key
 from fast_nst.system.timing import measure_in_turn
 
 __all__ = ["CompileTrial"]
@@ -33,8 +31,7 @@ class CompileTrial:
     def __init__(self, config: RunConfig, precision: str) -> None:
         sizes = [config.batch_size, config.start_size or config.image_size]
         words = [json.dumps(to_dict(config.network), sort_keys=True), config.loss_network, precision, *sizes]
-        words += [torch.__version__, cpu_fingerprint(), f"{torch.get_num_threads()} threads"]
-        self._key = " ".join(map(str, ["torch.compile", *words]))
+        self._key = " ".join(map(str, ["torch.compile", *words, processor_key()]))
         self.times = recall_times(self._key, _NAMES)
         """milliseconds of a step, eager and compiled, where they are known"""
 

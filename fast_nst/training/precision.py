@@ -21,8 +21,7 @@ from fast_nst.models.checkpoint import Network
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.loss_precision import PRECISIONS, faster_precision
 from fast_nst.serialization import to_dict
-from fast_nst.system.cpu import cpu_fingerprint
-from fast_nst.system.device import autocast, choose_precision, cpu_has_bf16
+from fast_nst.system.device import autocast, choose_precision, cpu_has_bf16, processor_key
 from fast_nst.system.timing import measure_in_turn
 from fast_nst.training.objective import CallableObjective, Objective
 from fast_nst.training.process_group import ProcessGroup
@@ -71,8 +70,7 @@ def step_times(network: Network, objective: Any, name: str) -> dict[str, float]:
         objective: as the training step has it.
         name: of the objective and what it depends on.
     """
-    words = [name, json.dumps(to_dict(network.config)), torch.__version__, cpu_fingerprint()]
-    key = " ".join([*words, f"{torch.get_num_threads()} threads"])
+    key = f"{name} {json.dumps(to_dict(network.config))} {processor_key()}"
     return remembered_times(key, PRECISIONS, lambda: _measure(network, objective))
 
 
