@@ -4,11 +4,14 @@
     python benchmarks/page.py site/ --photo photo.jpg
     python benchmarks/page.py site/ --photo photo.jpg --minutes 5
     python benchmarks/page.py http://127.0.0.1:8000/ --photo photo.jpg --side 640      # of `fast-nst web`
+    python benchmarks/page.py http://127.0.0.1:8000/ --photo photo.jpg --side 640 --against starry-night
 
 The first opening finds nothing in the browser's cache, later ones do. The camera is Chromium's fake one. With
 --minutes it runs that long, and printed at the end of each minute are the pictures a second, the megabytes
-that the page's scripts hold and those of all of Chromium's processes together. Needs the package selenium,
-chromium and chromedriver.
+that the page's scripts hold and those of all of Chromium's processes together. With --against the page's
+camera and the loop of ``fast-nst stylize 0 --style STYLE`` (frames of 640 x 480, no window) take turns; a
+frame is behind by the pictures that are shown between its coming and its being shown. Needs the package
+selenium, chromium and chromedriver.
 """
 
 from __future__ import annotations
@@ -16,6 +19,7 @@ from __future__ import annotations
 import argparse
 import re
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -25,10 +29,14 @@ from pathlib import Path
 
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
+from web import frames, in_the_loop
+
+from fast_nst.inference.stylizer import Stylizer
 
 PORT = 8137
 FLAGS = ("headless=new", "no-sandbox", "disable-gpu", "disable-dev-shm-usage", "enable-precise-memory-info")
 CAMERA = ("use-fake-device-for-media-stream", "use-fake-ui-for-media-stream")
+LATENCY = "Number(document.getElementById('result').dataset.latency)"
 FRAMES = "Number(document.getElementById('result').dataset.frames ?? 0)"
 
 
@@ -78,6 +86,31 @@ def rate(browser: webdriver.Chrome, seconds: float) -> float:
     return shown / (time.monotonic() - began)
 
 
+def start_camera(browser: webdriver.Chrome, address: str, side: int) -> None:
+    """Open the page and let its camera run, with frames of one width."""
+    opened(browser, address, f"?side={side}")
+    browser.find_element("id", "use-camera").click()
+    wait(browser, f"{FRAMES} > 5")
+
+
+def against(browser: webdriver.Chrome, address: str, given: argparse.Namespace) -> None:
+    """The page's camera and the command's in turn."""
+    stylizer, pixels = Stylizer.load(given.against), frames()
+    in_the_loop(stylizer, pixels, given.seconds / 2)
+    ratios = []
+    for _ in range(given.rounds):
+        start_camera(browser, address, given.side)
+        page = rate(browser, given.seconds)
+        latency = browser.execute_script(f"return {LATENCY}") * page / 1000
+        browser.get("about:blank")
+        loop, _ = in_the_loop(stylizer, pixels, given.seconds)
+        ratios.append(page / loop)
+        print(
+            f"page {page:.1f} pictures a second, {latency:.1f} frames behind, command {loop:.1f}", flush=True
+        )
+    print(f"page over command: {statistics.median(ratios):.2f} ({min(ratios):.2f}–{max(ratios):.2f})")
+
+
 def main() -> None:
     """Parse the arguments, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -86,6 +119,8 @@ def main() -> None:
     parser.add_argument("--side", type=int, default=320, help="width of the camera's frames")
     parser.add_argument("--seconds", type=float, default=10.0, help="of each measurement of the camera")
     parser.add_argument("--minutes", type=int, default=0, help="let the camera run that long")
+    parser.add_argument("--against", metavar="STYLE", help="measure the camera command in turn")
+    parser.add_argument("--rounds", type=int, default=5, help="of --against")
     given = parser.parse_args()
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
@@ -100,9 +135,10 @@ def main() -> None:
                 browser.find_element("id", "file").send_keys(str(given.photo.resolve()))
                 wait(browser, "document.body.classList.contains('painted')")
                 print(f"first stylized picture after {time.monotonic() - began:.2f} s", flush=True)
-            opened(browser, address, f"?side={given.side}")
-            browser.find_element("id", "use-camera").click()
-            wait(browser, f"{FRAMES} > 5")
+            if given.against:
+                against(browser, address, given)
+                return
+            start_camera(browser, address, given.side)
             for _ in range(3):
                 print(f"camera: {rate(browser, given.seconds):.1f} pictures a second", flush=True)
             for minute in range(given.minutes):

@@ -472,6 +472,25 @@ def test_the_webcam_is_stylized_recorded_and_stopped(
     assert not browser.find("#record").is_displayed()
 
 
+def test_the_original_under_a_live_picture_is_the_frame_it_was_made_of(
+    browser: Browser, gallery_site: Path, served_page: Callable[[Path], str]
+) -> None:
+    browser.open(served_page(gallery_site) + "?style=red&strength=0")
+    browser.click("#use-camera")
+    browser.wait("Number(document.getElementById('result').dataset.frames) > 5")
+    browser.click("#before")  # from here on the original shows
+    frames = int(browser.js("document.getElementById('result').dataset.frames"))
+    browser.wait(f"Number(document.getElementById('result').dataset.frames) > {frames + 3}")
+    both = "['content', 'result'].map((name) => document.getElementById(name).toDataURL())"
+    original, stylized = browser.js(both)
+    assert original == stylized
+    browser.click("#before")
+    browser.click("#camera")
+    browser.click("#before")  # and this time only once the camera has stopped
+    original, stylized = browser.js(both)
+    assert original == stylized
+
+
 def recordings(browser: Browser) -> list[str]:
     is_mp4 = browser.js("MediaRecorder.isTypeSupported('video/mp4;codecs=avc1.42E01E')")
     return [".mp4" if is_mp4 else ".webm"]

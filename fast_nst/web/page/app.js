@@ -30,7 +30,10 @@ let previews = [];
 const stage = new Stage({ onMask: () => camera.running || announce("The mask is changed") });
 const tiles = new Tiles(() => changed({ blend: true }));
 const pad = new Pad(() => changed());
-const camera = new Camera(stylizeFrame, showFrame, { mirrored: !clean });
+const camera = new Camera(
+  { prepare: (frame) => engine.prepare(frame), stylize: stylizeFrame, onFrame: showFrame },
+  { mirrored: !clean },
+);
 camera.onStop = cameraStopped;
 const refining = new Refining(learned);
 
@@ -288,12 +291,9 @@ async function toggleCamera() {
   }
 }
 
-async function stylizeFrame(image) {
-  const known = engine.speed;
-  if (!known) progress.start("Loading the network");
-  const { strength, stroke, ...rest } = parameters();
-  const settings = { strength, stroke, ...rest };
-  const out = await (engine.frame ? engine.frame(image, settings) : engine.stylize(image, settings));
+async function stylizeFrame(prepared) {
+  if (!engine.speed) progress.start("Loading the network");
+  const out = await engine.frame(prepared, parameters());
   progress.stop();
   return out;
 }
@@ -302,9 +302,11 @@ function showFrame(frame, image) {
   stage.original(frame, frame.width, frame.height);
   stage.show(image);
   document.body.classList.add("painted");
-  $("result").dataset.frames = camera.frames;
+  Object.assign($("result").dataset, { frames: camera.frames, latency: camera.latency });
   $("badge").hidden = clean;
-  $("badge").textContent = camera.recording ? "● Recording" : camera.rate ? `${camera.rate.toFixed(camera.rate < 10 ? 1 : 0)} pictures/s` : "Live";
+  const live = camera.rate ? `${camera.rate.toFixed(camera.rate < 10 ? 1 : 0)} pictures/s` : "Live";
+  const words = camera.recording ? "● Recording" : live;
+  if ($("badge").textContent !== words) $("badge").textContent = words;
 }
 
 function cameraStopped(message) {

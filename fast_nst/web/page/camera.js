@@ -1,25 +1,33 @@
 // The webcam: the newest frame wins, one is in flight, and what is shown can be recorded.
+//
+// While a frame is stylized, the next one is made ready, and after it the result is shown while the next
+// is on its way: the engine does not wait for the page.
 import { $, download } from "./dom.js";
-import { canvas, pixelsOf } from "./pixels.js";
+import { canvas } from "./pixels.js";
 
 const WANTED = 12; // pictures a second that the size of the frames is chosen for
+const FRAME = 34; // milliseconds that a camera takes to the next frame
 const SIDES = [640, 512, 448, 384, 320, 256, 192]; // longer sides, multiples of 32
 
 export class Camera {
   running = false;
   rate = 0; // stylized pictures a second, over the last ones
+  latency = 0; // milliseconds from the newest frame's coming to its being shown
   frames = 0;
   #stream = null;
   #recorder = null;
   #lock = null;
   #side = 320;
+  #seen = -1; // the video's time of the newest frame
+  #preparing = 0; // milliseconds that a frame took to be made ready
 
   /**
-   * @param stylize takes ImageData, gives the promise of it
-   * @param onFrame takes the frame's canvas and the stylized ImageData
+   * @param prepare takes a frame's canvas, gives the promise of what `stylize` takes
+   * @param stylize gives the promise of the stylized frame
+   * @param onFrame takes the frame's canvas and the stylized frame
    */
-  constructor(stylize, onFrame, { mirrored = true } = {}) {
-    Object.assign(this, { stylize, onFrame, mirrored });
+  constructor({ prepare, stylize, onFrame }, { mirrored = true } = {}) {
+    Object.assign(this, { prepare, stylize, onFrame, mirrored });
     document.addEventListener("visibilitychange", () => this.#stayAwake());
   }
 
@@ -41,6 +49,7 @@ export class Camera {
     await video.play();
     this.#side = side || first;
     this.fixed = Boolean(side);
+    this.#seen = -1;
     this.running = true;
     this.#stream.getVideoTracks()[0].addEventListener("ended", () => this.stop("The camera was disconnected."));
     this.#stayAwake();
@@ -54,25 +63,48 @@ export class Camera {
   }
 
   async #loop(video) {
-    let [seen, times] = [-1, []];
-    while (this.running) {
-      await nextFrame(video);
-      if (!this.running || video.currentTime === seen || document.hidden) continue;
-      seen = video.currentTime;
-      const began = performance.now();
-      const frame = this.#grab(video);
-      try {
-        const image = await this.stylize(pixelsOf(frame));
-        if (!this.running) return;
+    const stream = this.#stream; // another one: the camera was stopped and started meanwhile
+    const ended = () => !this.running || this.#stream !== stream;
+    let [next, times, shown] = [this.#next(video, 0), [], performance.now()];
+    try {
+      for (;;) {
+        const { frame, input, taken } = await next;
+        if (ended()) return;
+        const stylized = this.stylize(input);
+        next = this.#next(video, this.#spare(times));
+        next.catch(() => {}); // it is awaited in its turn, unless the camera stops before
+        const image = await stylized;
+        if (ended()) return;
+        this.latency = performance.now() - taken;
         if (image) this.onFrame(frame, image);
-      } catch (error) {
-        if (error.message !== "cancelled") this.stop(error.message);
-        return;
+        this.frames++;
+        const now = performance.now();
+        times.push(now - shown);
+        shown = now;
+        if (times.length >= 8) times = this.#adapt(times);
       }
-      this.frames++;
-      times.push(performance.now() - began);
-      if (times.length >= 8) times = this.#adapt(times);
+    } catch (error) {
+      if (error.message !== "cancelled" && !ended()) this.stop(error.message);
     }
+  }
+
+  /** Milliseconds that the next frame can wait, to be as new as possible when its turn comes. */
+  #spare(times) {
+    return times.length ? Math.max(0, Math.min(...times) - 2 * this.#preparing - FRAME) : 0;
+  }
+
+  /** The newest frame of the video, made ready for the engine. */
+  async #next(video, delay) {
+    if (delay) await new Promise((resolve) => setTimeout(resolve, delay));
+    do await nextFrame(video);
+    while (this.running && (video.currentTime === this.#seen || document.hidden));
+    if (!this.running) return {};
+    this.#seen = video.currentTime;
+    const taken = performance.now();
+    const frame = this.#grab(video);
+    const input = await this.prepare(frame);
+    this.#preparing = performance.now() - taken;
+    return { frame, input, taken };
   }
 
   #grab(video) {

@@ -1,4 +1,5 @@
 // The local engine: a worker with ONNX Runtime; nothing leaves the machine.
+import { pixelsOf } from "./pixels.js";
 
 const MEGAPIXEL = 1e6;
 
@@ -93,6 +94,16 @@ export class LocalEngine {
       }
       throw new Error(inWords(error.message));
     }
+  }
+
+  /** A camera frame's canvas as `frame` takes it. */
+  prepare(from) {
+    return pixelsOf(from);
+  }
+
+  /** A prepared camera frame, stylized, as ImageData. */
+  frame(image, parameters) {
+    return this.stylize(image, parameters);
   }
 
   #post(image, parameters, key) {

@@ -122,24 +122,25 @@ export class ServerEngine {
     if (job) this.end(job);
   }
 
-  /** A camera frame (ImageData) through the socket: a JPEG there, a JPEG back. */
-  async frame(image, parameters) {
+  /** A camera frame's canvas as `frame` takes it. */
+  prepare(from) {
+    return toBlob(from, "image/jpeg", 0.9);
+  }
+
+  /** A prepared camera frame through the socket: a JPEG there, a JPEG back, as an ImageBitmap. */
+  async frame(jpeg, parameters) {
     const socket = await this.#connected();
     const words = JSON.stringify(parameters);
     if (socket.told !== words) socket.send((socket.told = words));
-    const from = canvas(image.width, image.height);
-    from.getContext("2d").putImageData(image, 0, 0);
     const began = performance.now();
-    const jpeg = await toBlob(from, "image/jpeg", 0.9);
     const answer = await new Promise((resolve, reject) => {
       this.#waiting = { resolve, reject };
       socket.send(jpeg);
     });
-    this.speed = (image.width * image.height * 1000) / (performance.now() - began);
+    const taken = performance.now() - began;
     const bitmap = await createImageBitmap(new Blob([answer], { type: "image/jpeg" }));
-    const out = canvas(bitmap.width, bitmap.height).getContext("2d");
-    out.drawImage(bitmap, 0, 0);
-    return out.getImageData(0, 0, bitmap.width, bitmap.height);
+    this.speed = (bitmap.width * bitmap.height * 1000) / taken;
+    return bitmap;
   }
 
   #connected() {

@@ -8,6 +8,7 @@ export class Stage {
   content = $("content");
   result = $("result");
   #raw = null; // the stylized picture without the mask
+  #source = null; // an original that is not drawn yet
   #mask = null; // alpha: 255 where the style is
   #spot = { x: 0.5, y: 0.5 };
 
@@ -36,18 +37,25 @@ export class Stage {
     Object.assign(this.result, { width: this.content.width, height: this.content.height });
   }
 
-  /** The pixels of the original. */
+  /** The pixels of the original, which are drawn when they can be seen. */
   original(source, width, height) {
     if (this.content.width !== width || this.content.height !== height)
       Object.assign(this.content, { width, height });
-    this.content.getContext("2d").drawImage(source, 0, 0, width, height);
+    this.#source = source;
+    if (!this.#raw || this.#mask || pressed($("before"))) this.#uncover();
   }
 
-  /** A stylized picture, of any size. */
+  #uncover() {
+    const { width, height } = this.content;
+    if (this.#source) this.content.getContext("2d").drawImage(this.#source, 0, 0, width, height);
+    this.#source = null;
+  }
+
+  /** A stylized picture (ImageData, or an ImageBitmap, which it keeps and closes), of any size. */
   show(image) {
-    if (!this.#raw || this.#raw.width !== image.width || this.#raw.height !== image.height)
-      this.#raw = canvas(image.width, image.height);
-    this.#raw.getContext("2d").putImageData(image, 0, 0);
+    const old = this.#raw;
+    this.#raw = image instanceof ImageData ? drawn(image, old) : image;
+    if (old !== this.#raw) old?.close?.();
     this.#draw();
   }
 
@@ -75,8 +83,7 @@ export class Stage {
   finished(image, original) {
     const out = canvas(image.width, image.height);
     const [raw, context] = [this.#raw, out.getContext("2d")];
-    this.#raw = canvas(image.width, image.height);
-    this.#raw.getContext("2d").putImageData(image, 0, 0);
+    this.#raw = drawn(image);
     this.#compose(context, this.#mask && original);
     this.#raw = raw;
     return out;
@@ -109,6 +116,7 @@ export class Stage {
 
   /** The divider between before and after. */
   compare(on) {
+    this.#uncover();
     pressed($("before"), on);
     if (on && pressed($("brush"))) this.brush(false);
     $("compare").hidden = $("divider").hidden = !on;
@@ -175,6 +183,7 @@ export class Stage {
   /** One stretch of the brush, on the mask. */
   #stroke(from, to) {
     const { width, height } = this.content;
+    this.#uncover();
     if (!this.#mask) {
       this.#mask = canvas(width, height);
       this.#mask.getContext("2d").fillRect(0, 0, width, height);
@@ -215,3 +224,11 @@ export class Stage {
 }
 
 const clip = (x) => Math.min(1, Math.max(0, x));
+
+/** A canvas of pixels: the given one, where it is a canvas of that size. */
+function drawn(image, known) {
+  const fits = known?.getContext && known.width === image.width && known.height === image.height;
+  const on = fits ? known : canvas(image.width, image.height);
+  on.getContext("2d").putImageData(image, 0, 0);
+  return on;
+}
