@@ -54,6 +54,7 @@ def test_it_belongs_to_the_bundled_gallery_and_has_at_most_two_megabytes() -> No
     assert file.stat().st_size <= 2e6
 
 
+@pytest.mark.slow
 def test_a_result_is_nearer_to_its_painting_than_the_content_and_other_paintings_results_are(
     results: dict[str, Tensor],
 ) -> None:
@@ -68,11 +69,13 @@ def test_a_result_is_nearer_to_its_painting_than_the_content_and_other_paintings
         assert own < min(rest), name
 
 
+@pytest.mark.slow
 def test_results_of_different_paintings_differ(results: dict[str, Tensor]) -> None:
     for one, other in itertools.combinations(results.values(), 2):
         assert float((one - other).abs().mean()) * 255 > 8
 
 
+@pytest.mark.slow
 def test_a_painting_of_one_color_gives_a_picture_and_no_error(tmp_path: Path) -> None:
     save_image(tmp_path / "blue.png", np.full((80, 90, 3), (20, 40, 200), np.uint8))
     predict_style(tmp_path / "blue.png", GALLERY, tmp_path / "blue.safetensors")

@@ -49,7 +49,7 @@ def nearest_style(objective: PerceptualLoss, shape: NetworkConfig, style_size: i
     distances = {
         name: _distance(objective, painting, style_size)
         for name, file in bundled_networks().items()
-        if (painting := bundled_style_image(file)) and _has_shape(file, shape)
+        if _has_shape(file, shape) and (painting := bundled_style_image(file))
     }
     return min(distances, key=lambda name: distances[name], default=None)
 

@@ -102,6 +102,7 @@ def test_the_report_has_both_tables_and_everything_that_the_page_shows(config: C
         assert any(number == pytest.approx(ratio, rel=0.05) for number in shown)
 
 
+@pytest.mark.slow
 def test_the_report_is_written_for_a_person(config: CompareConfig) -> None:
     """The style image is shown, facts are in words, and there is no spread of a single image."""
     for name, images in (("one", 1), ("two", 2)):
@@ -201,7 +202,13 @@ def test_values_are_those_of_the_objective(config: CompareConfig) -> None:
         assert value == pytest.approx(wanted.item(), rel=1e-5)
 
 
-@pytest.mark.parametrize("name", sorted(bundled_styles()))
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if "starry" in name else pytest.mark.slow)
+        for name in sorted(bundled_styles())
+    ],
+)
 def test_a_bundled_style_is_compared_with_nothing_at_hand(config: CompareConfig, name: str) -> None:
     """Its style image comes with the package: small, short side 512 pixels."""
     file = choose_style(name).painting

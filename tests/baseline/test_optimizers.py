@@ -118,6 +118,7 @@ def random_vgg(*layers: str) -> VGGFeatures:
     return vgg
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("start", ["noise", "photo"])
 def test_lbfgs_stylizes_as_well_as_scipy_with_as_many_evaluations(
     picture: Callable[..., Tensor], start: str

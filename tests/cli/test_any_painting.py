@@ -79,6 +79,7 @@ def test_without_a_gallery_a_picture_is_no_style(
         choose_style(str(painting(tmp_path / "a.png")))
 
 
+@pytest.mark.slow
 def test_refining_trains_on_the_pictures_and_keeps_the_style(
     gallery: Path, tmp_path: Path, said: Callable[..., Said]
 ) -> None:

@@ -10,6 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).resolve().parents[2]
 CHILD = """
 import json, sys
@@ -29,6 +31,7 @@ for command in json.loads(sys.argv[1]):
 ENGINES = {"torch": "torch", "openvino": "openvino", "onnx": "onnxruntime"}
 
 
+@pytest.mark.slow
 def test_no_command_leaves_this_machine(style: str, quick: list[str], material: Path, tmp_path: Path) -> None:
     """All in one process: what one of them imports would speak for all that follow."""
     folder, home = tmp_path / "here", tmp_path / "home"

@@ -51,7 +51,6 @@ def shell(words: str, redirect: str, cwd: Path | str = ROOT) -> subprocess.Compl
     ("redirect", "commands"),
     [
         (ALL, COMMANDS),
-        *((one, ("--help", "nonsense", "styles")) for one in CLOSED[:3]),
         *(pytest.param(one, COMMANDS, marks=pytest.mark.slow) for one in CLOSED[:3]),
     ],
 )
@@ -66,6 +65,7 @@ def test_closed_streams_change_no_exit_code_and_cause_no_traceback(redirect: Any
         assert "rror: " not in said or said.count("rror: ") == 1, (words, said)
 
 
+@pytest.mark.slow
 def test_a_picture_is_whole_when_no_stream_is_open(
     style: str, picture: Callable[..., Path], here: Path
 ) -> None:

@@ -687,6 +687,7 @@ def test_a_source_without_pictures_does_not_stop_the_others(
     assert answer.err[-1] == "2 of 3 pictures failed"
 
 
+@pytest.mark.slow
 def test_a_limit_of_memory_is_held_by_row_bands_which_are_reported_as_they_go(
     stylize: Callable[..., Said], picture: Callable[..., Path], style: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -768,6 +769,7 @@ def test_a_full_disk_leaves_nothing_half_written(
         assert (here / "b.png").read_text() == "old"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 @pytest.mark.parametrize("arguments", [["--out", "-"], ["--json"]])
 def test_a_full_disk_behind_stdout_is_one_line(
@@ -954,6 +956,7 @@ def test_a_folder_that_cannot_be_read_is_reported_and_the_exit_code_says_so(
     assert answer.errors == ["error: in/locked: Permission denied; the pictures in this folder are missed"]
 
 
+@pytest.mark.slow
 def test_a_second_run_beside_the_first_skips_what_the_first_has_written(
     picture: Callable[..., Path], here: Path, style: str
 ) -> None:

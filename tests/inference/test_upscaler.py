@@ -122,6 +122,7 @@ class Watched(Upscaler):
         self.backend.run_uint8 = watched
 
 
+@pytest.mark.slow
 def test_a_limit_of_memory_is_held_by_tiles(saved: Callable[..., Path]) -> None:
     file, picture = saved(PAPER), Picture(noise(500, 500))
     room = FIXED + whole_bytes(PAPER, 350, 350) + 10 * 16 * 500 * 500

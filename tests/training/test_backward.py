@@ -65,8 +65,11 @@ def eager(plain_config: TrainConfig) -> dict[str, bytes]:
     return weights(plain_config.run / "last.safetensors")
 
 
-@pytest.mark.parametrize("first", [0, 3])
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("first", [0, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "fault",
+    [pytest.param(name, marks=() if "gradient" in name else pytest.mark.slow) for name in FAULTS],
+)
 def test_wrong_compiled_code_costs_one_warning_and_no_step(
     config: TrainConfig,
     eager: dict[str, bytes],
@@ -115,6 +118,7 @@ def test_right_compiled_code_is_kept_and_gives_the_same_run(
     assert weights(config.run / "last.safetensors") == eager
 
 
+@pytest.mark.slow
 def test_a_run_lost_to_compiled_code_continues_without_going_back(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -144,6 +148,7 @@ def test_a_gradient_that_is_bad_without_compiling_too_is_not_blamed_on_it(
     assert not caplog.records
 
 
+@pytest.mark.slow
 def test_the_text_of_a_lost_run_blames_arithmetic_for_nan_and_names_photographs_for_spikes(
     config: TrainConfig, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -159,6 +164,7 @@ def test_the_text_of_a_lost_run_blames_arithmetic_for_nan_and_names_photographs_
     assert ".png" not in message
 
 
+@pytest.mark.slow
 def test_a_spike_names_its_photographs(config: TrainConfig, caplog: pytest.LogCaptureFixture) -> None:
     trainer = Trainer(replace(config, steps=40, save_every=5))
     trainer.training_step.objective.register_forward_hook(
@@ -185,6 +191,7 @@ class Slow:
         return compiled
 
 
+@pytest.mark.slow
 def test_auto_gives_up_compiled_steps_that_are_slower_and_the_next_run_does_not_try(
     config: TrainConfig,
     monkeypatch: pytest.MonkeyPatch,

@@ -217,6 +217,7 @@ def spoil(trainer: Trainer, what: str, step: int) -> None:
 late = [pytest.param(step, marks=pytest.mark.slow) for step in (1, 4, 7, 9)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("step", [2, *late])
 @pytest.mark.parametrize(
     "what",
@@ -288,6 +289,7 @@ def test_a_disk_that_is_full_ten_times_costs_no_step_no_line_and_no_state(
     assert not trainer.folder.behind
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_back_while_the_disk_is_full_goes_on(config: TrainConfig) -> None:
     trainer = Trainer(replace(config, steps=9, save_every=3))
     spoil(trainer, "weight", 5)
@@ -300,6 +302,7 @@ def test_a_run_that_goes_back_while_the_disk_is_full_goes_on(config: TrainConfig
     assert load_checkpoint(config.out).metadata["steps"] == 9
 
 
+@pytest.mark.slow
 def test_a_run_that_is_lost_again_and_again_ends_also_while_the_disk_is_full(
     config: TrainConfig, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -22,6 +22,7 @@ def trainer(config: TrainConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return Trainer(config)
 
 
+@pytest.mark.slow
 def test_a_step_is_measured_once_and_leaves_the_network_as_it_is(trainer: Trainer) -> None:
     network, objective = trainer.network, trainer.task.objective
     before = {name: tensor.clone() for name, tensor in network.state_dict().items()}

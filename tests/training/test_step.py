@@ -41,7 +41,9 @@ def kept(training_step: TrainingStep) -> dict[str, torch.Tensor]:
     return {name: t for name, t in found.items() if t.is_floating_point()}
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", pytest.param("fp16", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "precision", ["fp32", *(pytest.param(half, marks=pytest.mark.slow) for half in ("bf16", "fp16"))]
+)
 def test_every_precision_learns(training_step: Callable[..., TrainingStep], precision: str) -> None:
     made = training_step(precision=precision)
     losses = [made(crops(), 3e-3, step).total.item() for step in range(1, 31)]

@@ -68,6 +68,7 @@ def test_only_the_builders_ask_which_task_it_is() -> None:
     assert not re.findall(r"\.task\b *[!=]= *[\"\']", text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["pixel", "feature"])
 def test_losses_fall(upscale: UpscaleTrainConfig, features: UpscaleTrainConfig, loss: str) -> None:
     config = replace(upscale if loss == "pixel" else features, steps=60, learning_rate=3e-3)

@@ -208,6 +208,7 @@ def test_a_minute_limit_ends_the_run_early(config: TrainConfig) -> None:
     assert config.out.is_file()
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_finite_are_never_saved_and_the_run_goes_back_to_slower_steps(
     config: TrainConfig,
 ) -> None:

@@ -41,6 +41,7 @@ def _own_terms(lines: Sequence[Mapping[str, Any]]) -> list[str]:
 def plot_losses(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Each weighted term by step, raw and smoothed, on a logarithmic axis."""
     from matplotlib.figure import Figure  # no pyplot: no global state, no display
+    from matplotlib.ticker import LogLocator, NullLocator
 
     # Margins by hand: a layout that is found takes most of a second, as long as all the rest.
     figure = Figure(figsize=(9, 4.5))
@@ -65,6 +66,11 @@ def plot_losses(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
             label="total,\nvalidation set",
         )
     axes.set(xlabel="step", ylabel="weighted loss", yscale="log")
+    # Marks at 1, 2 and 5 of a decade, which read well also where the losses stay within one. The unlabeled ones
+    # between them would take as long as all the rest.
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_locator(NullLocator())
     axes.grid(alpha=0.3)
     if axes.lines:
         figure.legend(loc="upper right", bbox_to_anchor=(0.995, 0.965))  # beside the curves, not over them

@@ -79,6 +79,7 @@ def test_a_cluster_that_fails_fails_the_jobs_without_a_result() -> None:
     ]
 
 
+@pytest.mark.slow
 def test_an_actor_keeps_to_the_memory_limit(checkpoint: Checkpoint) -> None:
     assert Actor(checkpoint, StylizeConfig(memory="700MB")).stylizer.memory == 700_000_000
     assert Actor(checkpoint, StylizeConfig()).stylizer.memory is None

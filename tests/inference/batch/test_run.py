@@ -42,6 +42,11 @@ ERRORS = [
     InputError("the result is not a number"),
 ]
 every_error = pytest.mark.parametrize("error", ERRORS, ids=lambda error: type(error).__name__)
+some_errors = pytest.mark.parametrize(
+    "error",
+    [pytest.param(error, marks=() if i % 4 == 0 else pytest.mark.slow) for i, error in enumerate(ERRORS)],
+    ids=lambda error: type(error).__name__,
+)
 
 
 @pytest.fixture
@@ -86,7 +91,7 @@ def test_an_error_of_reading_fails_one_job(
 
 
 @pytest.mark.parametrize("batch_size", [1, 3])
-@every_error
+@some_errors
 def test_an_error_of_the_network_fails_one_job_also_in_a_batch(
     meddled: Callable[[Meddle], Stylizer], jobs: list[Job], error: Any, batch_size: int
 ) -> None:
@@ -112,7 +117,7 @@ def test_an_error_of_writing_fails_one_job(
     check_second_failed(results(jobs, stylizer), error)
 
 
-@every_error
+@some_errors
 def test_an_error_of_a_video_fails_one_job_and_keeps_its_frames(
     meddled: Callable[[Meddle], Stylizer], jobs: list[Job], clip: Callable[..., Path], error: Any
 ) -> None:
@@ -128,7 +133,7 @@ def test_an_error_of_a_video_fails_one_job_and_keeps_its_frames(
     assert str(found[1].error).endswith("1.png.partial.mp4 holds the first 6 frames")
 
 
-@every_error
+@some_errors
 def test_an_error_of_reading_or_writing_a_video_fails_one_job(
     stylizer: Stylizer,
     jobs: list[Job],

@@ -329,6 +329,7 @@ def test_without_a_display_there_is_one_line_with_the_way_out(monkeypatch: pytes
         Window("test")
 
 
+@pytest.mark.slow
 def test_the_camera_brings_opencv_before_pyav_for_else_its_windows_never_open(
     clip: Callable[..., Path], style_file: str
 ) -> None:
@@ -353,7 +354,9 @@ def test_a_window_shows_the_camera(clip: Callable[..., Path], style_file: str) -
 
 
 @pytest.mark.timeout(60)
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_a_recording_is_complete_whenever_the_camera_is_stopped(
     clip: Callable[..., Path], style_file: str, number: int, code: int
 ) -> None:

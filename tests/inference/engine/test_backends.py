@@ -85,6 +85,7 @@ def pale() -> tuple[NDArray[Any], NDArray[Any]]:
     return levels, painted(network(), levels)
 
 
+@pytest.mark.slow
 def test_pale_and_large_pictures_are_as_exact_as_others(
     backend: str, pale: tuple[NDArray[Any], NDArray[Any]]
 ) -> None:

@@ -117,6 +117,7 @@ for engine in sys.argv[2:]:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
 def test_a_forked_process_stylizes_too_and_so_does_its_parent(tmp_path: Path) -> None:
     engines = ["torch", *(name for name, modules in MODULES.items() if all(map(find_spec, modules)))]
@@ -159,6 +160,7 @@ print("whole")
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="this system has no interval timer")
 def test_interrupted_runs_leave_memory_alone_and_the_next_one_is_whole(backend: str, tmp_path: Path) -> None:
     style = tmp_path / "style.safetensors"

@@ -33,6 +33,7 @@ def files(mutants: ModuleType, path: Path) -> list[bytes]:
     return [*mutants.flipped_and_cut(path.read_bytes(), 60), *headers, *contents]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "every", [pytest.param(23, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
 )

@@ -139,6 +139,7 @@ def test_pictures_are_in_the_refined_style_once_it_is(
     client.delete(f"/api/jobs/{job}")
 
 
+@pytest.mark.slow
 def test_refining_can_be_cancelled_and_the_style_stays(
     client: httpx.Client,
     picture: Callable[..., bytes],

@@ -295,6 +295,7 @@ def test_other_machines_need_the_token_that_is_printed(
     assert sum(token in line for line in server.said) == 1
 
 
+@pytest.mark.slow
 def test_a_token_can_be_fixed(launch: Callable[..., Running], clip: Callable[..., Path]) -> None:
     token = "0123456789abcdef"
     server = launch([], FAST_NST_WEB_TOKEN=token)
