@@ -129,10 +129,10 @@ def main() -> None:
     if arguments.gallery:
         file = find_gallery(arguments.gallery)
         names = [f"{file}#{name}" for name in gallery_styles(file)]
-    for style in names:
-        choice = choose_style(style)
-        image = style_image_of(choice, arguments.style_images)
-        rows[choice.name] = measure(style, contents, image, vgg, arguments.results)
+    # All style images before the first measurement: a missing one costs nothing then.
+    images = {style: style_image_of(choose_style(style), arguments.style_images) for style in names}
+    for style, image in images.items():
+        rows[choose_style(style).name] = measure(style, contents, image, vgg, arguments.results)
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return
