@@ -14,7 +14,9 @@ import itertools
 import math
 import signal
 import time
-from collections.abc import Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,7 @@ from fast_nst.models.gallery_files import GalleryRow, gallery_rows
 from fast_nst.models.gallery_loss import GalleryLoss
 from fast_nst.models.model_files import bundled_style_image, find_gallery
 from fast_nst.models.style_prediction import save_predictor
+from fast_nst.models.style_predictor import StylePredictorNet
 from fast_nst.models.vgg import VGGFeatures, load_vgg
 from fast_nst.system.compiling import Compiled
 from fast_nst.training.data.loader import PhotoBatches, as_images
@@ -115,45 +118,54 @@ def crops(photos: PhotoSource, size: int, *, seed: int, step: int = 0, zoom: flo
     )
 
 
-def train(arguments: argparse.Namespace) -> None:
-    """Make the pools, then train for the given time."""
-    file = find_gallery(arguments.gallery)
+@dataclass
+class Progress:
+    """How far the training has come, and the file that keeps it."""
+
+    file: Path
+    predictor: StylePredictorNet
+    optimizer: torch.optim.Optimizer
+    step: int = 0
+    seconds: float = 0.0
+
+    def load(self) -> None:
+        """Go on from the file, if there is one."""
+        if not self.file.is_file():
+            return
+        saved: dict[str, Any] = torch.load(self.file, weights_only=True)
+        self.predictor.load_state_dict(saved["predictor"])
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.step, self.seconds = saved["step"], saved["seconds"]
+
+    def save(self) -> None:
+        """Replace the file."""
+        parts = {"predictor": self.predictor.state_dict(), "optimizer": self.optimizer.state_dict()}
+        torch.save({**parts, "step": self.step, "seconds": self.seconds}, self.file.with_suffix(".tmp"))
+        self.file.with_suffix(".tmp").replace(self.file)
+
+
+def training_for(arguments: argparse.Namespace) -> tuple[PredictorTraining, int]:
+    """The training on the paintings that are not tested, and their number."""
     paintings = find_pictures(arguments.paintings)[: arguments.most]
     tested = paintings[::TESTED]
     learned = [painting for painting in paintings if painting not in tested]
     began = time.monotonic()
-    training = PredictorTraining(file, learned, tested, arguments.variants)
-    print(
-        f"{len(training.described.mean)} style images, {(time.monotonic() - began) / 60:.1f} minutes",
-        flush=True,
-    )
-    predictor = training.network.predictor
-    optimizer = torch.optim.Adam(predictor.parameters(), betas=(0.9, 0.99))
-    state, step, used = arguments.out.with_suffix(".state"), 0, 0.0
-    if state.is_file():
-        saved: dict[str, Any] = torch.load(state, weights_only=True)
-        predictor.load_state_dict(saved["predictor"])
-        optimizer.load_state_dict(saved["optimizer"])
-        step, used = saved["step"], saved["seconds"]
+    training = PredictorTraining(find_gallery(arguments.gallery), learned, tested, arguments.variants)
+    minutes = (time.monotonic() - began) / 60
+    print(f"{len(training.described.mean)} style images, {minutes:.1f} minutes", flush=True)
+    return training, len(learned)
 
-    def keep(seconds: float) -> None:
-        parts = {"predictor": predictor.state_dict(), "optimizer": optimizer.state_dict()}
-        torch.save({**parts, "step": step, "seconds": seconds}, state.with_suffix(".tmp"))
-        state.with_suffix(".tmp").replace(state)
 
-    photos = open_photos(arguments.dataset)
-    batches = crops(photos, arguments.size, seed=0, step=step, zoom=arguments.zoom)
-    test_batches = itertools.islice(crops(photos, TEST_SIZE, seed=1), TEST_PHOTOS // BATCH)
-    test_photos = torch.cat([as_images(batch.images, CPU) for batch in test_batches])
-    terms_of, stopped = Compiled(training.terms, on=True), list[int]()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: stopped.append(1))
-    seconds, began = 60 * arguments.minutes, time.monotonic() - used
-    sums: dict[str, float] = {}
-    while (elapsed := time.monotonic() - began) < seconds and not stopped:
-        if step % 500 == 0:
-            print(f"step {step}  {training.measure(test_photos)}", flush=True)
-        cosine = 0.02 + 0.49 * (1 + math.cos(math.pi * elapsed / seconds))
+def steps(
+    training: PredictorTraining, progress: Progress, photos: PhotoSource, arguments: argparse.Namespace
+) -> Iterator[tuple[Tensor, ...]]:
+    """One optimizer step after the other until the time is over; the weighted terms of each."""
+    batches = crops(photos, arguments.size, seed=0, step=progress.step, zoom=arguments.zoom)
+    terms_of, began = Compiled(training.terms, on=True), time.monotonic() - progress.seconds
+    predictor, optimizer = progress.predictor, progress.optimizer
+    while (share := progress.seconds / (60 * arguments.minutes)) < 1:
+        step = progress.step
+        cosine = 0.02 + 0.49 * (1 + math.cos(math.pi * share))
         for group in optimizer.param_groups:
             group["lr"] = arguments.rate * min(1.0, (step + 1) / 50) * cosine
         rows = torch.tensor(rows_of(0, step, BATCH, len(training.described.mean)))
@@ -163,26 +175,47 @@ def train(arguments: argparse.Namespace) -> None:
         torch.autograd.backward(sum(terms[1:], terms[0]))
         torch.nn.utils.clip_grad_norm_(predictor.parameters(), 5.0)
         optimizer.step()
-        step += 1
+        progress.step, progress.seconds = step + 1, time.monotonic() - began
+        yield terms
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Make the pools, then train for the given time."""
+    training, learned = training_for(arguments)
+    predictor, photos = training.network.predictor, open_photos(arguments.dataset)
+    optimizer = torch.optim.Adam(predictor.parameters(), betas=(0.9, 0.99))
+    progress = Progress(arguments.out.with_suffix(".state"), predictor, optimizer)
+    progress.load()
+    test_batches = itertools.islice(crops(photos, TEST_SIZE, seed=1), TEST_PHOTOS // BATCH)
+    test_photos = torch.cat([as_images(batch.images, CPU) for batch in test_batches])
+    stopped, sums = list[int](), defaultdict[str, float](float)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.append(1))
+    print(f"step {progress.step}  {training.measure(test_photos)}", flush=True)
+    for terms in steps(training, progress, photos, arguments):
         for name, value in zip(("content", "style", "identity", "tv", "grid"), terms, strict=False):
-            sums[name] = sums.get(name, 0.0) + float(value.detach())
-        if step % 50 == 0:
+            sums[name] += value.item()
+        if progress.step % 50 == 0:
             shown = "  ".join(f"{name} {value / 50:.3f}" for name, value in sums.items())
-            print(f"step {step}  {shown}  {elapsed / 60:.1f} minutes", flush=True)
+            print(f"step {progress.step}  {shown}  {progress.seconds / 60:.1f} minutes", flush=True)
             sums.clear()
-        if step % 200 == 0:
-            keep(time.monotonic() - began)
-    keep(time.monotonic() - began)
-    print(f"step {step}  {training.measure(test_photos)}", flush=True)
+        if progress.step % 200 == 0:
+            progress.save()
+        if progress.step % 500 == 0:
+            print(f"step {progress.step}  {training.measure(test_photos)}", flush=True)
+        if stopped:
+            break
+    progress.save()
+    print(f"step {progress.step}  {training.measure(test_photos)}", flush=True)
     save_predictor(
         arguments.out,
         predictor,
         training.gallery.metadata["sha256"],
         licence="MIT",
         source=SOURCE,
-        steps=step,
-        seconds=round(time.monotonic() - began),
-        paintings=len(learned),
+        steps=progress.step,
+        seconds=round(progress.seconds),
+        paintings=learned,
         photographs=len(photos.names),
     )
     print(arguments.out)

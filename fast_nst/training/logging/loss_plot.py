@@ -66,7 +66,7 @@ def plot_losses(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
             label="total,\nvalidation set",
         )
     axes.set(xlabel="step", ylabel="weighted loss", yscale="log")
-    # Marks at 1, 2 and 5 of a decade, which read well also where the losses stay within one. The unlabeled ones
+    # Marks at 1, 2 and 5 of a decade, which read well also where the losses stay within one. Unlabeled ones
     # between them would take as long as all the rest.
     axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axes.yaxis.set_major_formatter("{x:g}")
