@@ -10,8 +10,8 @@ The first opening finds nothing in the browser's cache, later ones do. The camer
 --minutes it runs that long, and printed at the end of each minute are the pictures a second, the megabytes
 that the page's scripts hold and those of all of Chromium's processes together. With --against the page's
 camera and the loop of ``fast-nst stylize 0 --style STYLE`` (frames of 640 x 480, no window) take turns; a
-frame is behind by the pictures that are shown between its coming and its being shown. Needs the package
-selenium, chromium and chromedriver.
+frame is behind by the pictures that are shown between its coming and its being shown. Needs the extra web,
+the package selenium, chromium and chromedriver.
 """
 
 from __future__ import annotations

@@ -130,9 +130,10 @@ def main() -> None:
         file = find_gallery(arguments.gallery)
         names = [f"{file}#{name}" for name in gallery_styles(file)]
     # All style images before the first measurement: a missing one costs nothing then.
-    images = {style: style_image_of(choose_style(style), arguments.style_images) for style in names}
-    for style, image in images.items():
-        rows[choose_style(style).name] = measure(style, contents, image, vgg, arguments.results)
+    choices = [choose_style(style) for style in names]
+    images = [style_image_of(choice, arguments.style_images) for choice in choices]
+    for style, choice, image in zip(names, choices, images, strict=True):
+        rows[choice.name] = measure(style, contents, image, vgg, arguments.results)
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return

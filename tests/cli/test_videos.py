@@ -247,7 +247,7 @@ def test_what_is_done_plays_after_a_signal(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_an_interrupted_folder_is_completed_by_the_next_run(
     clip: Callable[..., Path], long: Path, here: Path, style: str, number: int
 ) -> None:

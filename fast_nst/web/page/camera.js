@@ -1,7 +1,6 @@
 // The webcam: the newest frame wins, one is in flight, and what is shown can be recorded.
 //
-// While a frame is stylized, the next one is made ready, and after it the result is shown while the next
-// is on its way: the engine does not wait for the page.
+// While a frame is stylized, the next one is made ready: the engine does not wait until it is grabbed and encoded.
 import { $, download } from "./dom.js";
 import { canvas } from "./pixels.js";
 

@@ -34,9 +34,7 @@ def files(mutants: ModuleType, path: Path) -> list[bytes]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "every", [pytest.param(23, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
-)
+@pytest.mark.parametrize("every", [pytest.param(23, id="some"), pytest.param(1, id="all")])
 def test_every_changed_state_loads_or_is_refused_in_one_line(
     tmp_path: Path, mutants: ModuleType, every: int, record_property: Callable[[str, object], None]
 ) -> None:
