@@ -10,8 +10,9 @@ Names are imported when they are first used, so that ``import fast_nst`` costs n
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from fast_nst.system.lazy import names_of
 
 if TYPE_CHECKING:
     from fast_nst.baseline.image_optimizer import PictureOptimizer, optimize_image
@@ -61,6 +62,7 @@ _HOMES = {
     "save_image": "io.images",
     "to_uint8": "io.images",
 }
+__getattr__, __dir__ = names_of(__name__, _HOMES)
 __all__ = [
     "GATYS_PRESETS",
     "CheckpointError",
@@ -90,13 +92,3 @@ __all__ = [
     "save_image",
     "to_uint8",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})

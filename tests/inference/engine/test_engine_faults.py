@@ -87,6 +87,15 @@ def test_a_result_that_is_not_finite_is_an_error_in_every_way_to_ask_for_it(back
         stylize.in_bands(Picture(noise(40, 24, 0)), rows=7)
 
 
+def test_an_array_that_is_read_only_is_stylized_too(backend: str) -> None:
+    """Such as numpy's view of a Pillow image."""
+    stylize = Stylizer(Checkpoint(network(), {}), device="cpu", backend=backend)
+    images = noise(24, 32, 0)[None]
+    expected = stylize.run_uint8(images.copy())
+    images.flags.writeable = False
+    assert np.array_equal(stylize.run_uint8(images), expected)
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), -float("inf")])
 def test_an_image_that_is_not_finite_is_refused(backend: str, value: Any) -> None:
     stylize = Stylizer(Checkpoint(network(), {}), device="cpu", backend=backend)

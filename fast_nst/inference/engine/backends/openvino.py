@@ -71,6 +71,7 @@ class OpenVinoBackend(GraphBackend):
         request = self._request(pixels, height * width)
         # Memory of ours for the results, new for each run: a run that failed leaves what was there before.
         out, total = np.empty_like(images), np.full(len(images), UNWRITTEN, np.float32)
+        images = np.require(images, requirements="W")  # OpenVINO refuses memory that is read-only
         request.set_input_tensor(0, openvino().Tensor(images, shared_memory=True))
         if self._source.mixture is not None:
             request.set_input_tensor(1, openvino().Tensor(self._source.mixture.weights, shared_memory=True))
