@@ -19,7 +19,6 @@ from fast_nst.models.model_files import bundled_networks
 from fast_nst.models.vgg import load_vgg
 
 NAMES = sorted(bundled_networks())
-ONE_QUICKLY = [NAMES[0], *(pytest.param(name, marks=pytest.mark.slow) for name in NAMES[1:])]
 
 
 def test_four_full_width_networks_are_bundled_at_least() -> None:
@@ -58,7 +57,8 @@ def test_a_bundled_style_leaves_no_grid_in_smooth_gradients(
         assert statistics.median(checkerboard.grid(picture, period) for picture in painted) < 2
 
 
-@pytest.mark.parametrize("name", ONE_QUICKLY)
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
 def test_a_bundled_style_stylizes_every_content_image_differently(name: str) -> None:
     """Neither the content image unchanged nor one result for all, and nothing near black or white."""
     stylize = Stylizer.load(name, device="cpu")

@@ -232,7 +232,9 @@ def check_what_is_there(folder: Path, error: str, word: str) -> None:
     assert {path.name for path in folder.iterdir()} <= {"b.partial.mp4"}
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.slow)]
+)
 def test_what_is_done_plays_after_a_signal(
     long: Path, here: Path, style: str, number: int, code: int
 ) -> None:

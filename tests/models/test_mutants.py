@@ -190,7 +190,7 @@ def payloads(mutants: ModuleType, marker: Path) -> Iterator[bytes]:
 
 @every
 @pytest.mark.filterwarnings("ignore:torch.quantize_per_tensor")
-@pytest.mark.parametrize("reader", ["import", "vgg"])
+@pytest.mark.parametrize("reader", ["import", pytest.param("vgg", marks=pytest.mark.slow)])
 def test_every_payload_is_refused_in_one_line_and_runs_nothing(
     tmp_path: Path, mutants: ModuleType, tried: Callable[..., None], every: Any, reader: str
 ) -> None:

@@ -267,6 +267,7 @@ def test_an_added_style_is_a_small_file_and_a_style_of_the_whole_gallery(
     assert chosen.weights == {"my-painting": 0.75, "the-waves": 0.25}
 
 
+@pytest.mark.slow
 def test_only_the_rows_of_an_added_style_learn(extended: GalleryTrainConfig) -> None:
     trainer = Trainer(extended)
     before = {name: t.clone() for name, t in trainer.training_step.network.state_dict().items()}
@@ -277,6 +278,7 @@ def test_only_the_rows_of_an_added_style_learn(extended: GalleryTrainConfig) -> 
         assert torch.equal(tensor, before[name]) == (name not in names)
 
 
+@pytest.mark.slow
 def test_an_added_style_without_its_gallery_is_refused(extended: GalleryTrainConfig, tmp_path: Path) -> None:
     finished(Trainer(extended))
     elsewhere = tmp_path / "elsewhere" / "mine.safetensors"

@@ -210,6 +210,7 @@ def test_every_key_of_the_help_is_known() -> None:
     assert set(KEYS) == set("np+-[]cosrfhq")
 
 
+@pytest.mark.slow
 def test_styles_are_changed_to_and_fro(live: Callable[..., tuple[Live, Script, list[str]]]) -> None:
     assert live("n")[0].style == "lines"
     assert live("nn")[0].style == "waves"

@@ -182,6 +182,7 @@ def test_every_convolution_of_an_onnx_export_says_its_kernel_shape(
         assert not {node.op_type for node in nodes} & {"Shape", "Range", "Gather", "Slice", "Mod", "Max"}
 
 
+@pytest.mark.slow
 def test_a_pt2_export_of_a_fixed_size_computes_no_sizes(style: Path, tmp_path: Path) -> None:
     export_style(style, tmp_path / "dots.pt2", "pt2", fixed_size=(32, 40))
     called = {str(node.target) for node in torch.export.load(tmp_path / "dots.pt2").graph.nodes}

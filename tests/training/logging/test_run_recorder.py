@@ -43,6 +43,7 @@ def shown(folder: RunFolder) -> list[int]:
     return sorted(int(path.stem.removeprefix("step_")) for path in (folder.path / "previews").iterdir())
 
 
+@pytest.mark.slow
 def test_previews_are_made_early_when_due_and_when_asked_for(
     config: TrainConfig, folder: RunFolder, network: TransformNet
 ) -> None:
