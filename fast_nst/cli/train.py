@@ -121,8 +121,6 @@ def _nothing(_: str) -> None:
 def _announcement(trainer: Trainer) -> str:
     together = f", {trainer.group.size} processes" if trainer.group.size > 1 else ""
     compiling = "; compiling first, for a minute or two" if trainer.compiled else ""
-    times = ", ".join(f"{name} {time:.0f} ms" for name, time in trainer.step_times.items())
-    chosen = f" (measured: {times})" if times else ""
     minutes = trainer.config.minutes
     end = f"to {trainer.config.steps}" if minutes is None else f"for {minutes:g} minutes"
     loss = ""
@@ -132,7 +130,7 @@ def _announcement(trainer: Trainer) -> str:
         loss += "; loss network: the package's distilled VGG-19 (--loss-network vgg19 for the original)"
     return (
         f"training {trainer.out.stem} on {len(trainer.photos.names)} photographs, {trainer.device.type} "
-        f"{trainer.precision}{chosen}{together}, from step {trainer.step} {end}; "
+        f"{trainer.form}{together}, from step {trainer.step} {end}; "
         f"previews and log in {trainer.run}{loss}{compiling}"
     )
 

@@ -5,19 +5,18 @@ That a processor has bf16 does not say that it is fast in it: on some a step tak
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 
 from fast_nst.io.measured import remembered_times
 from fast_nst.models.vgg import VGGFeatures
 from fast_nst.system.device import autocast, choose_precision, cpu_has_bf16, processor_key
-from fast_nst.system.timing import measure_in_turn
+from fast_nst.system.timing import fastest, measure_in_turn
 
-__all__ = ["PRECISIONS", "faster_precision", "loss_precision", "loss_times"]
+__all__ = ["loss_precision", "loss_times"]
 
 PRECISIONS = ("fp32", "bf16")
-GAIN = 0.95  # bf16 rounds more, so it must save so much
 _DEEPEST, _SIDE, _CALLS = "relu4_1", 96, 2
 
 
@@ -29,17 +28,8 @@ def loss_precision(name: str, device: torch.device, arch: str) -> str:
         arch: the loss network.
     """
     if name == "auto" and device.type == "cpu" and cpu_has_bf16():
-        return faster_precision(loss_times(arch))
+        return fastest(loss_times(arch))
     return choose_precision(name, device)
-
-
-def faster_precision(times: Mapping[str, float]) -> str:
-    """``bf16`` where it is clearly faster.
-
-    Args:
-        times: milliseconds by precision.
-    """
-    return "bf16" if times["bf16"] < GAIN * times["fp32"] else "fp32"
 
 
 def loss_times(arch: str) -> dict[str, float]:

@@ -69,7 +69,7 @@ def choose_precision(name: str, device: torch.device) -> str:
     """``fp32``, ``bf16`` or ``fp16`` for the convolutions.
 
     ``auto`` is bf16 on GPUs that multiply it, and fp32 on processors: there bf16 has to be measured to be
-    faster, see `fast_nst.models.loss_precision`, `fast_nst.training.precision`, `backends.choice`.
+    faster, see `fast_nst.models.loss_precision`, `fast_nst.training.step_form`, `backends.choice`.
     """
     if name != "auto":
         return name

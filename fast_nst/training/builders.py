@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from fast_nst.config import (
     AUTO,
@@ -40,9 +40,9 @@ from fast_nst.training.data.stream import BatchStream
 from fast_nst.training.data.styles import read_styles, styles_digest
 from fast_nst.training.gallery import extended_gallery, load_style_images, warm_gallery
 from fast_nst.training.objective import as_objective
-from fast_nst.training.precision import choose_run_precision
 from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.step import TrainingStep
+from fast_nst.training.step_form import StepForm, choose_step_form, using_threads
 from fast_nst.training.tasks import GalleryTask, StyleTask, Task, UpscaleTask
 from fast_nst.training.validation import GalleryValidation, Validation
 from fast_nst.training.warm_start import bundled_gallery_of, nearest_style
@@ -58,9 +58,7 @@ class Run:
     """The objects of one training run."""
 
     device: torch.device
-    precision: str
-    step_times: dict[str, float]
-    """milliseconds of a step by precision, where they decided it"""
+    form: StepForm
     task: Task
     photos: PhotoSource
     """what is trained on"""
@@ -76,12 +74,12 @@ def build_run(
     *,
     objective: Any = None,
     on_download: ProgressCallback | None = None,
-    saved_precision: str | None = None,
+    saved_form: Mapping[str, str] | None = None,
 ) -> Run:
     """Build all objects of a run.
 
     Args:
-        saved_precision: see `choose_run_precision`.
+        saved_form: see `choose_step_form`.
         objective: the caller's own, see `objective.as_objective`; None: the one of the config.
 
     Raises:
@@ -91,10 +89,12 @@ def build_run(
     task = build_task(config, device, group, objective)
     photos, validation_photos = choose_photos(config, group, on_download)
     network = _first_network(config, task, device)
-    precision, step_times = choose_run_precision(
-        config, network, task.objective, device=device, group=group, saved=saved_precision
-    )
-    trial = compile_trial(config, device, precision, group)
+    form = choose_step_form(config, network, task.objective, device=device, group=group, saved=saved_form)
+    for part in (network, task.objective):
+        if isinstance(part, nn.Module):
+            part.to(memory_format=form.memory_format)
+    with using_threads(form.threads):
+        trial = compile_trial(config, device, form.precision, group)
     training_step = TrainingStep(
         network,
         task.objective,
@@ -103,12 +103,13 @@ def build_run(
         seed=config.seed,
         rows=task.rows,
         device=device,
-        precision=precision,
+        precision=form.precision,
+        memory_format=form.memory_format,
         compiled=compiles(config, device) and (trial is None or trial.pays),
         trial=trial,
         group=group,
     )
-    validation = build_validation(config, task, validation_photos, device, precision)
+    validation = build_validation(config, task, validation_photos, device, form.precision)
     batches = BatchStream(
         config,
         photos,
@@ -118,9 +119,7 @@ def build_run(
         flat_share=task.flat_share,
         zoom=task.zoom,
     )
-    return Run(
-        device, precision, step_times, task, photos, validation_photos, batches, training_step, validation
-    )
+    return Run(device, form, task, photos, validation_photos, batches, training_step, validation)
 
 
 def build_validation(

@@ -52,6 +52,7 @@ class TrainingStep:
         seed: of its motions.
         rows: of a network of many styles: the rows of a step's images; None for one style.
         device, precision: where and in which arithmetic the convolutions run.
+        memory_format: of images, as the network and the objective have it.
         compiled: use torch.compile; should that fail or give wrong results, the steps are taken without,
             after a warning.
         trial: see `BackwardPass`.
@@ -75,13 +76,14 @@ class TrainingStep:
         rows: Rows | None = None,
         device: torch.device,
         precision: str,
+        memory_format: torch.memory_format = torch.channels_last,
         compiled: bool,
         trial: CompileTrial | None = None,
         group: ProcessGroup,
     ) -> None:
         self.network, self.objective, self.group = network, objective, group
         self._row_count = network.config.rows if isinstance(network, GalleryNet) else 0
-        self.device, self.precision = device, precision
+        self.device, self.precision, self._memory_format = device, precision, memory_format
         self.temporal, self.seed, self._rows = temporal, seed, rows
         self.optimizer = torch.optim.Adam(_groups(network), fused=True)
         self.average = WeightAverage(network, averaging)
@@ -107,6 +109,8 @@ class TrainingStep:
         """
         for settings in self.optimizer.param_groups:
             settings["lr"] = rate * settings["faster"]
+        images = images.contiguous(memory_format=self._memory_format)
+        inputs = None if inputs is None else inputs.contiguous(memory_format=self._memory_format)
         before = [buffer.clone() for buffer in self._statistics]
         rows = None if self._rows is None else self._rows(step, len(images)).to(images.device)
         batch = BatchTensors(images if inputs is None else inputs, images, self._motion(images, step), rows)
@@ -147,7 +151,7 @@ class TrainingStep:
             terms = self.objective(results, self.objective.content_target(images, *styles))
             if motion is None:
                 return terms
-            moved = motion.disturbed(images).contiguous(memory_format=torch.channels_last)
+            moved = motion.disturbed(images).contiguous(memory_format=self._memory_format)
             change = motion.disagreement(results, self._parallel(moved, *mixture))
             return terms._replace(temporal=self.temporal * change)
 

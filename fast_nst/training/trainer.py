@@ -24,9 +24,10 @@ from fast_nst.training.logging.run_recorder import RunRecorder
 from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.progress import RunProgress
 from fast_nst.training.recovery import Recovery
-from fast_nst.training.state.resume import saved_precision
+from fast_nst.training.state.resume import saved_form
 from fast_nst.training.state.run_folder import RunFolder
 from fast_nst.training.state.saving import StateSaver
+from fast_nst.training.step_form import using_threads
 
 __all__ = ["Trainer", "TrainingError"]
 
@@ -59,13 +60,9 @@ class Trainer:
         self.out, self.run = self.folder.out, self.folder.path
         resuming = self.group.maximum(float(self.folder.check(config))) == [1.0]
         self.config = config = replace(config, resume=resuming)
-        saved = saved_precision(self.folder.state) if resuming else None
-        parts = build_run(
-            config, self.group, objective=objective, on_download=on_download, saved_precision=saved
-        )
-        self.device, self.precision, self.task = parts.device, parts.precision, parts.task
-        self.step_times = parts.step_times
-        """milliseconds of a step by precision, where a measurement chose it"""
+        saved = saved_form(self.folder.state) if resuming else None
+        parts = build_run(config, self.group, objective=objective, on_download=on_download, saved_form=saved)
+        self.device, self.form, self.task = parts.device, parts.form, parts.task
         self.photos, self.validation_photos = parts.photos, parts.validation_photos
         self.training_step, self._batches = parts.training_step, parts.batches
         self.validation = parts.validation
@@ -188,7 +185,8 @@ class Trainer:
         inputs = None if batch.inputs is None else as_images(batch.inputs, self.device)
         images = as_images(batch.images, self.device)
         self.compiling = step.backward.compiles_for(images if inputs is None else inputs)
-        terms = step(images, rate, progress.step + 1, inputs)
+        with using_threads(self.form.threads):
+            terms = step(images, rate, progress.step + 1, inputs)
         self.compiling = False
         progress.step += 1
         self.recovery.remember(batch.names)

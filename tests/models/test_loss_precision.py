@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from fast_nst.models import loss_precision as module
-from fast_nst.models.loss_precision import faster_precision, loss_precision, loss_times
+from fast_nst.models.loss_precision import loss_precision, loss_times
+from fast_nst.system.timing import fastest
 
 CPU = torch.device("cpu")
 
@@ -35,11 +36,5 @@ def test_a_processor_that_has_bf16_is_measured_once(monkeypatch: pytest.MonkeyPa
     chosen = loss_precision("auto", CPU, "distilled")
     times = loss_times("distilled")
     assert loss_times("distilled") == times  # to the last digit: from the cache
-    assert chosen == faster_precision(times)
+    assert chosen == fastest(times)
     assert torch.equal(torch.random.get_rng_state(), before)
-
-
-def test_bf16_must_be_clearly_faster() -> None:
-    assert faster_precision({"fp32": 100.0, "bf16": 60.0}) == "bf16"
-    assert faster_precision({"fp32": 100.0, "bf16": 99.0}) == "fp32"
-    assert faster_precision({"fp32": 100.0, "bf16": 150.0}) == "fp32"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fast_nst.system.timing import measure_in_turn
+from fast_nst.system.timing import fastest, measure_in_turn
 
 CPU = torch.device("cpu")
 
@@ -22,3 +22,10 @@ def test_the_tail_is_no_shorter_than_the_middle_and_one_call_is_enough() -> None
     for calls in (1, 2, 7):
         timing = measure_in_turn({"a": lambda: None}, calls=calls, warmup=0, device=CPU)["a"]
         assert 0 <= timing.median <= timing.p95
+
+
+def test_what_is_less_usual_must_be_clearly_faster() -> None:
+    assert fastest({"fp32": 100.0, "bf16": 60.0}) == "bf16"
+    assert fastest({"fp32": 100.0, "bf16": 99.0}) == "fp32"
+    assert fastest({"fp32": 100.0, "bf16": 150.0}) == "fp32"
+    assert fastest({"first": 100.0, "second": 60.0, "third": 59.0}) == "second"

@@ -57,6 +57,8 @@ class TrainingState:
     """whether the run is compiled, which rounds differently"""
     precision: str = ""
     """of the convolutions; empty: saved before it was measured"""
+    layout: str = ""
+    """of tensors in memory, which rounds differently; empty: likewise"""
     full_size_from: int | None = None
     """with --minutes and --start-size: the step at which the first stage ended"""
 
@@ -192,13 +194,14 @@ def check_unchanged(state: TrainingState, config: TaskConfig, origin: dict[str, 
         raise InputError(f"the photographs of {config.dataset} changed since the run was saved")
 
 
-def saved_precision(path: Path) -> str:
-    """The precision of the last state that can be read; empty where none is recorded."""
+def saved_form(path: Path) -> dict[str, str]:
+    """The ``precision`` and ``layout`` of the last state that can be read, as far as they are recorded."""
     for candidate in state_paths(path):
         with suppress(CheckpointError, OSError):
             training = read_metadata(candidate).get("training", {})
-            return str(training.get("precision", "")) if isinstance(training, dict) else ""
-    return ""
+            known = training if isinstance(training, dict) else {}
+            return {name: str(known[name]) for name in ("precision", "layout") if name in known}
+    return {}
 
 
 def _effective_settings(config: TaskConfig) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class StateSaver:
             measured=p.measured,
             origin=self._run.task.origin,
             compiled=step.backward.compiled,
-            precision=self._run.precision,
+            **self._run.form.saved,
             full_size_from=p.full_size_from,
         )
         save_state(self.folder.state, step.network, step.optimizer, step.average, state)
@@ -136,6 +136,6 @@ class StateSaver:
         metadata |= run.task.details
         metadata |= {} if self.config.license is None else {"licence": self.config.license}
         metadata |= {"style": out.stem, "steps": p.step, "seconds": round(p.elapsed)}
-        metadata |= {"precision": run.precision, "validation": p.measured}
+        metadata |= {"precision": run.form.precision, "validation": p.measured}
         metadata |= {"photographs": len(run.photos.names), "photographs_sha256": run.photos.fingerprint}
         save_checkpoint(out, run.training_step.average.network, metadata)

@@ -1,0 +1,351 @@
+r"""Ways to train compared, in turn on the same machine: objective by VGG-19 after equal time or equal steps.
+
+    python benchmarks/training_variants.py --style a.jpg b.jpg --dataset photos/ --content FOLDER \
+        --vgg-weights vgg19.safetensors --minutes 3 --variants adam muon schedule-free
+
+Every variant trains the same network from the same random weights (`--preset`). With --minutes they take
+turns of a few seconds, so that each gets the same share of a machine whose speed changes, and each has that
+much time of its own; with --steps they run one after the other. Printed are content and style (means over
+the layers, unweighted), and their weighted sum, measured by VGG-19 on center crops of 256 pixels; --sheet
+draws what each made of three of the content images.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import shutil
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from contact_sheet import below_each_other, cell
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from fast_nst.config import NONE, LossConfig, TrainConfig
+from fast_nst.io.images import Picture, load_image, save_image, to_uint8
+from fast_nst.models.losses import PerceptualLoss
+from fast_nst.models.vgg import load_vgg
+from fast_nst.training.builders import build_objective
+from fast_nst.training.data.photos import PhotoSource, open_photos
+from fast_nst.training.process_group import ProcessGroup
+from fast_nst.training.trainer import Trainer
+from fast_nst.training.validation import Validation
+
+JUDGED_SIZE = 256  # side of the crops that are judged, pixels
+TURN = 10.0  # seconds
+CPU = torch.device("cpu")
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is made orthogonal for kernels (Jordan et al. 2024), Adam for all else.
+
+    A kernel ``(O, I, k, k)`` is a matrix of O rows. The update is scaled to the size of Adam's, so that one
+    learning rate serves both (Liu et al. 2025, equation 4). In fp32: bf16 is slow on most processors.
+    """
+
+    MOMENTUM = 0.95
+    # The quintic of Jordan et al.: five rounds bring all singular values near 1.
+    A, B, C, ROUNDS = 3.4445, -4.7750, 2.0315, 5
+
+    def __init__(self, parameters: Iterable[nn.Parameter], faster: float = 1.0) -> None:
+        super().__init__(parameters, {"lr": 0.0, "faster": faster})
+        flat = [p for group in self.param_groups for p in group["params"] if p.ndim < 2]
+        self.adam = torch.optim.Adam([{"params": flat, "faster": 1.0}])
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Update all parameters with the ``lr`` of the group."""
+        for group in self.param_groups:
+            self.adam.param_groups[0]["lr"] = group["lr"] / group["faster"]
+            for p in group["params"]:
+                if p.ndim < 2 or p.grad is None:
+                    continue
+                momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
+                momentum.lerp_(p.grad, 1 - self.MOMENTUM)
+                update = p.grad.lerp(momentum, self.MOMENTUM).flatten(1)
+                size = 0.2 * max(update.shape) ** 0.5
+                p.sub_(self._orthogonal(update).view_as(p), alpha=group["lr"] * size)
+        self.adam.step()
+
+    def _orthogonal(self, matrix: Tensor) -> Tensor:
+        x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
+        x = x / x.norm().clamp_min(1e-12)
+        for _ in range(self.ROUNDS):
+            square = x @ x.mT
+            x = self.A * x + (self.B * square + self.C * square @ square) @ x
+        found: Tensor = x if matrix.shape[0] <= matrix.shape[1] else x.mT
+        return found
+
+
+class ScheduleFree(torch.optim.Optimizer):
+    """Adam without a schedule: the gradient is taken between the iterate and its average (Defazio 2024)."""
+
+    BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+
+    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
+        super().__init__(parameters, {"lr": 0.0, "faster": 1.0})
+        self.steps, self.weights = 0, 0.0
+
+    @torch.no_grad()
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
+        """Update the iterate z and its average x; the parameters are the point y between them."""
+        self.steps += 1
+        for group in self.param_groups:
+            rate = group["lr"] * (1 - self.BETA2**self.steps) ** 0.5
+            self.weights += rate**2
+            share = rate**2 / self.weights
+            for p in group["params"]:
+                if p.grad is None:
+                    continue
+                state = self.state[p]
+                if not state:
+                    state |= {"z": p.clone(), "x": p.clone(), "square": torch.zeros_like(p)}
+                state["square"].lerp_(p.grad.square(), 1 - self.BETA2)
+                state["z"].addcdiv_(p.grad, state["square"].sqrt() + self.EPSILON, value=-rate)
+                state["x"].lerp_(state["z"], share)
+                p.copy_(state["z"].lerp(state["x"], self.BETA1))
+
+    @torch.no_grad()
+    def finish(self) -> None:
+        """Make the averages the parameters."""
+        for p, state in self.state.items():
+            p.copy_(state["x"])
+
+
+class Windows:
+    """The objective on a window of the results, at a random place: the network sees more than is judged."""
+
+    def __init__(self, objective: PerceptualLoss, side: int) -> None:
+        self.objective, self.side = objective, side
+        self.random = torch.Generator().manual_seed(0)
+
+    def content_target(self, photos: Tensor) -> Tensor:
+        """The photographs: where the window lies is not known yet."""
+        return photos
+
+    def __call__(self, images: Tensor, photos: Tensor, /) -> Any:
+        """The terms of the window."""
+        free = [size - self.side + 1 for size in images.shape[2:]]
+        top, left = (4 * int(torch.randint(-(-n // 4), (), generator=self.random)) for n in free)
+        window = (..., slice(top, top + self.side), slice(left, left + self.side))
+        return self.objective(images[window], self.objective.content_target(photos[window]))
+
+    def alone(self) -> Windows:
+        """Itself: there is one process."""
+        return self
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One way to train: what differs from the usual."""
+
+    says: str
+    changes: dict[str, Any] = dataclasses.field(default_factory=dict)
+    """of the config"""
+    small: tuple[int, int] | None = None
+    """crops and style image of the first six tenths, pixels"""
+    window: int | None = None
+    """side of the windows that are judged in training, pixels"""
+    optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None
+
+
+VARIANTS = {
+    "adam": Variant("Adam, cosine to zero, batches of 4"),
+    "rate-2e-3": Variant("the same at 2e-3", {"learning_rate": 2e-3}),
+    "batch-1": Variant("batches of 1", {"batch_size": 1}),
+    "batch-2": Variant("batches of 2", {"batch_size": 2}),
+    "averaging": Variant("weights averaged over the last tenth", {"averaging": 0.1}),
+    "averaging-constant": Variant(
+        "constant rate, weights averaged over the last fifth", {"averaging": 0.2, "decay": "constant"}
+    ),
+    "muon": Variant("Muon on kernels", optimizer=Muon),
+    "muon-2e-3": Variant("Muon on kernels at 2e-3", {"learning_rate": 2e-3}, optimizer=Muon),
+    "schedule-free": Variant(
+        "Schedule-Free Adam at 2e-3", {"learning_rate": 2e-3, "decay": "constant"}, optimizer=ScheduleFree
+    ),
+    "small-first": Variant("crops and style image at 3/4 for 6/10 of the time", small=(96, 192)),
+    "small-crops": Variant("crops alone at 3/4 for 6/10 of the time", {"start_size": 96}),
+    "windows": Variant("crops of 192, loss on windows of 128", {"image_size": 192}, window=128),
+    "vgg19": Variant("VGG-19 itself", {"loss_network": "vgg19"}),
+}
+
+
+def trainer_of(config: TrainConfig, variant: Variant) -> Trainer:
+    """A trainer that trains in that way."""
+    objective = None
+    if variant.window is not None:
+        style = load_image(config.style, short_side=config.style_size)
+        objective = Windows(build_objective(config, style, CPU, ProcessGroup()), variant.window)
+    trainer = Trainer(config, objective=objective)
+    if variant.optimizer is not None:
+        parameters = [p for p in trainer.network.parameters() if p.requires_grad]
+        trainer.training_step.optimizer = variant.optimizer(parameters)  # type: ignore[assignment]
+    return trainer
+
+
+@dataclass
+class Result:
+    """What a variant has come to."""
+
+    network: nn.Module | None = None
+    steps: int = 0
+    pictures: int = 0
+
+
+def run(config: TrainConfig, variant: Variant, result: Result) -> Iterator[float]:
+    """Train in that way; yields the seconds of training so far, after each step, and fills the result."""
+    config = dataclasses.replace(config, **variant.changes)
+    spent = 0.0
+    if variant.small is not None:
+        crops, style = variant.small
+        first = dataclasses.replace(
+            config, image_size=crops, photo_size=None, style_size=style, out=sibling(config.out, "small")
+        )
+        first = dataclasses.replace(first, run=sibling(config.run, "small"), **shares(first, 0.6))
+        for spent in steps_of(trainer_of(first, variant), result):
+            yield spent
+        rest: dict[str, Any] = {"warm_start": first.out, "learning_rate": 0.3 * config.learning_rate}
+        config = dataclasses.replace(config, **rest, **shares(config, 0.4))
+    for seconds in steps_of(trainer_of(config, variant), result):
+        yield spent + seconds
+
+
+def sibling(path: Path | None, word: str) -> Path:
+    """The path with a word before its name."""
+    assert path is not None
+    return path.with_name(f"{word}-{path.name}")
+
+
+def shares(config: TrainConfig, share: float) -> dict[str, Any]:
+    """The limit of the run times a share."""
+    if config.minutes is not None:
+        return {"minutes": config.minutes * share}
+    return {"steps": round(config.steps * share)}
+
+
+def steps_of(trainer: Trainer, result: Result) -> Iterator[float]:
+    """Seconds of training after each step."""
+    for _ in trainer:
+        yield trainer.elapsed
+    optimizer: Any = trainer.training_step.optimizer
+    network: nn.Module = trainer.training_step.average.network
+    if isinstance(optimizer, ScheduleFree):
+        optimizer.finish()
+        network.load_state_dict(trainer.network.state_dict())
+    result.network = network
+    result.steps += trainer.step
+    result.pictures += trainer.step * trainer.config.batch_size
+
+
+def in_turn(runs: dict[str, Iterator[float]], turn: float) -> None:
+    """Let each run for some seconds, then the next, until all have ended."""
+    spent = dict.fromkeys(runs, 0.0)
+    while runs:
+        for name in list(runs):
+            until = spent[name] + turn
+            while spent[name] < until:
+                seconds = next(runs[name], None)
+                if seconds is None:
+                    del runs[name]
+                    break
+                spent[name] = seconds
+
+
+def judge(style: Path, weights: Path | None, photos: PhotoSource) -> Validation:
+    """The usual objective by VGG-19."""
+    loss = LossConfig()
+    layers = (*loss.content_layers, *loss.style_layers_for("vgg19"))
+    features = load_vgg("vgg19", layers, file=weights)
+    objective = PerceptualLoss(features, load_image(style, short_side=loss.preset.style_size), loss)
+    return Validation(photos, objective, image_size=JUDGED_SIZE, device=CPU, precision="fp32")
+
+
+@torch.inference_mode()
+def row(name: str, network: nn.Module, photos: list[Tensor], height: int) -> NDArray[np.uint8]:
+    """A row of a sheet."""
+    pictures = [to_uint8(network(photo[None])[0]) for photo in photos]
+    return np.concatenate([cell(Picture(p), name, height) for p in pictures], axis=1)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--style", type=Path, nargs="+", required=True, help="style images")
+    parser.add_argument("--dataset", required=True, help="folder of photographs to train on")
+    parser.add_argument("--content", type=Path, required=True, help="folder of content images to judge on")
+    parser.add_argument("--limit", type=int, default=16, help="the most content images")
+    parser.add_argument("--vgg-weights", type=Path, help="VGG-19 weights [default: downloaded once]")
+    parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
+    amount = parser.add_mutually_exclusive_group(required=True)
+    amount.add_argument("--minutes", type=float, help="of each variant")
+    amount.add_argument("--steps", type=int, help="of each variant")
+    parser.add_argument("--preset", default="small", help="the network")
+    parser.add_argument("--image-size", type=int, default=128, help="training crops, pixels")
+    parser.add_argument("--warm-start", type=Path, default=NONE)
+    parser.add_argument("--compile", default="off", choices=("on", "off"))
+    parser.add_argument("--keep", type=Path, help="folder for the trained styles")
+    parser.add_argument("--sheet", type=Path, help="picture to write")
+    parser.add_argument("--height", type=int, default=256, help="of a picture on the sheet, pixels")
+    arguments = parser.parse_args()
+
+    contents = open_photos(str(arguments.content), max_images=arguments.limit)
+    shown = [load_image(p, size=512) for p in sorted(arguments.content.iterdir())[:3]]
+    rows: list[NDArray[np.uint8]] = []
+    print("| painting | variant | steps | pictures | content | style | objective |", flush=True)
+    print("|---|---|---|---|---|---|---|", flush=True)
+    with tempfile.TemporaryDirectory() as scratch:
+        for style in arguments.style:
+            measure = judge(style, arguments.vgg_weights, contents)
+            results = {name: Result() for name in arguments.variants}
+            runs = {}
+            for name, result in results.items():
+                folder = Path(scratch) / style.stem / name
+                folder.mkdir(parents=True)
+                config = TrainConfig(
+                    style=style,
+                    dataset=arguments.dataset,
+                    out=folder / f"{style.stem}-{name}.safetensors",
+                    run=folder / "run",
+                    preset=arguments.preset,
+                    warm_start=arguments.warm_start,
+                    image_size=arguments.image_size,
+                    steps=arguments.steps or 10**6,
+                    minutes=arguments.minutes,
+                    vgg_weights=arguments.vgg_weights if name == "vgg19" else None,
+                    precision="fp32",
+                    compile=arguments.compile,
+                    validation_images=0,
+                    report_every=1,
+                    save_every=10**6,
+                    preview_every=10**6,
+                    workers=1,
+                )
+                runs[name] = run(config, VARIANTS[name], result)
+            in_turn(runs, TURN if arguments.minutes else float("inf"))
+            for name, result in results.items():
+                assert result.network is not None
+                found = measure(result.network.eval())
+                style_term = found["style"] / LossConfig().style_weight
+                print(
+                    f"| {style.stem} | {VARIANTS[name].says} | {result.steps} | {result.pictures} "
+                    f"| {found['content']:.3f} | {style_term:.4f} | {found['objective']:.3f} |",
+                    flush=True,
+                )
+                rows.append(row(name, result.network, shown, arguments.height))
+                if arguments.keep:
+                    arguments.keep.mkdir(parents=True, exist_ok=True)
+                    for file in (Path(scratch) / style.stem / name).glob("*.safetensors"):
+                        shutil.copy(file, arguments.keep)
+            if arguments.sheet:
+                save_image(arguments.sheet, below_each_other(rows))
+    print(f"{len(contents.names)} content images", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    main()
