@@ -27,7 +27,7 @@ from torch import Tensor
 from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL, ImageReadError, Levels
 from fast_nst.system.memory import free_memory
-from fast_nst.training.data.flat_crops import flat_crop
+from fast_nst.training.data.flat_crops import flat_crop, with_grain
 from fast_nst.training.data.photos import SCENE, DatasetError, PhotoSource, cut, load_photo
 from fast_nst.training.data.sampling import Sample, batch_indices, crop_of, window_side
 from fast_nst.training.data.worker_pool import THREAD_NAME, WorkerPool, WorkItem
@@ -103,8 +103,9 @@ class _Reader:
                     crop = self.crop(photo, sample.epoch, index)
                     flat = flat_crop(self.seed, sample.epoch, index, self.image_size, self.flat_share)
                     crop = crop if flat is None else flat
-                    made = self.network_input(crop) if self.network_input else None
-                    return _Cut(crop, index, skipped, made)
+                    if self.network_input is not None:  # a network without instance norms
+                        return _Cut(crop, index, skipped, self.network_input(crop))
+                    return _Cut(with_grain(crop, self.seed, sample.epoch, index), index, skipped)
                 except ImageReadError as error:
                     self.bad[index] = error.reason
             skipped[index] = self.bad[index]

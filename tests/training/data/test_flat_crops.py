@@ -11,9 +11,11 @@ from numpy.testing import assert_array_equal
 from numpy.typing import NDArray
 from PIL import Image
 
-from fast_nst.training.data.flat_crops import flat_crop
+from fast_nst.config import TrainConfig
+from fast_nst.training.data.flat_crops import FLAT, GRAIN, flat_crop, with_grain
 from fast_nst.training.data.loader import PhotoBatches
 from fast_nst.training.data.photos import open_photos
+from fast_nst.training.trainer import Trainer
 
 SIZE = 24
 
@@ -45,6 +47,23 @@ def test_every_kind_occurs_white_and_black_too() -> None:
     assert any((crop == 0).all() for crop in crops)
 
 
+@pytest.mark.parametrize("level", [0, 1, 128, 255])
+def test_a_crop_of_one_color_gets_faint_noise_and_no_other_crop_does(level: int) -> None:
+    flat = np.full((3, SIZE, SIZE), level, np.uint8)
+    nearly = flat.copy()
+    nearly[1, 5, 5] ^= 1
+    for crop in (flat, nearly):
+        grained = with_grain(crop, 0, 0, 7)
+        assert np.abs(grained.astype(int) - crop).max() == GRAIN
+        assert grained.reshape(3, -1).std(axis=1).min() > FLAT
+        assert_array_equal(grained, with_grain(crop, 0, 0, 7))
+        assert (grained != with_grain(crop, 0, 1, 7)).any()
+    half = flat.copy()
+    half[:, :, SIZE // 2 :] ^= 8
+    for crop in (half, grained):
+        assert with_grain(crop, 0, 0, 7) is crop
+
+
 @pytest.mark.parametrize("start", [0, 3])
 def test_batches_hold_them_whatever_the_step_they_start_from(tmp_path: Path, start: int) -> None:
     for i in range(6):
@@ -63,3 +82,28 @@ def test_batches_hold_them_whatever_the_step_they_start_from(tmp_path: Path, sta
     assert 4 < sum(kept) < 20
     for early, late in zip(images(0.5, 0, 0)[start:], some, strict=False):
         assert_array_equal(early, late)
+
+
+def test_a_trained_network_can_learn_from_flat_pictures(tmp_path: Path) -> None:
+    for i in range(3):
+        Image.fromarray(np.full((80, 80, 3), 255 - 60 * i, np.uint8)).save(tmp_path / f"{i}.png")
+    config = TrainConfig(
+        style=Path(__file__).parents[3] / "checkpoints" / "paintings" / "starry-night.jpg",
+        dataset=str(tmp_path),
+        out=tmp_path / "style.safetensors",
+        run=tmp_path / "run",
+        warm_start=Path("starry-night-full"),
+        steps=3,
+        warmup=0,
+        batch_size=2,
+        image_size=64,
+        precision="fp32",
+        compile="off",
+        device="cpu",
+        validation_images=0,
+    )
+    trainer = Trainer(config)
+    for _ in trainer:
+        pass
+    assert trainer.step == 3
+    assert trainer.training_step.loss_monitor.skipped == 0
