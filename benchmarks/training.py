@@ -1,11 +1,11 @@
 """Training speed and memory against a plain loop, in turn in one run: photographs per second, as ratios.
 
-    python benchmarks/training.py --vgg-weights vgg19.safetensors
+    python benchmarks/training.py --vgg-weights vgg19.safetensors --memory
 
 The plain loop does what that of pytorch/examples' fast_neural_style does: the same network as our
-`default`, fp32, the loss network run in full on photographs and pictures, losses read at every step. Both
-minimize the same relative errors by VGG-19 up to relu4_2, of random weights if none are given, on the same
-random pictures.
+`default`, fp32, the loss network run in full on photographs and pictures, losses read at every step. It and
+`ours` minimize the same relative errors by VGG-19 up to relu4_2, of random weights if none are given, on the
+same random pictures; `bold` is the default objective, up to relu5_1.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +25,7 @@ from peak import peak_resident
 from torch import Tensor, nn
 
 from fast_nst.config import PRESETS, STYLE_LAYERS, LossConfig
+from fast_nst.config.loss import LossNetwork, ObjectiveName
 from fast_nst.models.losses import PerceptualLoss
 from fast_nst.models.transform_net import TransformNet
 from fast_nst.models.vgg import VGGFeatures, load_vgg
@@ -32,7 +34,27 @@ from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.step import TrainingStep
 
 LAYERS = STYLE_LAYERS["vgg19"]
-NAMES = ("plain loop, fp32", "ours, fp32", "ours", "ours, compiled")
+PLAIN = "plain loop, fp32"
+
+
+class Subject(NamedTuple):
+    """One way to train with our step."""
+
+    loss_network: LossNetwork = "vgg19"
+    objective: ObjectiveName = "dimensionless"
+    preset: str = "default"
+    compiled: bool = False
+
+
+SUBJECTS = {
+    "ours": Subject(),
+    "ours, compiled": Subject(compiled=True),
+    "ours, bold, distilled": Subject("distilled", "bold"),
+    "ours, bold, distilled, compiled": Subject("distilled", "bold", compiled=True),
+    "tiny, bold, VGG-19": Subject("vgg19", "bold", "tiny"),
+    "tiny, bold, distilled": Subject("distilled", "bold", "tiny"),
+}
+NAMES = (PLAIN, *SUBJECTS)
 
 
 class _Conv(nn.Sequential):
@@ -99,16 +121,18 @@ class PlainLoop:
         content.item(), style.item()
 
 
-def ours(vgg: VGGFeatures, painting: Tensor, *, precision: str, compiled: bool) -> Callable[[Tensor], None]:
+def ours(subject: Subject, painting: Tensor, arguments: argparse.Namespace) -> Callable[[Tensor], None]:
     """Our step, as the trainer takes it."""
-    device = torch.device("cpu") if not painting.is_cuda else painting.device
+    loss, device = LossConfig(objective=subject.objective), painting.device
+    layers = (*loss.content_layers, *loss.style_layers_for(subject.loss_network))
+    vgg = loss_network(subject.loss_network, layers, arguments).to(device)
     training_step = TrainingStep(
-        TransformNet(PRESETS["default"]).to(device).to(memory_format=torch.channels_last).train(),
-        PerceptualLoss(vgg, painting, LossConfig(objective="dimensionless")),
+        TransformNet(PRESETS[subject.preset]).to(device).to(memory_format=torch.channels_last).train(),
+        PerceptualLoss(vgg.to(memory_format=torch.channels_last), painting, loss),
         averaging=0.0,
         device=device,
-        precision=precision,
-        compiled=compiled,
+        precision=choose_precision(arguments.precision, device),
+        compiled=subject.compiled,
         group=ProcessGroup(),
     )
     count = 0
@@ -125,19 +149,19 @@ def build(name: str, arguments: argparse.Namespace) -> Callable[[Tensor], None]:
     """The subject of that name."""
     torch.manual_seed(0)
     device = choose_device(arguments.device)
-    if arguments.vgg_weights:
-        vgg = load_vgg("vgg19", LAYERS, file=arguments.vgg_weights)
-    else:
-        vgg = VGGFeatures("vgg19", LAYERS)
     painting = torch.rand(1, 3, 384, 384, device=device)
-    vgg = vgg.to(device)
-    if name == NAMES[0]:
-        loop = PlainLoop(vgg, painting, arguments.batch_size)
+    if name == PLAIN:
+        loop = PlainLoop(loss_network("vgg19", LAYERS, arguments).to(device), painting, arguments.batch_size)
         loop.network.to(device)
         return loop
-    precision = "fp32" if "fp32" in name else choose_precision("auto", device)
-    vgg = vgg.to(memory_format=torch.channels_last)
-    return ours(vgg, painting, precision=precision, compiled="compiled" in name)
+    return ours(SUBJECTS[name], painting, arguments)
+
+
+def loss_network(name: LossNetwork, layers: Sequence[str], arguments: argparse.Namespace) -> VGGFeatures:
+    """A loss network; VGG-19 with random weights where none are given, which takes as long."""
+    if name == "vgg19" and not arguments.vgg_weights:
+        return VGGFeatures(name, layers)
+    return load_vgg(name, layers, file=arguments.vgg_weights if name == "vgg19" else None)
 
 
 def seconds(step: Callable[[Tensor], None], images: Tensor, steps: int) -> float:
@@ -173,8 +197,10 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=256)
     parser.add_argument("--batch-size", type=int, default=4)
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--precision", default="auto", help="of ours")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2, help="in each round")
+    parser.add_argument("--memory", action="store_true", help="the peak of each too, on processors")
     parser.add_argument("--only", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     images = pictures(arguments)
@@ -186,18 +212,18 @@ def main() -> None:
     subjects = {name: build(name, arguments) for name in NAMES}
     for step in subjects.values():
         seconds(step, images, 2)  # warm-up, and compilation
-    spent: dict[str, list[float]] = {name: [] for name in NAMES}
+    spent: dict[str, list[float]] = {name: [] for name in subjects}
     for _ in range(arguments.rounds):
         for name, step in subjects.items():
             spent[name].append(seconds(step, images, arguments.steps))
     size = arguments.image_size
     print(f"batch {arguments.batch_size} at {size} x {size}, {images.device.type}, torch {torch.__version__}")
     print("| | photographs/s | times the plain loop (least, most) | peak memory, MiB |\n|---|---|---|---|")
-    for name in NAMES:
-        ratios = sorted(a / b for a, b in zip(spent[NAMES[0]], spent[name], strict=True))
+    for name in subjects:
+        ratios = sorted(a / b for a, b in zip(spent[PLAIN], spent[name], strict=True))
         rate = arguments.batch_size / statistics.median(spent[name])
         spread = f"{statistics.median(ratios):.2f} ({ratios[0]:.2f}, {ratios[-1]:.2f})"
-        memory = "-" if images.is_cuda else f"{peak(name):.0f}"
+        memory = f"{peak(name):.0f}" if arguments.memory and not images.is_cuda else "-"
         print(f"| {name} | {rate:.2f} | {spread} | {memory} |", flush=True)
 
 

@@ -171,6 +171,7 @@ VARIANTS = {
         "Schedule-Free Adam at 2e-3", {"learning_rate": 2e-3, "decay": "constant"}, optimizer=ScheduleFree
     ),
     "small-first": Variant("crops and style image at 3/4 for 6/10 of the time", small=(96, 192)),
+    "batch-1-small-first": Variant("batches of 1, both at 3/4 for 6/10", {"batch_size": 1}, small=(96, 192)),
     "small-crops": Variant("crops alone at 3/4 for 6/10 of the time", {"start_size": 96}),
     "windows": Variant("crops of 192, loss on windows of 128", {"image_size": 192}, window=128),
     "vgg19": Variant("VGG-19 itself", {"loss_network": "vgg19"}),

@@ -10,7 +10,9 @@ from fast_nst.config.recipe import SOURCE
 from fast_nst.config.run import AUTO, NONE, RunConfig
 from fast_nst.errors import InputError
 
-__all__ = ["StyleRunConfig"]
+__all__ = ["LEAST_STYLE_SIZE", "StyleRunConfig"]
+
+LEAST_STYLE_SIZE = 32  # shorter side, pixels: relu5_1 has two rows of it
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class StyleRunConfig(RunConfig):
         if self.warm_start is None:  # which a file of settings cannot say
             object.__setattr__(self, "warm_start", NONE)
         super().__post_init__()
-        if self.style_size < 32:
-            raise InputError(f"--style-size must be at least 32, got {self.style_size}")
+        if self.style_size < LEAST_STYLE_SIZE:
+            raise InputError(f"--style-size must be at least {LEAST_STYLE_SIZE}, got {self.style_size}")
         if not 1 <= self.zoom <= 8:
             raise InputError(f"--zoom is a number from 1 to 8, got {self.zoom}")
         if not 0 <= self.temporal_weight < float("inf"):

@@ -11,7 +11,7 @@ from fast_nst.config.loss import BY_OBJECTIVE
 from fast_nst.config.network import PRESETS, NetworkConfig, Preset
 from fast_nst.config.recipe import EXTERNAL
 from fast_nst.config.run import TaskName
-from fast_nst.config.style_run import StyleRunConfig
+from fast_nst.config.style_run import LEAST_STYLE_SIZE, StyleRunConfig
 from fast_nst.errors import InputError
 
 __all__ = ["TrainConfig"]
@@ -35,6 +35,9 @@ class TrainConfig(StyleRunConfig, _Style):
     style_size: int = BY_OBJECTIVE
     """shorter side of the style image, pixels: larger makes larger brush strokes [default: 256;
     --objective dimensionless, paper: 384]"""
+    start_style_size: int | None = None
+    """with --start-size: shorter side of the style image in that first stage, pixels [default: reduced as
+    much as the crops, so that strokes keep their share of the picture]"""
     preset: Preset = "default"
     """network: full, half or quarter width, or the paper's own"""
     upsample: Literal["preset", "tied", "free", "paper"] = "preset"
@@ -52,8 +55,21 @@ class TrainConfig(StyleRunConfig, _Style):
         super().__post_init__()
         if self.task != "style":
             raise InputError(f"TrainConfig is for the task style, got {self.task!r}: UpscaleTrainConfig is")
+        if self.start_style_size is not None:
+            if self.start_size is None:
+                raise InputError("--start-style-size needs --start-size, the stage that it is for")
+            if self.start_style_size < LEAST_STYLE_SIZE:
+                least = f"at least {LEAST_STYLE_SIZE}, got {self.start_style_size}"
+                raise InputError(f"--start-style-size must be {least}")
         if not 0 <= self.flat_share <= 1:
             raise InputError(f"--flat-share is a share from 0 to 1, got {self.flat_share}")
+
+    @property
+    def first_style_size(self) -> int:
+        """Shorter side of the style image in the first stage."""
+        if self.start_size is None or self.start_style_size is not None:
+            return self.start_style_size or self.style_size
+        return max(LEAST_STYLE_SIZE, round(self.style_size * self.start_size / self.image_size))
 
     @property
     def name(self) -> str:

@@ -217,6 +217,10 @@ class PerceptualLoss(nn.Module):
         gram: Tensor = getattr(self, f"gram_{layer}")
         return gram
 
+    def for_style(self, style: Tensor) -> PerceptualLoss:
+        """The same objective for another style image, as the first; the loss network is shared."""
+        return PerceptualLoss(self.features, style, self.config, across=self.across)
+
     def alone(self) -> PerceptualLoss:
         """The same objective, sharing all tensors, for batches that only this process has."""
         other = copy.copy(self)

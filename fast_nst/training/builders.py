@@ -39,7 +39,7 @@ from fast_nst.training.data.photos import PhotoSource, hold_out, open_photos
 from fast_nst.training.data.stream import BatchStream
 from fast_nst.training.data.styles import read_styles, styles_digest
 from fast_nst.training.gallery import extended_gallery, load_style_images, warm_gallery
-from fast_nst.training.objective import as_objective
+from fast_nst.training.objective import Objective, as_objective
 from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.step import TrainingStep
 from fast_nst.training.step_form import StepForm, choose_step_form, using_threads
@@ -162,7 +162,12 @@ def build_task(config: TaskConfig, device: torch.device, group: ProcessGroup, ob
     # Now, and not at the end: the file may have been moved by then.
     origin = {"style_sha256": file_digest(config.style)}
     perceptual = own or build_objective(config, style, device, group)
-    return StyleTask(config, perceptual, origin | _origin(perceptual), to_uint8(style))
+    first: dict[int, Objective] = {}
+    if isinstance(perceptual, PerceptualLoss) and config.start_size is not None:
+        reduced = load_image(config.style, short_side=config.first_style_size, max_pixels=config.max_pixels)
+        first[config.start_size] = perceptual.for_style(reduced.to(device))
+    shown, origin = to_uint8(style), origin | _origin(perceptual)
+    return StyleTask(config, perceptual, origin, shown, stage_objectives=first)
 
 
 def _origin(objective: Any) -> dict[str, str]:

@@ -38,12 +38,14 @@ class Task(Protocol):
     Attributes:
         objective: what is minimized.
         origin: hashes of what the result depends on besides the photographs and the settings.
+        stage_objectives: what is minimized instead in a stage, by the size of its crops.
         temporal: weight of the temporal loss; 0 for none.
         details: what the checkpoint records besides the settings.
         rows: of a network of many styles, the rows of a step's images; None for one style.
     """
 
     temporal: float
+    stage_objectives: Mapping[int, Objective]
     origin: dict[str, str]
     details: dict[str, Any]
 
@@ -89,16 +91,24 @@ class StyleTask:
 
     Args:
         style: ``(H, W, 3)`` uint8, the style image, shown in previews.
+        stage_objectives: see `Task`.
     """
 
     network_input = rows = None
 
     def __init__(
-        self, config: TrainConfig, objective: Objective, origin: dict[str, str], style: Levels
+        self,
+        config: TrainConfig,
+        objective: Objective,
+        origin: dict[str, str],
+        style: Levels,
+        *,
+        stage_objectives: Mapping[int, Objective] | None = None,
     ) -> None:
         if config.temporal and isinstance(objective, CallableObjective):
             raise InputError("--temporal needs the objective of the config; leave out objective= or temporal")
         self.objective, self.origin = objective, origin
+        self.stage_objectives: Mapping[int, Objective] = stage_objectives or {}
         self.details: dict[str, Any] = {}
         self.temporal = config.temporal_weight if config.temporal else 0.0
         self.flat_share, self.zoom = config.flat_share, config.zoom
@@ -145,6 +155,7 @@ class GalleryTask:
         if isinstance(objective, CallableObjective):
             raise InputError("a gallery needs the objective of the config; leave out objective=")
         self.objective, self.origin, self.images = objective, origin, images
+        self.stage_objectives: Mapping[int, Objective] = {}
         self.temporal = config.temporal_weight if config.temporal else 0.0
         self._config, self._rank, self._processes = config, rank, processes
         self.zoom = config.zoom
@@ -193,6 +204,7 @@ class UpscaleTask:
 
     def __init__(self, config: UpscaleTrainConfig, objective: Objective, origin: dict[str, str]) -> None:
         self.objective, self.origin = objective, origin
+        self.stage_objectives: Mapping[int, Objective] = {}
         self.details: dict[str, Any] = {}
         self.factor, self._photo_size = config.network.factor, config.photo_size
 

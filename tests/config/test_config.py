@@ -185,6 +185,12 @@ NAN, INF = float("nan"), float("inf")
             {"steps": 9, "start_steps": 9, "start_size": 64},
             "--start-steps must lie between 1 and --steps 9, got 9",
         ),
+        (train, {"start_style_size": 64}, "--start-style-size needs --start-size"),
+        (
+            train,
+            {"start_style_size": 31, "start_size": 64},
+            "--start-style-size must be at least 32, got 31",
+        ),
         (train, {"save_every": 0}, "--save-every must be at least 1, got 0"),
         (train, {"report_every": 0}, "--report-every must be at least 1, got 0"),
         (train, {"preview_every": 0}, "--preview-every must be at least 1, got 0"),

@@ -12,7 +12,8 @@ import torch
 
 from fast_nst.config import LossConfig, TrainConfig
 from fast_nst.errors import InputError
-from fast_nst.models.checkpoint import load_checkpoint, read_tensors
+from fast_nst.io.images import load_image
+from fast_nst.models.checkpoint import load_checkpoint, read_tensors, write_tensors
 from fast_nst.training.logging.run_log import read_metrics
 from fast_nst.training.trainer import Trainer
 
@@ -76,6 +77,39 @@ def test_a_resumed_run_is_the_uninterrupted_run_bit_for_bit(
 
     assert parts == losses
     assert_same(weights(config.run / "last.safetensors"), weights(straight.run / "last.safetensors"))
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"), [({}, 48), ({"start_style_size": 64}, 64), ({"start_style_size": 40}, 40)]
+)
+def test_the_style_image_shrinks_with_the_crops_of_the_first_stage(
+    config: TrainConfig, given: dict[str, int], wanted: int
+) -> None:
+    stages = {"start_size": 36, "start_steps": 3, "image_size": 48, "style_size": 64, "steps": 5}
+    trainer = Trainer(replace(config, **stages, **given))
+    style = load_image(config.style, short_side=wanted)
+    grams = []
+    for _ in trainer:
+        objective = trainer.training_step.objective
+        grams.append(objective.style_gram("relu1_1"))
+        assert trainer.validation is None or trainer.validation.objective is not objective
+    first = trainer.task.objective.for_style(style).style_gram("relu1_1")
+    assert all(torch.equal(gram, first) for gram in grams[:3])
+    assert all(torch.equal(gram, trainer.task.objective.style_gram("relu1_1")) for gram in grams[3:])
+
+
+def test_a_first_stage_of_before_keeps_its_style_image(config: TrainConfig) -> None:
+    config = replace(config, start_size=32, start_steps=3, image_size=40, save_every=1)
+    trainer = Trainer(config)
+    next(iter(trainer))
+    trainer.save()
+    state = config.run / "last.safetensors"
+    tensors, metadata = read_tensors(state)
+    del metadata["training"]["layout"]
+    write_tensors(state, tensors, metadata)
+    with pytest.raises(InputError, match="start_style_size was 32, is None"):
+        Trainer(replace(config, resume=True))
+    assert Trainer(replace(config, resume=True, start_style_size=32)).step == 1
 
 
 @pytest.mark.slow

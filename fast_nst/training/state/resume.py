@@ -58,7 +58,8 @@ class TrainingState:
     precision: str = ""
     """of the convolutions; empty: saved before it was measured"""
     layout: str = ""
-    """of tensors in memory, which rounds differently; empty: likewise"""
+    """of tensors in memory, which rounds differently; empty: saved before it was measured, and before the
+    style image was reduced in a first stage"""
     full_size_from: int | None = None
     """with --minutes and --start-size: the step at which the first stage ended"""
 
@@ -172,7 +173,9 @@ def check_unchanged(state: TrainingState, config: TaskConfig, origin: dict[str, 
     """
     # Through the config and back, so that options a state is too old to know have their defaults; those that
     # change what a run does were off.
-    off = {"flat_share": 0.0, "zoom": 1.0}
+    off: dict[str, Any] = {"flat_share": 0.0, "zoom": 1.0}
+    if not state.layout and state.config.get("start_size") is not None:
+        off["start_style_size"] = state.config.get("style_size")
     unknown = {name: value for name, value in off.items() if hasattr(config, name)}
     saved = from_dict(type(config), {**unknown, **state.config})
     before, now = _effective_settings(saved), _effective_settings(config)
