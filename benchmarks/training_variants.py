@@ -149,8 +149,10 @@ class Variant:
     says: str
     changes: dict[str, Any] = dataclasses.field(default_factory=dict)
     """of the config"""
-    small: tuple[int, int] | None = None
-    """crops and style image of the first six tenths, pixels"""
+    start: float | None = None
+    """size of the crops in a first stage, as a share of those later"""
+    shrink: bool = True
+    """whether the style image shrinks with them"""
     window: int | None = None
     """side of the windows that are judged in training, pixels"""
     optimizer: Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] | None = None
@@ -170,9 +172,9 @@ VARIANTS = {
     "schedule-free": Variant(
         "Schedule-Free Adam at 2e-3", {"learning_rate": 2e-3, "decay": "constant"}, optimizer=ScheduleFree
     ),
-    "small-first": Variant("crops and style image at 3/4 for 6/10 of the time", small=(96, 192)),
-    "batch-1-small-first": Variant("batches of 1, both at 3/4 for 6/10", {"batch_size": 1}, small=(96, 192)),
-    "small-crops": Variant("crops alone at 3/4 for 6/10 of the time", {"start_size": 96}),
+    "small-first": Variant("crops and style image at 3/4 for 6/10 of the time", start=3 / 4),
+    "batch-1-small-first": Variant("batches of 1, both at 3/4 for 6/10", {"batch_size": 1}, start=3 / 4),
+    "small-crops": Variant("crops alone at 3/4 for 6/10 of the time", start=3 / 4, shrink=False),
     "windows": Variant("crops of 192, loss on windows of 128", {"image_size": 192}, window=128),
     "vgg19": Variant("VGG-19 itself", {"loss_network": "vgg19"}),
 }
@@ -180,7 +182,12 @@ VARIANTS = {
 
 def trainer_of(config: TrainConfig, variant: Variant) -> Trainer:
     """A trainer that trains in that way."""
-    objective = None
+    objective, changes = None, dict(variant.changes)
+    if variant.start is not None:
+        multiple = config.multiple
+        changes["start_size"] = round(variant.start * config.image_size / multiple) * multiple
+        changes["start_style_size"] = None if variant.shrink else config.style_size
+    config = dataclasses.replace(config, **changes)
     if variant.window is not None:
         style = load_image(config.style, short_side=config.style_size)
         objective = Windows(build_objective(config, style, CPU, ProcessGroup()), variant.window)
@@ -198,37 +205,6 @@ class Result:
     network: nn.Module | None = None
     steps: int = 0
     pictures: int = 0
-
-
-def run(config: TrainConfig, variant: Variant, result: Result) -> Iterator[float]:
-    """Train in that way; yields the seconds of training so far, after each step, and fills the result."""
-    config = dataclasses.replace(config, **variant.changes)
-    spent = 0.0
-    if variant.small is not None:
-        crops, style = variant.small
-        first = dataclasses.replace(
-            config, image_size=crops, photo_size=None, style_size=style, out=sibling(config.out, "small")
-        )
-        first = dataclasses.replace(first, run=sibling(config.run, "small"), **shares(first, 0.6))
-        for spent in steps_of(trainer_of(first, variant), result):
-            yield spent
-        rest: dict[str, Any] = {"warm_start": first.out, "learning_rate": 0.3 * config.learning_rate}
-        config = dataclasses.replace(config, **rest, **shares(config, 0.4))
-    for seconds in steps_of(trainer_of(config, variant), result):
-        yield spent + seconds
-
-
-def sibling(path: Path | None, word: str) -> Path:
-    """The path with a word before its name."""
-    assert path is not None
-    return path.with_name(f"{word}-{path.name}")
-
-
-def shares(config: TrainConfig, share: float) -> dict[str, Any]:
-    """The limit of the run times a share."""
-    if config.minutes is not None:
-        return {"minutes": config.minutes * share}
-    return {"steps": round(config.steps * share)}
 
 
 def steps_of(trainer: Trainer, result: Result) -> Iterator[float]:
@@ -327,7 +303,7 @@ def main() -> None:
                     preview_every=10**6,
                     workers=1,
                 )
-                runs[name] = run(config, VARIANTS[name], result)
+                runs[name] = steps_of(trainer_of(config, VARIANTS[name]), result)
             in_turn(runs, TURN if arguments.minutes else float("inf"))
             for name, result in results.items():
                 assert result.network is not None
