@@ -27,6 +27,7 @@ from PIL import Image
 
 from fast_nst.errors import InputError
 from fast_nst.io.images import ImageReadError
+from fast_nst.training.data.flat_crops import GRAIN
 from fast_nst.training.data.loader import THREAD_NAME, Batch, PhotoBatches
 from fast_nst.training.data.photos import DatasetError, center_crops, hold_out, load_photo, open_photos
 from fast_nst.training.data.sampling import batch_indices, crop_of, sample_order, window_side
@@ -181,7 +182,7 @@ def test_a_batch_is_pixels_of_its_photographs_in_rgb(tmp_path: Path) -> None:
     assert batch.images.dtype == torch.uint8
     assert batch.images.is_contiguous()
     for image, name in zip(batch.images, batch.names, strict=True):
-        assert image.flatten(1).unique(dim=1).tolist() == [[value] for value in colors[name]]
+        assert image.flatten(1).float().median(dim=1).values.tolist() == list(colors[name])
 
 
 def test_a_crop_is_a_piece_of_the_photograph_possibly_mirrored(folder: Path) -> None:
@@ -197,7 +198,7 @@ def test_a_crop_is_a_piece_of_the_photograph_possibly_mirrored(folder: Path) -> 
 
 def test_transparent_photographs_lie_on_white(tmp_path: Path) -> None:
     Image.new("RGBA", (40, 40), (10, 20, 30, 0)).save(tmp_path / "a.png")
-    assert (take(tmp_path, 1)[0].images == 255).all()
+    assert (take(tmp_path, 1)[0].images >= 255 - GRAIN).all()
 
 
 @pytest.mark.parametrize(
