@@ -163,7 +163,8 @@ def build_task(config: TaskConfig, device: torch.device, group: ProcessGroup, ob
     origin = {"style_sha256": file_digest(config.style)}
     perceptual = own or build_objective(config, style, device, group)
     first: dict[int, Objective] = {}
-    if isinstance(perceptual, PerceptualLoss) and config.start_size is not None:
+    if own is None and config.start_size is not None:
+        assert isinstance(perceptual, PerceptualLoss)
         reduced = load_image(config.style, short_side=config.first_style_size, max_pixels=config.max_pixels)
         first[config.start_size] = perceptual.for_style(reduced.to(device))
     shown, origin = to_uint8(style), origin | _origin(perceptual)

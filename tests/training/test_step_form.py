@@ -11,6 +11,7 @@ import torch
 
 from fast_nst.config import TrainConfig
 from fast_nst.models.checkpoint import read_tensors
+from fast_nst.system.timing import Timing
 from fast_nst.training import step_form
 from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.step_form import StepForm, choose_step_form, form_times, thread_times, using_threads
@@ -79,6 +80,23 @@ def test_threads_are_halved_as_long_as_that_is_faster(
     found = choose(trainer, {"precision": "fp32"})
     assert found.threads == fastest
     assert len(found.times) == tried
+
+
+@pytest.mark.parametrize(("fewer", "measured"), [(150.0, 1), (50.0, 2)])
+def test_fewer_threads_are_measured_anew_each_time(
+    trainer: Trainer, monkeypatch: pytest.MonkeyPatch, fewer: float, measured: int
+) -> None:
+    made = []
+
+    def in_turn(steps: dict[str, Any], **_: Any) -> dict[str, Timing]:
+        made.append(steps)
+        return {name: Timing(time, time, 1) for name, time in zip(steps, (100.0, fewer), strict=True)}
+
+    monkeypatch.setattr(step_form, "measure_in_turn", in_turn)
+    for _ in range(2):
+        found = thread_times(trainer.network, trainer.task.objective, "test", (2, 1))
+        assert found == {"2 threads": 100.0, "1 thread": fewer}
+    assert len(made) == measured
 
 
 def test_threads_that_the_user_limits_are_not_measured(
