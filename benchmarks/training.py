@@ -54,7 +54,6 @@ SUBJECTS = {
     "tiny, bold, VGG-19": Subject("vgg19", "bold", "tiny"),
     "tiny, bold, distilled": Subject("distilled", "bold", "tiny"),
 }
-NAMES = (PLAIN, *SUBJECTS)
 
 
 class _Conv(nn.Sequential):
@@ -201,6 +200,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=2, help="in each round")
     parser.add_argument("--memory", action="store_true", help="the peak of each too, on processors")
+    parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
     parser.add_argument("--only", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     images = pictures(arguments)
@@ -209,7 +209,7 @@ def main() -> None:
             seconds(build(arguments.only, arguments), images, arguments.steps)
         print(peak_resident())
         return
-    subjects = {name: build(name, arguments) for name in NAMES}
+    subjects = {name: build(name, arguments) for name in (PLAIN, *arguments.subjects)}
     for step in subjects.values():
         seconds(step, images, 2)  # warm-up, and compilation
     spent: dict[str, list[float]] = {name: [] for name in subjects}
