@@ -27,9 +27,10 @@ import torch
 from contact_sheet import below_each_other, cell
 from numpy.typing import NDArray
 from torch import Tensor, nn
+from training_optimizers import Muon, ScheduleFree
 
 from fast_nst.config import NONE, LossConfig, TrainConfig
-from fast_nst.io.images import Picture, load_image, save_image, to_uint8
+from fast_nst.io.images import Picture, find_pictures, load_image, save_image, to_uint8
 from fast_nst.models.losses import PerceptualLoss
 from fast_nst.models.vgg import load_vgg
 from fast_nst.training.builders import build_objective
@@ -41,82 +42,6 @@ from fast_nst.training.validation import Validation
 JUDGED_SIZE = 256  # side of the crops that are judged, pixels
 TURN = 10.0  # seconds
 CPU = torch.device("cpu")
-
-
-class Muon(torch.optim.Optimizer):
-    """Momentum whose update is made orthogonal for kernels (Jordan et al. 2024), Adam for all else.
-
-    A kernel ``(O, I, k, k)`` is a matrix of O rows. The update is scaled to the size of Adam's, so that one
-    learning rate serves both (Liu et al. 2025, equation 4). In fp32: bf16 is slow on most processors.
-    """
-
-    MOMENTUM = 0.95
-    # The quintic of Jordan et al.: five rounds bring all singular values near 1.
-    A, B, C, ROUNDS = 3.4445, -4.7750, 2.0315, 5
-
-    def __init__(self, parameters: Iterable[nn.Parameter], faster: float = 1.0) -> None:
-        super().__init__(parameters, {"lr": 0.0, "faster": faster})
-        flat = [p for group in self.param_groups for p in group["params"] if p.ndim < 2]
-        self.adam = torch.optim.Adam([{"params": flat, "faster": 1.0}])
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Update all parameters with the ``lr`` of the group."""
-        for group in self.param_groups:
-            self.adam.param_groups[0]["lr"] = group["lr"] / group["faster"]
-            for p in group["params"]:
-                if p.ndim < 2 or p.grad is None:
-                    continue
-                momentum = self.state[p].setdefault("momentum", torch.zeros_like(p))
-                momentum.lerp_(p.grad, 1 - self.MOMENTUM)
-                update = p.grad.lerp(momentum, self.MOMENTUM).flatten(1)
-                size = 0.2 * max(update.shape) ** 0.5
-                p.sub_(self._orthogonal(update).view_as(p), alpha=group["lr"] * size)
-        self.adam.step()
-
-    def _orthogonal(self, matrix: Tensor) -> Tensor:
-        x = matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
-        x = x / x.norm().clamp_min(1e-12)
-        for _ in range(self.ROUNDS):
-            square = x @ x.mT
-            x = self.A * x + (self.B * square + self.C * square @ square) @ x
-        found: Tensor = x if matrix.shape[0] <= matrix.shape[1] else x.mT
-        return found
-
-
-class ScheduleFree(torch.optim.Optimizer):
-    """Adam without a schedule: the gradient is taken between the iterate and its average (Defazio 2024)."""
-
-    BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
-
-    def __init__(self, parameters: Iterable[nn.Parameter]) -> None:
-        super().__init__(parameters, {"lr": 0.0, "faster": 1.0})
-        self.steps, self.weights = 0, 0.0
-
-    @torch.no_grad()
-    def step(self, closure: Any = None) -> None:  # type: ignore[override]
-        """Update the iterate z and its average x; the parameters are the point y between them."""
-        self.steps += 1
-        for group in self.param_groups:
-            rate = group["lr"] * (1 - self.BETA2**self.steps) ** 0.5
-            self.weights += rate**2
-            share = rate**2 / self.weights
-            for p in group["params"]:
-                if p.grad is None:
-                    continue
-                state = self.state[p]
-                if not state:
-                    state |= {"z": p.clone(), "x": p.clone(), "square": torch.zeros_like(p)}
-                state["square"].lerp_(p.grad.square(), 1 - self.BETA2)
-                state["z"].addcdiv_(p.grad, state["square"].sqrt() + self.EPSILON, value=-rate)
-                state["x"].lerp_(state["z"], share)
-                p.copy_(state["z"].lerp(state["x"], self.BETA1))
-
-    @torch.no_grad()
-    def finish(self) -> None:
-        """Make the averages the parameters."""
-        for p, state in self.state.items():
-            p.copy_(state["x"])
 
 
 class Windows:
@@ -198,27 +123,15 @@ def trainer_of(config: TrainConfig, variant: Variant) -> Trainer:
     return trainer
 
 
-@dataclass
-class Result:
-    """What a variant has come to."""
-
-    network: nn.Module | None = None
-    steps: int = 0
-    pictures: int = 0
-
-
-def steps_of(trainer: Trainer, result: Result) -> Iterator[float]:
-    """Seconds of training after each step."""
+def seconds_of(trainer: Trainer) -> Iterator[float]:
+    """Train; yields the seconds of training so far, after each step."""
     for _ in trainer:
         yield trainer.elapsed
     optimizer: Any = trainer.training_step.optimizer
-    network: nn.Module = trainer.training_step.average.network
     if isinstance(optimizer, ScheduleFree):
         optimizer.finish()
-        network.load_state_dict(trainer.network.state_dict())
-    result.network = network
-    result.steps += trainer.step
-    result.pictures += trainer.step * trainer.config.batch_size
+        trainer.training_step.average.update(trainer.network, trainer.step)
+        trainer.save()
 
 
 def in_turn(runs: dict[str, Iterator[float]], turn: float) -> None:
@@ -251,6 +164,53 @@ def row(name: str, network: nn.Module, photos: list[Tensor], height: int) -> NDA
     return np.concatenate([cell(Picture(p), name, height) for p in pictures], axis=1)
 
 
+def config_of(style: Path, name: str, folder: Path, arguments: argparse.Namespace) -> TrainConfig:
+    """The settings of a variant's run, without what is special to it."""
+    return TrainConfig(
+        style=style,
+        dataset=arguments.dataset,
+        out=folder / f"{style.stem}-{name}.safetensors",
+        run=folder / name,
+        preset=arguments.preset,
+        warm_start=arguments.warm_start,
+        image_size=arguments.image_size,
+        steps=arguments.steps or 10**6,
+        minutes=arguments.minutes,
+        vgg_weights=arguments.vgg_weights if name == "vgg19" else None,
+        precision="fp32",
+        compile=arguments.compile,
+        validation_images=0,
+        report_every=1,
+        save_every=10**6,
+        preview_every=10**6,
+        workers=1,
+    )
+
+
+def compared(
+    style: Path, folder: Path, contents: PhotoSource, arguments: argparse.Namespace
+) -> dict[str, nn.Module]:
+    """Train a style in all ways and print a line for each; the networks by variant."""
+    trainers = {
+        name: trainer_of(config_of(style, name, folder, arguments), VARIANTS[name])
+        for name in arguments.variants
+    }
+    runs = {name: seconds_of(trainer) for name, trainer in trainers.items()}
+    in_turn(runs, TURN if arguments.minutes else float("inf"))
+    measure = judge(style, arguments.vgg_weights, contents)
+    networks: dict[str, nn.Module] = {}
+    for name, trainer in trainers.items():
+        networks[name] = trainer.training_step.average.network
+        found = measure(networks[name])
+        print(
+            f"| {style.stem} | {VARIANTS[name].says} | {trainer.step} "
+            f"| {trainer.step * trainer.config.batch_size} | {found['content']:.3f} "
+            f"| {found['style'] / LossConfig().style_weight:.4f} | {found['objective']:.3f} |",
+            flush=True,
+        )
+    return networks
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("--style", type=Path, nargs="+", required=True, help="style images")
@@ -272,56 +232,21 @@ def main() -> None:
     arguments = parser.parse_args()
 
     contents = open_photos(str(arguments.content), max_images=arguments.limit)
-    shown = [load_image(p, size=512) for p in sorted(arguments.content.iterdir())[:3]]
+    print(f"{len(contents.names)} content images", file=sys.stderr)
+    shown = [load_image(p, size=512) for p in find_pictures(arguments.content)[:3]]
     rows: list[NDArray[np.uint8]] = []
     print("| painting | variant | steps | pictures | content | style | objective |", flush=True)
     print("|---|---|---|---|---|---|---|", flush=True)
-    with tempfile.TemporaryDirectory() as scratch:
-        for style in arguments.style:
-            measure = judge(style, arguments.vgg_weights, contents)
-            results = {name: Result() for name in arguments.variants}
-            runs = {}
-            for name, result in results.items():
-                folder = Path(scratch) / style.stem / name
-                folder.mkdir(parents=True)
-                config = TrainConfig(
-                    style=style,
-                    dataset=arguments.dataset,
-                    out=folder / f"{style.stem}-{name}.safetensors",
-                    run=folder / "run",
-                    preset=arguments.preset,
-                    warm_start=arguments.warm_start,
-                    image_size=arguments.image_size,
-                    steps=arguments.steps or 10**6,
-                    minutes=arguments.minutes,
-                    vgg_weights=arguments.vgg_weights if name == "vgg19" else None,
-                    precision="fp32",
-                    compile=arguments.compile,
-                    validation_images=0,
-                    report_every=1,
-                    save_every=10**6,
-                    preview_every=10**6,
-                    workers=1,
-                )
-                runs[name] = steps_of(trainer_of(config, VARIANTS[name]), result)
-            in_turn(runs, TURN if arguments.minutes else float("inf"))
-            for name, result in results.items():
-                assert result.network is not None
-                found = measure(result.network.eval())
-                style_term = found["style"] / LossConfig().style_weight
-                print(
-                    f"| {style.stem} | {VARIANTS[name].says} | {result.steps} | {result.pictures} "
-                    f"| {found['content']:.3f} | {style_term:.4f} | {found['objective']:.3f} |",
-                    flush=True,
-                )
-                rows.append(row(name, result.network, shown, arguments.height))
-                if arguments.keep:
-                    arguments.keep.mkdir(parents=True, exist_ok=True)
-                    for file in (Path(scratch) / style.stem / name).glob("*.safetensors"):
-                        shutil.copy(file, arguments.keep)
-            if arguments.sheet:
-                save_image(arguments.sheet, below_each_other(rows))
-    print(f"{len(contents.names)} content images", file=sys.stderr)
+    for style in arguments.style:
+        with tempfile.TemporaryDirectory() as scratch:
+            networks = compared(style, Path(scratch), contents, arguments)
+            if arguments.keep:
+                arguments.keep.mkdir(parents=True, exist_ok=True)
+                for file in Path(scratch).glob("*.safetensors"):
+                    shutil.copy(file, arguments.keep)
+        if arguments.sheet:
+            rows += [row(name, network, shown, arguments.height) for name, network in networks.items()]
+            save_image(arguments.sheet, below_each_other(rows))
 
 
 if __name__ == "__main__":
