@@ -67,9 +67,10 @@ class TrainConfig(StyleRunConfig, _Style):
     @property
     def first_style_size(self) -> int:
         """Shorter side of the style image in the first stage."""
-        if self.start_size is None or self.start_style_size is not None:
-            return self.start_style_size or self.style_size
-        return max(LEAST_STYLE_SIZE, round(self.style_size * self.start_size / self.image_size))
+        if self.start_style_size is not None:
+            return self.start_style_size
+        crop = self.start_size or self.image_size
+        return max(LEAST_STYLE_SIZE, round(self.style_size * crop / self.image_size))
 
     @property
     def name(self) -> str:

@@ -15,7 +15,11 @@ __all__ = ["recall_times", "remember_times", "remembered_times"]
 
 
 def remembered_times(
-    key: str, names: Collection[str], measure: Callable[[], dict[str, float]]
+    key: str,
+    names: Collection[str],
+    measure: Callable[[], dict[str, float]],
+    *,
+    kept: Callable[[dict[str, float]], bool] = bool,
 ) -> dict[str, float]:
     """What a measurement found, from the cache where it is known; measured again where that is damaged.
 
@@ -23,10 +27,13 @@ def remembered_times(
         key: everything that the times depend on: the processor, versions, shapes.
         names: of what is measured.
         measure: measures it, milliseconds by name.
+        kept: whether times that were measured are to be kept; all are by default.
     """
     if (known := recall_times(key, names)) is not None:
         return known
-    remember_times(key, times := measure())
+    times = measure()
+    if kept(times):
+        remember_times(key, times)
     return times
 
 

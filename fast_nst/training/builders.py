@@ -266,7 +266,7 @@ def build_network(
         if trained.config != network.config:
             raise InputError(f"--warm-start {start} is another network: {trained.config}")
         network.load_state_dict(trained.state_dict())
-    return network.to(device).to(memory_format=torch.channels_last).train()
+    return network.to(device).train()
 
 
 def build_objective(

@@ -97,4 +97,4 @@ def _with_rows(file: Path, task: GalleryTask, *, kept: bool) -> GalleryNet:
             rows.append({name: state[name][index or 0] for name in row_shapes(source)})
     network = GalleryNet(replace(source.config, rows=len(rows)))
     network.load_state_dict(state | {name: torch.stack([row[name] for row in rows]) for name in rows[0]})
-    return network.to(memory_format=torch.channels_last).train()
+    return network.train()

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from fast_nst.config import RunConfig
-from fast_nst.io.measured import recall_times, remember_times
+from fast_nst.io.measured import remembered_times
 from fast_nst.models.checkpoint import Network
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.serialization import to_dict
@@ -173,18 +173,16 @@ def _measured(
     name: str,
     forms: Mapping[str, StepForm],
     *,
-    kept: Callable[[Mapping[str, float]], bool] = bool,
+    kept: Callable[[dict[str, float]], bool] = bool,
 ) -> dict[str, float]:
-    """Times from the cache, or measured and kept there."""
     key = f"{what} {name} {json.dumps(to_dict(network.config))} {processor_key()}"
-    if (known := recall_times(key, tuple(forms))) is not None:
-        return known
-    calls = {name: _step(network, objective, form) for name, form in forms.items()}
-    found = measure_in_turn(calls, calls=CALLS, warmup=1, device=_CPU)
-    times = {name: timing.median for name, timing in found.items()}
-    if kept(times):
-        remember_times(key, times)
-    return times
+
+    def measure() -> dict[str, float]:
+        calls = {name: _step(network, objective, form) for name, form in forms.items()}
+        found = measure_in_turn(calls, calls=CALLS, warmup=1, device=_CPU)
+        return {name: timing.median for name, timing in found.items()}
+
+    return remembered_times(key, tuple(forms), measure, kept=kept)
 
 
 def _step(network: Network, objective: Any, form: StepForm) -> Callable[[], object]:

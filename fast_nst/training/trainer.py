@@ -180,9 +180,10 @@ class Trainer:
     def _take_step(self, batch: Batch, rate: float) -> Terms:
         """Train on one batch; its terms, on the device."""
         progress, step = self.progress, self.training_step
-        if progress.step == progress.stage.first:
+        stage = progress.stage
+        if progress.step == stage.first:
             step.loss_monitor.reset()  # at another crop size the usual loss is another
-        step.objective = self.task.stage_objectives.get(progress.stage.image_size, self.task.objective)
+        step.objective = self.task.stage_objectives.get(stage.image_size, self.task.objective)
         inputs = None if batch.inputs is None else as_images(batch.inputs, self.device)
         images = as_images(batch.images, self.device)
         self.compiling = step.backward.compiles_for(images if inputs is None else inputs)

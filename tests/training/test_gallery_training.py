@@ -19,6 +19,7 @@ from fast_nst.models.gallery_files import gallery_rows
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.model_files import bundled_galleries
 from fast_nst.report import TaskReport
+from fast_nst.training import step_form
 from fast_nst.training.data.styles import read_styles
 from fast_nst.training.step_form import form_times
 from fast_nst.training.trainer import Trainer
@@ -309,7 +310,8 @@ def test_the_form_of_a_gallerys_steps_can_be_measured(
     gallery_config: GalleryTrainConfig, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FAST_NST_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(step_form, "cpu_has_bf16", lambda: True)
     trainer = Trainer(gallery_config)
     times = form_times(trainer.network, trainer.task.objective, "gallery")
-    assert {"fp32 channels_last", "fp32 contiguous"} <= set(times)
+    assert set(times) == {"fp32 channels_last", "fp32 contiguous", "bf16 channels_last", "bf16 contiguous"}
     assert min(times.values()) > 0
