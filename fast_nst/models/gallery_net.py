@@ -46,8 +46,10 @@ class ConditionalInstanceNorm(nn.Module):
         """
         wide = x if x.dtype == torch.float64 else x.float()
         var, mean = torch.var_mean(wide, dim=(2, 3), correction=0, keepdim=True)
-        scale = (mixture @ self.weight)[:, :, None, None] * torch.rsqrt(var + self.eps)
-        return (wide * scale + ((mixture @ self.bias)[:, :, None, None] - mean * scale)).to(x.dtype)
+        with torch.autocast(x.device.type, enabled=False):
+            weight, bias = mixture @ self.weight, mixture @ self.bias
+        scale = weight[:, :, None, None] * torch.rsqrt(var + self.eps)
+        return (wide * scale + (bias[:, :, None, None] - mean * scale)).to(x.dtype)
 
 
 class _Stage(nn.Module):
@@ -137,9 +139,11 @@ class GalleryNet(nn.Module):
             x = block(x, mixture)
         for stage in self.up:
             x = stage(x, mixture)
-        color = torch.einsum("br,roc->boc", mixture, self.color)
-        out = torch.einsum("boc,bchw->bohw", color, self.out(x).float())
-        out = out + (mixture @ self.offset)[:, :, None, None]
+        x = self.out(x)
+        with torch.autocast(x.device.type, enabled=False):  # a 16-bit color is off by half a level
+            color = torch.einsum("br,roc->boc", mixture, self.color)
+            out = torch.einsum("boc,bchw->bohw", color, x.float())
+            out = out + (mixture @ self.offset)[:, :, None, None]
         return out[..., :h, :w]
 
 

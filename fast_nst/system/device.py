@@ -7,6 +7,7 @@ import shutil
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
+from torch import Tensor
 
 from fast_nst.errors import InputError
 from fast_nst.system.cpu import cpu_fingerprint
@@ -19,6 +20,7 @@ __all__ = [
     "device_for_rank",
     "has_compiler",
     "processor_key",
+    "to_device",
 ]
 
 
@@ -76,6 +78,13 @@ def choose_precision(name: str, device: torch.device) -> str:
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "fp32"
+
+
+def to_device(tensor: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the processor's on the device, without waiting for what a GPU is doing."""
+    if device.type != "cuda":
+        return tensor.to(device)
+    return tensor.pin_memory().to(device, non_blocking=True)
 
 
 def autocast(device: torch.device, precision: str) -> AbstractContextManager[object]:

@@ -126,7 +126,7 @@ def new_predictor(
     config = StylePredictorConfig(statistics=statistics.shape[1], components=kept)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        predictor = StylePredictorNet(config, shapes)
+        predictor = StylePredictorNet(config, shapes).to(statistics.device)
     predictor.fit_statistics(statistics)
     predictor.fit_rows(own)
     return predictor
@@ -150,7 +150,8 @@ class PredictedGallery(nn.Module):
             described: with the images as the first dimension.
             noise: see `StylePredictorNet.forward`.
         """
-        rows = self.predictor(described, noise)
+        with torch.autocast(images.device.type, enabled=False):
+            rows = self.predictor(described, noise)
         mixture = torch.eye(len(images), device=images.device)
         stylized: Tensor = functional_call(self.gallery, rows, (images, mixture))
         return stylized

@@ -11,7 +11,7 @@ from torch.nn.functional import one_hot
 
 from fast_nst.models.checkpoint import Network
 from fast_nst.models.gallery_net import GalleryNet
-from fast_nst.system.device import autocast
+from fast_nst.system.device import autocast, to_device
 from fast_nst.training.backward import BackwardPass, BatchTensors, Terms, total
 from fast_nst.training.compile_trial import CompileTrial
 from fast_nst.training.gradient_limit import GradientLimit
@@ -112,7 +112,7 @@ class TrainingStep:
         images = images.contiguous(memory_format=self._memory_format)
         inputs = None if inputs is None else inputs.contiguous(memory_format=self._memory_format)
         before = [buffer.clone() for buffer in self._statistics]
-        rows = None if self._rows is None else self._rows(step, len(images)).to(images.device)
+        rows = None if self._rows is None else to_device(self._rows(step, len(images)), images.device)
         batch = BatchTensors(images if inputs is None else inputs, images, self._motion(images, step), rows)
         terms = self.backward(batch, None if self.loss_scale is None else self.loss_scale.scale)
         # A gradient that only the loss scale makes overflow costs this step, and is no sign of a lost run.

@@ -65,3 +65,13 @@ def test_disturbed_photographs_differ_by_noise_and_brightness_only() -> None:
     spread = (disturbed - disturbed.mean(dim=(1, 2, 3), keepdim=True)).std()
     assert spread.item() == pytest.approx(NOISE, rel=0.05)
     assert 0 <= disturbed.min() <= disturbed.max() <= 1
+
+
+@pytest.mark.gpu
+def test_a_gpu_makes_the_same_motions_with_noise_of_its_own() -> None:
+    here, there = motion_of(3, 7, PICTURES), motion_of(3, 7, PICTURES.cuda())
+    torch.testing.assert_close(there.grid.cpu(), here.grid)
+    assert torch.equal(there.gain.cpu(), here.gain)
+    assert there.noise.is_cuda
+    assert torch.equal(there.noise, motion_of(3, 7, PICTURES.cuda()).noise)
+    assert there.noise.std() == pytest.approx(NOISE, rel=0.05)

@@ -26,6 +26,7 @@ from torch import Tensor
 
 from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL, ImageReadError, Levels
+from fast_nst.system.device import to_device
 from fast_nst.system.memory import free_memory
 from fast_nst.training.data.flat_crops import flat_crop, with_grain
 from fast_nst.training.data.photos import SCENE, DatasetError, PhotoSource, cut, load_photo
@@ -57,12 +58,8 @@ class Batch:
 
 def as_images(crops: Tensor, device: torch.device) -> Tensor:
     """``(B, 3, S, S)`` uint8 as floats in [0, 1], channels last, on the device."""
-    if device.type == "cuda":
-        crops = crops.pin_memory()  # so that the copy does not wait for what the GPU is doing
     # To the device first: a quarter of the bytes.
-    return (crops.to(device, non_blocking=True).float() / MAX_LEVEL).contiguous(
-        memory_format=torch.channels_last
-    )
+    return (to_device(crops, device).float() / MAX_LEVEL).contiguous(memory_format=torch.channels_last)
 
 
 @dataclass(frozen=True, eq=False)
