@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from fast_nst.config import (
     AUTO,
     NONE,
     GalleryNetConfig,
     GalleryTrainConfig,
-    LossConfig,
     RunConfig,
     TaskConfig,
     TrainConfig,
@@ -25,12 +24,10 @@ from fast_nst.config import (
 from fast_nst.errors import InputError
 from fast_nst.io.images import load_image, to_uint8
 from fast_nst.models.checkpoint import Network, fresh_network, load_trained
-from fast_nst.models.gallery_loss import GalleryLoss
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.losses import PerceptualLoss
 from fast_nst.models.model_files import file_digest
-from fast_nst.models.reconstruction import ReconstructionLoss
-from fast_nst.models.vgg import VGGFeatures, load_vgg, weights_digest
+from fast_nst.models.vgg import weights_digest
 from fast_nst.system.device import choose_device, has_compiler
 from fast_nst.training.compile_trial import CompileTrial
 from fast_nst.training.data.coco import find_coco
@@ -40,6 +37,11 @@ from fast_nst.training.data.stream import BatchStream
 from fast_nst.training.data.styles import read_styles, styles_digest
 from fast_nst.training.gallery import extended_gallery, load_style_images, warm_gallery
 from fast_nst.training.objective import Objective, as_objective
+from fast_nst.training.objective_builders import (
+    build_gallery_objective,
+    build_objective,
+    build_reconstruction,
+)
 from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.step import TrainingStep
 from fast_nst.training.step_form import StepForm, choose_step_form, using_threads
@@ -47,7 +49,7 @@ from fast_nst.training.tasks import GalleryTask, StyleTask, Task, UpscaleTask
 from fast_nst.training.validation import GalleryValidation, Validation
 from fast_nst.training.warm_start import bundled_gallery_of, nearest_style
 
-__all__ = ["Run", "build_network", "build_objective", "build_reconstruction", "build_run"]
+__all__ = ["Run", "build_network", "build_run"]
 
 # torch.compile takes about a minute on a CPU and saves about a sixth of each step.
 COMPILE_PAYS_AFTER = 500
@@ -267,58 +269,3 @@ def build_network(
             raise InputError(f"--warm-start {start} is another network: {trained.config}")
         network.load_state_dict(trained.state_dict())
     return network.to(device).train()
-
-
-def build_objective(
-    config: TrainConfig, style: Tensor, device: torch.device, group: ProcessGroup
-) -> PerceptualLoss:
-    """The perceptual objective of a style.
-
-    Args:
-        style: ``(3, H, W)``, RGB in [0, 1].
-        group: the processes that share each batch.
-    """
-    across = group.mean if group.size > 1 else None
-    return PerceptualLoss(
-        _features(config, config.loss, device), style.to(device), config.loss, across=across
-    )
-
-
-def build_gallery_objective(
-    config: GalleryTrainConfig, images: Sequence[Tensor | None], device: torch.device, group: ProcessGroup
-) -> GalleryLoss:
-    """The perceptual objective of many styles.
-
-    Args:
-        images: as `load_style_images` returns them.
-
-    Raises:
-        InputError: a style image without features.
-    """
-    images = [None if image is None else image.to(device) for image in images]
-    across = group.mean if group.size > 1 else None
-    return GalleryLoss(_features(config, config.loss, device), images, config.loss, across=across)
-
-
-def _features(config: RunConfig, loss: LossConfig, device: torch.device) -> VGGFeatures:
-    """The loss network, up to the layers of the objective."""
-    layers = (*loss.content_layers, *loss.style_layers_for(config.loss_network))
-    features = load_vgg(config.loss_network, layers, file=config.vgg_weights, weights=config.vgg_release)
-    return features.to(device).to(memory_format=torch.channels_last)
-
-
-def build_reconstruction(
-    config: UpscaleTrainConfig, device: torch.device, group: ProcessGroup
-) -> ReconstructionLoss:
-    """The objective of super-resolution; to compare pixels, no loss network is loaded.
-
-    Args:
-        group: the processes that share each batch.
-    """
-    c, features = config, None
-    if c.loss == "feature":
-        layers = c.objective.feature_layers
-        features = load_vgg(c.loss_network, layers, file=c.vgg_weights, weights=c.vgg_release)
-        features = features.to(device).to(memory_format=torch.channels_last)
-    across = group.mean if group.size > 1 else None
-    return ReconstructionLoss(features, c.objective, factor=c.network.factor, across=across)

@@ -16,8 +16,9 @@ from fast_nst.config import TrainConfig
 from fast_nst.io.images import load_image
 from fast_nst.serialization import from_dict
 from fast_nst.training import step as step_module
-from fast_nst.training.builders import build_network, build_objective
+from fast_nst.training.builders import build_network
 from fast_nst.training.motion import Motion
+from fast_nst.training.objective_builders import build_objective
 from fast_nst.training.process_group import ProcessGroup, joined_process_group
 from fast_nst.training.step import TrainingStep
 
