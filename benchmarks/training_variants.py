@@ -33,8 +33,8 @@ from fast_nst.config import NONE, LossConfig, TrainConfig
 from fast_nst.io.images import Picture, find_pictures, load_image, save_image, to_uint8
 from fast_nst.models.losses import PerceptualLoss
 from fast_nst.models.vgg import load_vgg
-from fast_nst.training.builders import build_objective
 from fast_nst.training.data.photos import PhotoSource, open_photos
+from fast_nst.training.objective_builders import build_objective
 from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.trainer import Trainer
 from fast_nst.training.validation import Validation
