@@ -11,21 +11,17 @@ from __future__ import annotations
 
 import argparse
 import shutil
-import statistics
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from style_distance import CONTENT_SIDE, LAYERS, STYLE_LAYERS, STYLE_SIDE, features_of, style_distances
-from torch import Tensor
+from style_distance import CONTENT_SIDE, LAYERS, STYLE_LAYERS, STYLE_SIDE, measure
 
 from fast_nst.config import AddStyleConfig
 from fast_nst.inference.any_painting import style_of_painting
-from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import find_pictures, load_image
-from fast_nst.models.losses import feature_loss
 from fast_nst.models.model_files import find_gallery
-from fast_nst.models.vgg import VGGFeatures, load_vgg
+from fast_nst.models.vgg import load_vgg
 from fast_nst.training.refining import refine_style
 from fast_nst.training.trainer import Trainer
 
@@ -53,18 +49,6 @@ def add(painting: Path, out: Path, *, dataset: str, minutes: float) -> None:
     print()
 
 
-def measured(style: str, contents: list[Tensor], wanted: dict[str, Tensor], vgg: VGGFeatures) -> list[float]:
-    """Style distance by layer, its mean, and the content distance."""
-    stylize, rows = Stylizer.load(style, precision="fp32"), []
-    for content in contents:
-        _, kept = features_of(vgg, content)
-        grams, features = features_of(vgg, stylize(content))
-        distances = style_distances(grams, wanted)
-        stays = float(feature_loss(features, kept) / kept.square().mean())
-        rows.append([*distances, statistics.fmean(distances), stays])
-    return [statistics.fmean(column) for column in zip(*rows, strict=True)]
-
-
 def main() -> None:
     """Parse the arguments, make the styles, measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
@@ -87,13 +71,14 @@ def main() -> None:
     for minutes in arguments.minutes:
         ways[f"added-{minutes:g}"] = partial(add, dataset=arguments.dataset, minutes=minutes)
     for painting in arguments.paintings:
-        wanted, _ = features_of(vgg, load_image(painting, short_side=STYLE_SIDE))
+        image = load_image(painting, short_side=STYLE_SIDE)
         print(f"{painting.stem:24}" + "".join(f"{name:>9}" for name in (*STYLE_LAYERS, "mean", "content")))
         for name, make in ways.items():
             out = _folder(arguments.out / name) / f"{painting.stem}.safetensors"
             if not out.is_file():
                 make(painting, out)
-            values = measured(str(out), contents, wanted, vgg)
+            found = measure(str(out), contents, image, vgg, None)
+            values = [found[column] for column in (*STYLE_LAYERS, "stylized", "content")]
             print(f"{name:24}" + "".join(f"{value:9.3f}" for value in values), flush=True)
 
 

@@ -15,7 +15,7 @@ import math
 import signal
 import time
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,10 +76,8 @@ class PredictorTraining:
         features = load_vgg("distilled", (*layers, *config.content_layers))
         features = features.to(device).to(memory_format=torch.channels_last)
         scales = sorted({row.scale for row in rows if row.style is not None})
-        pool = style_pool(
-            on(device, varied_styles(paintings, scales, SIZE, variants, seed=0)), features, layers
-        )
-        test = style_pool(on(device, varied_styles(tested, scales, SIZE, 0, seed=0)), features, layers)
+        pool = style_pool(varied_styles(paintings, scales, SIZE, variants, seed=0), features, layers)
+        test = style_pool(varied_styles(tested, scales, SIZE, 0, seed=0), features, layers)
         own = _own_styles(file, rows, features, layers)
         trained = self.gallery.network.to(device)
         predictor = new_predictor(trained, rows, own, pool, seed=0)
@@ -120,12 +118,7 @@ def _own_styles(
     """The gallery's own style images, for each row that is a style."""
     named = [(bundled_style_image(file, row.style), row.scale) for row in rows if row.style is not None]
     images = ((load_image(image, short_side=round(scale * SIZE)), scale) for image, scale in named if image)
-    return style_pool(on(features.mean.device, images), features, layers)
-
-
-def on(device: torch.device, images: Iterable[tuple[Tensor, float]]) -> Iterator[tuple[Tensor, float]]:
-    """Style images and scales, with the images on the device."""
-    return ((image.to(device), scale) for image, scale in images)
+    return style_pool(images, features, layers)
 
 
 def crops(

@@ -59,7 +59,8 @@ def style_pool(
         features: the loss network, built for at least these style layers.
     """
     described, grams = [], []
-    for image, scale in images:
+    for given, scale in images:
+        image = given.to(features.mean.device)
         found = features(image[None], layers)
         described.append(description_of(image, scale, found))
         grams.append({layer: gram_matrix(found[layer])[0] for layer in layers})
