@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from fast_nst.inference.upscaler import Upscaler
     from fast_nst.io.images import Picture, from_uint8, load_image, save_image, to_uint8
     from fast_nst.models.checkpoint import CheckpointError, load_checkpoint
-    from fast_nst.models.losses import PerceptualLoss, gram_matrix
+    from fast_nst.models.gram import gram_matrix
+    from fast_nst.models.losses import PerceptualLoss
     from fast_nst.models.transform_net import TransformNet
     from fast_nst.models.upscale_net import UpscaleNet
     from fast_nst.models.vgg import VGGFeatures, load_vgg
@@ -54,7 +55,7 @@ _HOMES = {
     "VGGFeatures": "models.vgg",
     "bundled_styles": "inference.styles",
     "from_uint8": "io.images",
-    "gram_matrix": "models.losses",
+    "gram_matrix": "models.gram",
     "load_checkpoint": "models.checkpoint",
     "load_image": "io.images",
     "load_vgg": "models.vgg",

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 from fast_nst.config.optimize import GatysConfig
 from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL, find_pictures, load_image
+from fast_nst.models.gram import gram_matrix
 from fast_nst.models.losses import (
     LossTerms,
     PerceptualLoss,
     feature_loss,
-    gram_matrix,
     style_loss,
     total_variation,
 )

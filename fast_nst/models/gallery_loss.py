@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from fast_nst.config import LossConfig
 from fast_nst.errors import InputError
+from fast_nst.models.gram import gram_matrix
 from fast_nst.models.losses import (
     gram_error,
-    gram_matrix,
     grid_energy,
     grid_phases,
     total_variation,

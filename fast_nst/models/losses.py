@@ -16,42 +16,19 @@ from torch import Tensor, nn
 
 from fast_nst.config import LossConfig
 from fast_nst.errors import InputError
+from fast_nst.models.gram import gram_matrix
 from fast_nst.models.vgg import VGGFeatures
 
 __all__ = [
     "LossTerms",
     "PerceptualLoss",
     "feature_loss",
-    "gram_matrix",
     "grid_energy",
     "grid_phases",
     "style_loss",
     "total_variation",
     "wide",
 ]
-
-
-def gram_matrix(features: Tensor) -> Tensor:
-    r"""Channel-by-channel inner products of a feature map, averaged over positions and channels.
-
-    .. math:: G_{cd} = \frac{1}{C H W} \sum_{h,w} f_{chw} f_{dhw}
-
-    Args:
-        features: ``(B, C, H, W)``, in either memory layout; neither is copied into the other.
-
-    Returns:
-        ``(B, C, C)``, symmetric, fp32 (float64 for float64 features).
-
-    Johnson et al. 2016, equation 3. Gatys et al. 2016 leave G unnormalized and divide the loss instead.
-    """
-    b, c, h, w = features.shape
-    with torch.autocast(features.device.type, enabled=False):
-        flat = features if features.dtype == torch.float64 else features.float()
-        if flat.is_contiguous(memory_format=torch.channels_last) and not flat.is_contiguous():
-            rows = flat.permute(0, 2, 3, 1).reshape(b, h * w, c)  # a view: channels are innermost already
-            return rows.mT @ rows / (c * h * w)
-        rows = flat.flatten(2)  # (B, C, HW)
-        return rows @ rows.mT / (c * h * w)
 
 
 def feature_loss(features: Tensor, target: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from fast_nst.io.images import from_uint8
 from fast_nst.models.checkpoint import row_shapes
 from fast_nst.models.gallery_files import GalleryRow
 from fast_nst.models.gallery_net import GalleryNet, color_change
-from fast_nst.models.losses import gram_error, gram_matrix
+from fast_nst.models.gram import gram_matrix
+from fast_nst.models.losses import gram_error
 from fast_nst.models.reference_picture import reference_picture
 from fast_nst.models.vgg import VGGFeatures
 

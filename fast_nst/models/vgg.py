@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL
 from fast_nst.models.low_rank import LOW_RANKS, LowRankConv
+from fast_nst.models.max_pool import MaxPool
 from fast_nst.models.model_files import bundled_loss_network, file_digest
 from fast_nst.models.torch_files import read_torch_file, tensor_problem, unreadable_reason
 
@@ -103,7 +104,7 @@ def _build(arch: str, depth: int, pooling: Pooling) -> nn.Sequential:
             # Out of place: an in-place ReLU would overwrite a `conv` activation someone asked for.
             module = nn.ReLU()
         else:
-            module = nn.MaxPool2d(2) if pooling == "max" else nn.AvgPool2d(2)
+            module = MaxPool() if pooling == "max" else nn.AvgPool2d(2)
         body.add_module(name, module)
     return body
 

@@ -16,7 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fast_nst.models.losses import gram_error, gram_matrix
+from fast_nst.models.gram import gram_matrix
+from fast_nst.models.losses import gram_error
 from fast_nst.models.low_rank import LowRankConv
 from fast_nst.models.vgg import VGGFeatures
 

@@ -17,7 +17,7 @@ from fast_nst.io.images import load_image
 from fast_nst.models.checkpoint import row_shapes
 from fast_nst.models.gallery_files import GalleryRow
 from fast_nst.models.gallery_net import GalleryNet, color_change
-from fast_nst.models.losses import gram_matrix
+from fast_nst.models.gram import gram_matrix
 from fast_nst.models.style_predictor import (
     StyleDescription,
     StylePredictorNet,

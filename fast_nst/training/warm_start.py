@@ -11,7 +11,8 @@ import torch
 from fast_nst.config import GalleryNetConfig, NetworkConfig
 from fast_nst.io.images import load_image
 from fast_nst.models.gallery_files import gallery_config
-from fast_nst.models.losses import PerceptualLoss, gram_error, gram_matrix
+from fast_nst.models.gram import gram_matrix
+from fast_nst.models.losses import PerceptualLoss, gram_error
 from fast_nst.models.model_files import (
     CheckpointError,
     bundled_galleries,
