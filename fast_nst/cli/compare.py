@@ -30,7 +30,9 @@ def main(arguments: list[str]) -> int:
     config = parse(CompareConfig, arguments, prog=prog, description=description)
     from fast_nst.baseline.compare import Comparison
     from fast_nst.baseline.comparison_report import write_comparison
+    from fast_nst.system.memory import keep_freed_memory
 
+    keep_freed_memory()
     comparison = Comparison(config)
     say(f"{comparison.style}, {comparison.device.type} {comparison.precision}; results in {config.out}")
     with ProgressBar(len(comparison.pieces), "measurement") as progress:

@@ -52,7 +52,9 @@ def main(arguments: list[str]) -> int:
         say(f"{DESCRIPTION}\n{PROG} --help lists every option.")
         return USAGE
     from fast_nst.cli.parsing import parse_with_sources
+    from fast_nst.system.memory import keep_freed_memory
 
+    keep_freed_memory()
     sources, config = parse_with_sources(
         OptimizeConfig,
         arguments,

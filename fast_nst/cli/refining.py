@@ -48,8 +48,10 @@ def refined(config: StylizeConfig, sources: Iterable[str]) -> Path:
 
 
 def _train(config: StylizeConfig, gallery: Path, pictures: list[Path], file: Path) -> None:
+    from fast_nst.system.memory import keep_freed_memory
     from fast_nst.training.refining import refine_style
 
+    keep_freed_memory()
     minutes = config.refine_minutes
     say(f"training the style of {config.style} for {minutes:g} minutes")
     with ProgressBar(60 * minutes, "second") as progress:

@@ -40,7 +40,9 @@ def main(arguments: list[str]) -> int:
     from fast_nst.baseline.studies import Study
     from fast_nst.baseline.study_report import write_study
     from fast_nst.io.images import load_image
+    from fast_nst.system.memory import keep_freed_memory
 
+    keep_freed_memory()
     study = Study(sources[0], load_image(content), load_image(style), config)
     say(f"{len(study.variants)} runs of {config.steps} iterations; results in {config.out}")
     with ProgressBar(len(study.variants), "run") as progress:

@@ -55,9 +55,11 @@ def main(arguments: list[str]) -> int:
 
 def run(config: TaskConfig) -> int:
     """Train as configured, with the progress on stderr; returns the exit code."""
+    from fast_nst.system.memory import keep_freed_memory
     from fast_nst.training.process_group import joined_process_group
     from fast_nst.training.trainer import Trainer
 
+    keep_freed_memory()
     with joined_process_group():
         trainer = Trainer(config, on_download=download_progress())
         tell = say if trainer.group.is_main else _nothing

@@ -6,12 +6,13 @@ the limit of the container (cgroup) in which most servers run, and the rest is t
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import os
 import sys
 from pathlib import Path
 
-__all__ = ["free_memory", "is_out_of_memory", "resident_memory"]
+__all__ = ["free_memory", "is_out_of_memory", "keep_freed_memory", "resident_memory"]
 
 # Of torch on processors, MPS and in oneDNN, of OpenVINO and onnxruntime, which all have no type of their own.
 _WORDS = (
@@ -57,6 +58,31 @@ def resident_memory() -> int:
     # The peak, in units that differ by system: more than it holds now, which is the safe side.
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
+
+
+# glibc's malloc.h
+_TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep the memory it frees for its next allocations, until it ends.
+
+    glibc gives every freed block of more than some MiB back to the system, which clears its pages anew
+    when the next one is needed: for the maps of a training step on a processor that takes as long as some of the
+    convolutions.
+
+    Returns:
+        Whether the allocator can be told so; False where it is not glibc's.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):  # musl has none
+        return False
+    # Blocks from the heap alone, which is never trimmed and grows by 64 MiB.
+    settings = ((_MMAP_MAX, 0), (_TRIM_THRESHOLD, -1), (_TOP_PAD, 64 << 20))
+    return all(mallopt(name, value) == 1 for name, value in settings)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
