@@ -5,7 +5,8 @@
 The plain loop does what that of pytorch/examples' fast_neural_style does: the same network as our
 `default`, fp32, the loss network run in full on photographs and pictures, losses read at every step. It and
 `ours` minimize the same relative errors by VGG-19 up to relu4_2, of random weights if none are given, on the
-same random pictures; `bold` is the default objective, up to relu5_1.
+same random pictures; `bold` is the default objective, up to relu5_1. The process keeps the memory it frees, as
+`train.py` does, for all of them.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from fast_nst.models.losses import PerceptualLoss
 from fast_nst.models.transform_net import TransformNet
 from fast_nst.models.vgg import VGGFeatures, load_vgg
 from fast_nst.system.device import choose_device, choose_precision
+from fast_nst.system.memory import keep_freed_memory
 from fast_nst.training.process_group import ProcessGroup
 from fast_nst.training.step import TrainingStep
 
@@ -203,6 +205,7 @@ def main() -> None:
     parser.add_argument("--subjects", nargs="+", choices=SUBJECTS, default=list(SUBJECTS))
     parser.add_argument("--only", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    keep_freed_memory()
     images = pictures(arguments)
     if arguments.only:
         if arguments.steps:

@@ -39,10 +39,12 @@ def test_a_bundled_style_says_how_it_was_made(name: str) -> None:
     metadata = read_tensors(bundled_networks()[name])[1]
     assert f"{metadata['style']}-full" == name
     assert metadata["licence"] == "MIT"
-    assert metadata["steps"] == metadata["recipe"]["steps"]
-    assert metadata["steps"] >= 2500 or metadata["recipe"]["warm_start"]
+    recipe = metadata["recipe"]
+    assert 0 < metadata["steps"] <= recipe["steps"]
+    assert metadata["steps"] == recipe["steps"] or metadata["seconds"] >= 60 * recipe["minutes"]
+    assert metadata["steps"] >= 2500 or recipe["warm_start"]
     assert len(metadata["style_sha256"]) == len(metadata["vgg_sha256"]) == 64
-    assert "/" not in metadata["recipe"]["style"] + metadata["recipe"]["dataset"]
+    assert "/" not in recipe["style"] + recipe["dataset"] + str(recipe["warm_start"])
 
 
 @pytest.mark.slow

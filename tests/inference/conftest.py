@@ -41,7 +41,7 @@ def checkpoint() -> Checkpoint:
 
 @pytest.fixture(scope="session")
 def stylizer(checkpoint: Checkpoint) -> Stylizer:
-    return Stylizer(checkpoint, device="cpu")
+    return Stylizer(checkpoint, device="cpu", precision="fp32")
 
 
 @pytest.fixture(scope="session")
