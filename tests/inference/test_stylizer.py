@@ -32,7 +32,7 @@ def network(**options: Any) -> TransformNet:
 
 @pytest.fixture(scope="module")
 def stylize() -> Stylizer:
-    return Stylizer(Checkpoint(network(), {"style": "dots"}), device="cpu")
+    return Stylizer(Checkpoint(network(), {"style": "dots"}), device="cpu", precision="fp32")
 
 
 def picture(height: int, width: int, seed: int = 0) -> NDArray[Any]:

@@ -210,7 +210,7 @@ class TinyMachine(SmallMachine):
 def test_a_picture_too_large_for_the_memory_costs_a_line_and_is_stylized_in_row_bands(
     checkpoint: Checkpoint, stylizer: Stylizer, jobs: list[Job], caplog: pytest.LogCaptureFixture
 ) -> None:
-    (result,) = results(jobs[:1], SmallMachine(checkpoint, device="cpu"))
+    (result,) = results(jobs[:1], SmallMachine(checkpoint, device="cpu", precision="fp32"))
     assert result.error is None
     assert caplog.messages == ["16 x 12 pixels: out of memory; stylizing it in row bands"]
     expected = stylizer(read_picture(jobs[0].source)).rgb
