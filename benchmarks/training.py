@@ -5,8 +5,8 @@
 The plain loop does what that of pytorch/examples' fast_neural_style does: the same network as our
 `default`, fp32, the loss network run in full on photographs and pictures, losses read at every step. It and
 `ours` minimize the same relative errors by VGG-19 up to relu4_2, of random weights if none are given, on the
-same random pictures; `bold` is the default objective, up to relu5_1. The process keeps the memory it frees, as
-`train.py` does, for all of them.
+same random pictures; `bold` is the default objective, up to relu5_1. The process keeps the memory it
+frees, as `train.py` does, for all of them.
 """
 
 from __future__ import annotations

@@ -67,8 +67,8 @@ _TRIM_THRESHOLD, _TOP_PAD, _MMAP_MAX = -1, -2, -4
 def keep_freed_memory() -> bool:
     """Let this process keep the memory it frees for its next allocations, until it ends.
 
-    glibc gives every freed block of more than some MiB back to the system, which clears its pages anew
-    when the next one is needed: for the maps of a training step on a processor that takes as long as some of the
+    glibc gives every freed block of more than some MiB back to the system, which clears its pages anew when
+    the next one is needed: for the maps of a training step on a processor that takes as long as some of its
     convolutions.
 
     Returns:
