@@ -28,7 +28,8 @@ from fast_nst.inference.styles import StyleChoice, bundled_styles, choose_style,
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import find_pictures, load_image, save_image
 from fast_nst.models.checkpoint import read_tensors
-from fast_nst.models.losses import feature_loss, gram_matrix, style_loss
+from fast_nst.models.gram import gram_matrix
+from fast_nst.models.losses import feature_loss, style_loss
 from fast_nst.models.model_files import find_gallery
 from fast_nst.models.vgg import VGGFeatures, load_vgg
 

@@ -14,7 +14,8 @@ from fast_nst.config import LossConfig
 from fast_nst.inference.any_painting import predict_style
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import from_uint8, load_image, save_image
-from fast_nst.models.losses import gram_error, gram_matrix
+from fast_nst.models.gram import gram_matrix
+from fast_nst.models.losses import gram_error
 from fast_nst.models.model_files import bundled_galleries, predictor_of
 from fast_nst.models.reference_picture import reference_picture
 from fast_nst.models.vgg import load_vgg

@@ -19,7 +19,7 @@ from fast_nst.inference.tiled.sliding_convolution import RowBands
 from fast_nst.inference.tiled.streaming import Source
 from fast_nst.io.images import load_image
 from fast_nst.models.checkpoint import load_checkpoint
-from fast_nst.models.losses import gram_matrix
+from fast_nst.models.gram import gram_matrix
 from fast_nst.models.transform_net import TransformNet
 from fast_nst.models.vgg import load_vgg
 

@@ -53,5 +53,5 @@ class _Products(torch.autograd.Function):
         exact = rows.float() if rows.dtype == torch.float16 else rows
         both = (gradients[0] + gradients[0].mT).to(exact.dtype)
         # In the memory layout of the features: channels innermost, or positions.
-        found = exact @ both if rows.stride(-1) == 1 else (both @ exact.mT).mT
+        found: Tensor = exact @ both if rows.stride(-1) == 1 else (both @ exact.mT).mT
         return found.to(rows.dtype)

@@ -14,7 +14,7 @@ from fast_nst.models.checkpoint import row_shapes
 from fast_nst.models.gallery_files import GalleryRow
 from fast_nst.models.gallery_loss import GalleryLoss
 from fast_nst.models.gallery_net import GalleryNet
-from fast_nst.models.losses import gram_matrix
+from fast_nst.models.gram import gram_matrix
 from fast_nst.models.vgg import load_vgg
 from fast_nst.training.predictor import (
     PredictedGallery,
