@@ -249,6 +249,23 @@ def test_a_broken_engine_that_was_asked_for_is_an_error_with_the_cure(
         Stylizer(Checkpoint(network(), {}), device="cpu", backend=name)
 
 
+@pytest.mark.parametrize("matrix_units", [False, True])
+def test_a_broken_engine_is_the_same_error_where_two_precisions_come_into_question(
+    broken: Callable[[str], None],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    matrix_units: bool,
+) -> None:
+    broken("RuntimeError('wrong driver')")
+    kinds = ["fp32", "bf16"][: 1 + matrix_units]
+    monkeypatch.setattr(choice, "candidates", lambda *_: [Candidate("openvino", kind) for kind in kinds])
+    with pytest.raises(InputError, match="engine openvino does not work here"):
+        Stylizer(Checkpoint(network(), {}), device="cpu", backend="openvino")
+    assert not caplog.records
+    assert Stylizer(Checkpoint(network(), {}), device="cpu", backend="auto").backend.name == "torch"
+    assert len(caplog.records) == 1
+
+
 @pytest.mark.parametrize(
     ("options", "told"),
     [

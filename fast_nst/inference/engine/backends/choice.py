@@ -168,37 +168,39 @@ def _fastest(
         EngineError: none works.
     """
     opened: dict[Candidate, Backend] = {}
+    errors: dict[str, EngineError] = {}
     if len(able) > 1:
-        able = _by_speed(able, source, device, opened)
-    for candidate in able:
-        if candidate in opened:
-            return opened[candidate]
-        try:
-            return _working(candidate.engine, source, device, candidate.precision)
-        except EngineError as error:
-            if or_else is None and candidate == able[-1]:
-                raise
-            _log.warning("%s; trying the next engine", error)
-    assert or_else is not None
-    return _working(or_else.engine, source, device, or_else.precision)
+        able = _by_speed(able, source, device, opened, errors)
+    for candidate in [*able, or_else]:
+        if candidate is None or candidate.engine in errors:
+            continue  # as broken in another precision
+        backend = opened.get(candidate) or _opened(candidate, source, device, errors)
+        if backend is not None:
+            for error in errors.values():
+                _log.warning("%s; trying the next engine", error)
+            return backend
+    raise next(reversed(errors.values()))
 
 
 def _by_speed(
-    able: Sequence[Candidate], source: Source, device: str, opened: dict[Candidate, Backend]
+    able: Sequence[Candidate],
+    source: Source,
+    device: str,
+    opened: dict[Candidate, Backend],
+    errors: dict[str, EngineError],
 ) -> list[Candidate]:
     """The candidates, the fastest first; those that do not work are left out if it is found now.
 
     Args:
         opened: gets what is opened to be measured.
+        errors: gets what is wrong with the engines that do not work.
     """
 
     def measure() -> dict[str, float]:
         for candidate in able:
-            try:
-                opened[candidate] = _working(candidate.engine, source, device, candidate.precision)
-            except EngineError as error:
-                _log.warning("%s; trying the next engine", error)
-        if len(opened) < len(able):
+            if candidate.engine not in errors and (backend := _opened(candidate, source, device, errors)):
+                opened[candidate] = backend
+        if errors:
             raise _SomeFailedError
         return measured_times({str(candidate): engine for candidate, engine in opened.items()})
 
@@ -213,6 +215,17 @@ def _by_speed(
 
 class _SomeFailedError(Exception):
     """Not all engines work; what the others take is not kept, since that may be mended."""
+
+
+def _opened(
+    candidate: Candidate, source: Source, device: str, errors: dict[str, EngineError]
+) -> Backend | None:
+    """A candidate's engine; None, with its error among the others, where it does not work."""
+    try:
+        return _working(candidate.engine, source, device, candidate.precision)
+    except EngineError as error:
+        errors[candidate.engine] = error
+        return None
 
 
 def weighed_time(candidate: Candidate, time: float) -> float:
