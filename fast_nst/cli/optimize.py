@@ -54,7 +54,6 @@ def main(arguments: list[str]) -> int:
     from fast_nst.cli.parsing import parse_with_sources
     from fast_nst.system.memory import keep_freed_memory
 
-    keep_freed_memory()
     sources, config = parse_with_sources(
         OptimizeConfig,
         arguments,
@@ -67,6 +66,7 @@ def main(arguments: list[str]) -> int:
         raise InputError(
             f"{PROG} takes content images and a style image, got {_files(sources)}: CONTENT ... STYLE"
         )
+    keep_freed_memory()
     *contents, style = sources
     jobs = _plan(contents, style, config)
     if len(jobs) == 1 and not Path(contents[0]).is_dir():

@@ -6,7 +6,6 @@ the limit of the container (cgroup) in which most servers run, and the rest is t
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import os
 import sys
@@ -76,6 +75,8 @@ def keep_freed_memory() -> bool:
     """
     if not sys.platform.startswith("linux"):
         return False
+    import ctypes  # for commands that train alone: every command imports this module
+
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError):  # musl has none
