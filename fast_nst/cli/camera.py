@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 
 from fast_nst.cli.common import DONE, FAILED, put, say
 from fast_nst.config import StylizeConfig
@@ -23,6 +24,8 @@ _SECONDS_BETWEEN_LINES = 10.0
 def show(source: str, style: StyleChoice, config: StylizeConfig) -> int:
     """Stylize the camera until it ends; returns the exit code."""
     _check(config)
+    if config.precision == "auto":  # nothing of it is kept for long, and every frame counts
+        config = replace(config, precision="fastest")
     others = [choice for choice in bundled_choices() if choice.name != style.name]
     loaded = open_stylizer(style, config)
     say(f"{style.name}, {loaded}")

@@ -14,9 +14,18 @@ from fast_nst.errors import InputError
 from fast_nst.io.limits import MAX_PIXELS
 from fast_nst.serialization import flag_name, parse_bytes
 
-__all__ = ["Backend", "ExportConfig", "ExportPageConfig", "InferenceConfig", "Precision", "StylizeConfig"]
+__all__ = [
+    "Backend",
+    "EnginePrecision",
+    "ExportConfig",
+    "ExportPageConfig",
+    "InferenceConfig",
+    "Precision",
+    "StylizeConfig",
+]
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
+EnginePrecision = Literal["auto", "fastest", "fp32", "bf16", "fp16", "int8"]
 Backend = Literal["auto", "torch", "compile", "openvino", "onnx"]
 
 
@@ -40,9 +49,9 @@ class InferenceConfig:
     """skip inputs whose output exists"""
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
-    precision: Precision = "auto"
+    precision: EnginePrecision = "auto"
     """precision of the convolutions; auto is bf16 on GPUs, and on processors with matrix units for it where
-    it is faster as measured; else fp32"""
+    it is faster as measured; else fp32; fastest takes int8 too, if the engine has it"""
     memory: str | None = None
     """limit, such as 2GB; what does not fit is computed in parts [default: three quarters of what is free]"""
     json: bool = False

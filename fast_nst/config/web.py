@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from fast_nst.config.stylize import Backend, Precision
+from fast_nst.config.stylize import Backend, EnginePrecision
 from fast_nst.errors import InputError
 from fast_nst.serialization import flag_name, parse_bytes
 
@@ -44,7 +44,7 @@ class WebConfig:
     """jobs that may wait"""
     device: str = "auto"
     """auto, cpu, cuda, mps, xpu, cuda:1 …"""
-    precision: Precision = "auto"
+    precision: EnginePrecision = "auto"
     """precision of the convolutions; auto is bf16 on GPUs and processors with bf16 matrix units, else fp32"""
     backend: Backend = "auto"
     """engine; auto is the fastest that is installed"""

@@ -74,7 +74,8 @@ class TrainedStyle:
     def source(self, mixture: Mixture | None) -> Source:
         """What an engine needs of it."""
         many = None if mixture is None else MixtureSource(mixture.weights, self._graph)
-        return Source(self.metadata, lambda: self.plan(mixture), self.digest, many)
+        normed = isinstance(self.config, GalleryNetConfig) or self.config.norm == "instance"
+        return Source(self.metadata, lambda: self.plan(mixture), self.digest, many, normed)
 
     def _graph(self, **settings: Any) -> Any:
         """The ONNX graph of all styles."""

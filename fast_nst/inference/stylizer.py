@@ -43,7 +43,8 @@ class Stylizer(Predictor):
     Args:
         checkpoint: the style, as `load_checkpoint` returns it, or the gallery, as `load_gallery` does.
         device: ``auto``, ``cpu``, ``cuda`` …
-        precision: ``fp32``, ``bf16`` or ``fp16``; ``auto`` is 16 bits where there are matrix units for it.
+        precision: ``fp32``, ``bf16``, ``fp16`` or ``int8``; ``auto`` is 16 bits where there are matrix units
+            for it, ``fastest`` considers int8 too.
         backend: ``torch``, ``compile``, ``openvino`` or ``onnx``; ``auto`` is the fastest that is installed.
         memory: bytes that `pictures` limits the whole process to; None: three quarters of what is free.
         controls: strength, stroke size, colors and a mask; `with_controls` gives others.
@@ -248,4 +249,5 @@ class Stylizer(Predictor):
 
         if isinstance(self.backend, TorchBackend):
             return self.backend
-        return TorchBackend(self._trained.source(self._mixture), self.device, self.precision)
+        precision = "fp32" if self.precision == "int8" else self.precision
+        return TorchBackend(self._trained.source(self._mixture), self.device, precision)

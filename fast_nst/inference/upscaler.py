@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 
 from fast_nst.config import UpscaleNetConfig
 from fast_nst.inference.engine.backends.base import Source
-from fast_nst.inference.engine.backends.choice import check_choice, open_backend
+from fast_nst.inference.engine.backends.candidates import check_choice
+from fast_nst.inference.engine.backends.choice import open_backend
 from fast_nst.inference.histograms import match_histogram
 from fast_nst.inference.predictor import Predictor, no_progress
 from fast_nst.inference.tiled.tiles import FIXED, reach_of, tile_side, upscale_in_tiles, whole_bytes

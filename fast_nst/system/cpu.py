@@ -9,12 +9,19 @@ import platform
 import sys
 from pathlib import Path
 
-__all__ = ["cpu_fingerprint", "cpu_has_matrix_units", "may_have_accelerator", "thread_limit"]
+__all__ = [
+    "cpu_fingerprint",
+    "cpu_has_matrix_units",
+    "cpu_multiplies_int8",
+    "may_have_accelerator",
+    "thread_limit",
+]
 
 # Where drivers put what torch would find: NVIDIA, the same under WSL, AMD.
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
 
 
+_WITH_VNNI = ("VNNI", "BF16", "FP16", "AMX", "AVX10")  # in the names of oneDNN's instruction sets
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -42,6 +49,21 @@ def cpu_has_matrix_units(cpuinfo: Path = _CPUINFO) -> bool:
     """
     limit = _isa_limit()
     return "amx_bf16" in _cpu_flags(cpuinfo) and ("AMX" in limit or limit in ("", "ALL", "DEFAULT"))
+
+
+def cpu_multiplies_int8(cpuinfo: Path = _CPUINFO) -> bool:
+    """Whether this processor adds up products of 8-bit integers in 32 bits (VNNI), and is allowed to.
+
+    Those without add pairs of them in 16 bits first, which overflow in silence.
+
+    Args:
+        cpuinfo: Linux's description of the processor.
+    """
+    limit, flags = _isa_limit(), _cpu_flags(cpuinfo)
+    allowed = limit in ("", "ALL", "DEFAULT") or any(
+        word in limit for word in ("VNNI", "BF16", "FP16", "AMX")
+    )
+    return allowed and bool(flags & {"avx512_vnni", "avx_vnni"})
 
 
 def cpu_fingerprint(cpuinfo: Path = _CPUINFO) -> str:

@@ -38,13 +38,14 @@ def build_gallery_graph(
     norms: Norms = "fused",
     total: bool = False,
     upsampling: Upsampling = "transposed",
+    int8: bool = False,
 ) -> onnx.ModelProto:
     """The graph of a network of many styles.
 
     Args:
         tensors: its state dict as arrays.
         metadata: stored in the model.
-        pixels, norms, total, upsampling: as in `build_graph`.
+        pixels, norms, total, upsampling, int8: as in `build_graph`.
 
     Raises:
         InputError: a weight is NaN or infinite.
@@ -52,7 +53,7 @@ def build_gallery_graph(
     first = np.eye(config.rows, dtype=np.float32)[0]
     neutral = {**tensors, "color": np.tile(np.eye(3, dtype=np.float32), (config.rows, 1, 1))}
     plan = fold_gallery(config, neutral, first)
-    graph = _GalleryGraph(config, tensors, norms, upsampling)
+    graph = _GalleryGraph(config, tensors, norms, upsampling, int8)
     layers = taking_levels(plan.layers) if pixels == "uint8" else plan.layers
     residual = x = picture = graph.input(plan, pixels)
     for layer in layers[:-1]:
@@ -71,8 +72,9 @@ class _GalleryGraph(GraphBuilder):
         tensors: Mapping[str, NDArray[np.generic]],
         norms: Norms,
         upsampling: Upsampling,
+        int8: bool = False,
     ) -> None:
-        super().__init__(norms, None, upsampling)
+        super().__init__(norms, None, upsampling, int8=int8)
         self._tensors, self._names = tensors, norms_by_layer(config)
         sum_of_all = self.add("ReduceSum", WEIGHTS, self.constant([0]), keepdims=1)
         self._share = self.add("Min", sum_of_all, self.number(1))

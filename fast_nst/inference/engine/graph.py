@@ -7,6 +7,11 @@ image of that size: every index is then a constant, and the operators are those 
 Norms are ``fused``, the operator of that name; or ``apart``, means of rows and of those, for engines whose
 operator sums a whole feature map value by value in fp32. OpenVINO's is off by up to 11 levels in a content
 image of 9 megapixels, by 45 in one of 20, and in pale ones of 1; apart, norms take a few percent more time.
+
+With ``int8`` the convolutions of the residual blocks multiply integers: their weights in 255 levels for each
+output channel, their input in 256 levels between the least and the greatest value that it has in this image,
+so nothing has to be calibrated and nothing is ever clipped. Offset and scale need not be undone: the instance
+norm behind the convolution subtracts any constant and divides by any factor, but for its epsilon.
 """
 
 from __future__ import annotations
@@ -32,6 +37,7 @@ Norms = Literal["fused", "apart"]
 INPUT, OUTPUT = "image", "stylized"  # programs that run exported files use these names
 TOTAL = "total"
 OPSET, IR_VERSION = 17, 8  # read by everything since 2022
+_LEAST_SPAN = 1e-12  # of a map, which is divided by
 _BORDERS = {"reflect": "reflect", "repeat": "edge", "zero": "constant"}
 
 
@@ -44,8 +50,9 @@ def build_graph(
     size: tuple[int, int] | None = None,
     total: bool = False,
     upsampling: Upsampling = "transposed",
+    int8: bool = False,
 ) -> onnx.ModelProto:
-    """The graph of a style's plan.
+    """The graph of a style's plan, which for int8 needs instance norms in its residual blocks.
 
     Args:
         metadata: metadata, stored in the model.
@@ -54,8 +61,9 @@ def build_graph(
             is finite where all of them are. Clipping and the cast to uint8 would hide NaN and infinity.
         upsampling: of stride-½ convolutions: ONNX's operator, or a 2 x 2 convolution and a pixel shuffle, for
             engines in which that operator is slow.
+        int8: convolutions of the residual blocks in 8-bit integers.
     """
-    graph = GraphBuilder(norms, size, upsampling)
+    graph = GraphBuilder(norms, size, upsampling, int8=int8)
     layers = taking_levels(plan.layers) if pixels == "uint8" else plan.layers
     residual = x = graph.input(plan, pixels)
     # OpenCV 5.0 miscomputes k x 1 convolutions; as one k x k it takes no more multiplications.
@@ -72,8 +80,10 @@ def build_graph(
 class GraphBuilder:
     """Nodes and constants as they are added; values are known by their names."""
 
-    def __init__(self, norms: Norms, size: tuple[int, int] | None, upsampling: Upsampling) -> None:
-        self.norms, self.fixed, self.upsampling = norms, size, upsampling
+    def __init__(
+        self, norms: Norms, size: tuple[int, int] | None, upsampling: Upsampling, *, int8: bool = False
+    ) -> None:
+        self.norms, self.fixed, self.upsampling, self.int8 = norms, size, upsampling, int8
         self.nodes: list[onnx.NodeProto] = []
         self.constants: dict[str, onnx.TensorProto] = {}
         self.ends: list[onnx.ValueInfoProto] = []
@@ -146,11 +156,19 @@ class GraphBuilder:
         """A `Layer`."""
         if layer.fractional and self.upsampling == "shuffled":
             layer = shuffled(layer)
+        step = None
+        if self.int8 and layer.name.startswith("block"):
+            x, step = self._quantized(x, layer)
         rows, columns = layer.margin
         if rows or columns:
             pads = self.constant([0, 0, rows, columns] * 2)
             x = self.add("Pad", x, pads, mode=_BORDERS[layer.border])
-        values = [self.constant(layer.weight, f"{layer.name}.weight")]
+        if step is not None:
+            x = self.add("DequantizeLinear", x, *self._units(np.uint8))
+            weight, step = self._quantized_weight(layer, step)
+            values = [weight]
+        else:
+            values = [self.constant(layer.weight, f"{layer.name}.weight")]
         if layer.bias is not None:
             values.append(self.constant(layer.bias, f"{layer.name}.bias"))
         # ONNX may leave the kernel's shape to the weights; OpenCV and others read it from here alone.
@@ -164,22 +182,49 @@ class GraphBuilder:
         if layer.shuffle > 1:
             x = self._cropped(self.add("DepthToSpace", x, blocksize=layer.shuffle, mode="CRD"), layer.crop)
         if layer.norm is not None:
-            x = self._normed(x, layer.name, *layer.norm)
+            x = self._normed(x, layer.name, *layer.norm, step)
         if layer.relu:
             x = self.add("Relu", x)
         if layer.skip is not None:
             x = self.add("Add", x, self._cropped(residual, (layer.skip, layer.skip)))
         return x
 
-    def _normed(self, x: str, name: str, weight: NDArray[Any], bias: NDArray[Any]) -> str:
-        """Instance norm."""
+    def _quantized(self, x: str, layer: Layer) -> tuple[str, str]:
+        """A layer's input in levels, 0 to 255, and how far they are apart, ``(B, 1, 1, 1)``."""
+        span = self.add("ReduceMax", x, axes=[1, 2, 3], keepdims=1)
+        if layer.skip is None:  # the input of a block; within it a ReLU comes before, and the least is 0
+            least = self.add("ReduceMin", x, axes=[1, 2, 3], keepdims=1)
+            x, span = self.add("Sub", x, least), self.add("Sub", span, least)
+        step = self.add("Mul", self.add("Max", span, self.number(_LEAST_SPAN)), self.number(1 / 255))
+        x = self.add("QuantizeLinear", self.add("Div", x, step), *self._units(np.uint8))
+        return x, step
+
+    def _units(self, kind: type[np.integer[Any]]) -> tuple[str, str]:
+        """Scale and zero of integers that stand for themselves."""
+        return self.number(1), self.constant(np.array(0, kind), f"zero_{kind.__name__}")
+
+    def _quantized_weight(self, layer: Layer, step: str) -> tuple[str, str]:
+        """The weight in levels, and what one of the results is worth, ``(B, C_out, 1, 1)``."""
+        scale = (np.abs(layer.weight).max(axis=(1, 2, 3), keepdims=True) / 127).astype(np.float32)
+        levels = np.rint(layer.weight / scale).astype(np.int8)
+        weight = self.add(
+            "DequantizeLinear", self.constant(levels, f"{layer.name}.weight"), *self._units(np.int8)
+        )
+        return weight, self.add("Mul", step, self.constant(scale.reshape(1, -1, 1, 1), f"{layer.name}.scale"))
+
+    def _normed(self, x: str, name: str, weight: NDArray[Any], bias: NDArray[Any], step: str | None) -> str:
+        """Instance norm; of values that are to be multiplied by a step, if there is one."""
         shape = (-1,) if self.norms == "fused" else (-1, 1, 1)
         scale, shift = self.norm_parameters(name, weight, bias, shape)
         if self.norms == "fused":
+            x = x if step is None else self.add("Mul", x, step)
             return self.add("InstanceNormalization", x, scale, shift, epsilon=EPSILON)
         mean = self._mean(x)
         square = self.add("Pow", self.add("Sub", x, mean), self.number(2))
-        var = self.add("Add", self._mean(square), self.number(EPSILON))
+        epsilon = self.number(EPSILON)
+        if step is not None:
+            epsilon = self.add("Div", epsilon, self.add("Mul", step, step))
+        var = self.add("Add", self._mean(square), epsilon)
         scale = self.add("Div", scale, self.add("Sqrt", var))
         shift = self.add("Sub", shift, self.add("Mul", mean, scale))
         return self.add("Add", self.add("Mul", x, scale), shift)

@@ -21,7 +21,8 @@ from fast_nst.cli.stylize import main as command
 from fast_nst.config import PRESETS
 from fast_nst.errors import InputError
 from fast_nst.inference.engine.backends import choice
-from fast_nst.inference.engine.backends.choice import Candidate, candidates, weighed_time
+from fast_nst.inference.engine.backends.candidates import Candidate, candidates
+from fast_nst.inference.engine.backends.choice import weighed_time
 from fast_nst.inference.engine.cache import load_or_make
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import from_uint8, to_uint8
@@ -199,7 +200,9 @@ def test_where_bf16_comes_into_question_it_is_measured_once_and_the_faster_is_ta
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("FAST_NST_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr(choice, "candidates", lambda *_: [Candidate("torch", p) for p in ("fp32", "bf16")])
+    monkeypatch.setattr(
+        choice, "candidates", lambda *_, **__: [Candidate("torch", p) for p in ("fp32", "bf16")]
+    )
     first = Stylizer(Checkpoint(network(), {}), device="cpu", backend="torch")
     (entry,) = (tmp_path / "cache" / "measured").iterdir()
     times = json.loads(entry.read_text())["times"]
@@ -258,7 +261,9 @@ def test_a_broken_engine_is_the_same_error_where_two_precisions_come_into_questi
 ) -> None:
     broken("RuntimeError('wrong driver')")
     kinds = ["fp32", "bf16"][: 1 + matrix_units]
-    monkeypatch.setattr(choice, "candidates", lambda *_: [Candidate("openvino", kind) for kind in kinds])
+    monkeypatch.setattr(
+        choice, "candidates", lambda *_, **__: [Candidate("openvino", kind) for kind in kinds]
+    )
     with pytest.raises(InputError, match="engine openvino does not work here"):
         Stylizer(Checkpoint(network(), {}), device="cpu", backend="openvino")
     assert not caplog.records

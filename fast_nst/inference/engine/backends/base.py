@@ -46,12 +46,14 @@ class Source:
         plan: makes its plan; called only where the cache has no compiled model.
         key: of its bytes, for the cache; None if they come from no file.
         mixture: of a network of many styles, how they are mixed.
+        normed: whether an instance norm follows every convolution of its residual blocks, as int8 needs.
     """
 
     metadata: Mapping[str, Any]
     plan: Callable[[], Plan]
     key: str | None = None
     mixture: MixtureSource | None = None
+    normed: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +78,7 @@ class Backend(ABC):
     Attributes:
         name: of the engine, as ``--backend`` has it.
         device: it runs on, as ``--device`` has it.
-        precision: it computes in: ``fp32``, ``bf16`` or ``fp16``.
+        precision: it computes in: ``fp32``, ``bf16``, ``fp16`` or ``int8``.
         maps: what it holds at once, in fp32 maps as wide as the first convolution's at the image's full
             size, as `benchmarks/peak.py` measures it on images of 1 to 9 megapixels, and a tenth more.
         factor: the result's height and width over the image's.

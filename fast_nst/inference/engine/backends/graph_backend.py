@@ -55,14 +55,14 @@ class GraphBackend(Backend):
             raise not_finite(self.precision)
         return out
 
-    def _graph(self, pixels: Pixels, norms: Norms) -> bytes:
+    def _graph(self, pixels: Pixels, norms: Norms, *, int8: bool = False) -> bytes:
         from fast_nst.inference.engine.graph import build_graph
 
         if (mixture := self._source.mixture) is not None:
-            many: bytes = mixture.graph(pixels=pixels, norms=norms).SerializeToString()
+            many: bytes = mixture.graph(pixels=pixels, norms=norms, int8=int8).SerializeToString()
             return many
         graph = build_graph(
-            self._source.plan(), self._source.metadata, pixels=pixels, norms=norms, total=True
+            self._source.plan(), self._source.metadata, pixels=pixels, norms=norms, total=True, int8=int8
         )
         data: bytes = graph.SerializeToString()
         return data

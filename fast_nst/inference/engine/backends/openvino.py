@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from fast_nst.inference.engine.backends.base import EngineError, Source
 from fast_nst.inference.engine.backends.graph_backend import GRAPH, GraphBackend
 from fast_nst.inference.engine.cache import load_or_make
-from fast_nst.system.cpu import cpu_fingerprint, thread_limit
+from fast_nst.system.cpu import cpu_fingerprint, cpu_multiplies_int8, thread_limit
 from fast_nst.system.openvino import openvino
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ __all__ = ["OpenVinoBackend"]
 
 LARGE = 1 << 20  # pixels; in larger images norms are computed apart in bf16 too, see `graph`
 UNWRITTEN = np.finfo(np.float32).min  # what the totals hold before a run, and no sum of pixels is
-_HINTS = {"fp32": "f32", "bf16": "bf16"}
+_HINTS = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 _of_parents: list[Any] = []  # requests made before a fork: deleted in the child, they would wait for threads
 
 
@@ -43,7 +43,8 @@ class OpenVinoBackend(GraphBackend):
     """A trained network in OpenVINO.
 
     Args:
-        precision: ``fp32`` or ``bf16``. Left to itself OpenVINO would take bf16 on more processors.
+        precision: ``fp32`` or ``bf16``, or ``int8``: the residual blocks' convolutions in 8-bit integers, the
+            rest in fp32. Left to itself OpenVINO would take bf16 on more processors.
 
     Raises:
         EngineError: it cannot run in that precision here.
@@ -53,6 +54,8 @@ class OpenVinoBackend(GraphBackend):
 
     def __init__(self, source: Source, precision: str) -> None:
         super().__init__(source)
+        if precision == "int8":
+            _check_int8(source)
         self._settings: dict[str, Any] = {
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
             "PERFORMANCE_HINT": "LATENCY",
@@ -64,7 +67,7 @@ class OpenVinoBackend(GraphBackend):
         # Not every processor has what was asked for; OpenVINO then takes fp32.
         hint = self._request("uint8", 0).get_compiled_model().get_property("INFERENCE_PRECISION_HINT")
         self.precision = precision if hint.get_type_name() == _HINTS[precision] else "fp32"
-        self.maps = 3.9 if self.precision == "fp32" else 2.0
+        self.maps = 2.0 if self.precision == "bf16" else 3.9
 
     def _run(self, pixels: Pixels, images: NDArray[Any]) -> tuple[NDArray[Any], NDArray[np.float32]]:
         height, width = images.shape[1:3] if pixels == "uint8" else images.shape[2:]
@@ -89,7 +92,7 @@ class OpenVinoBackend(GraphBackend):
 
     def _request(self, pixels: Pixels, size: int) -> Any:
         """For images of so many pixels; compiled when first wanted."""
-        norms: Norms = "apart" if self.precision == "fp32" or size > LARGE else "fused"
+        norms: Norms = "apart" if self.precision != "bf16" or size > LARGE else "fused"
         requests = self._requests
         if (pixels, norms) not in requests.made:
             requests.made[pixels, norms] = self._compiled(pixels, norms).create_infer_request()
@@ -100,12 +103,13 @@ class OpenVinoBackend(GraphBackend):
         return request
 
     def _compiled(self, pixels: Pixels, norms: Norms) -> Any:
-        settings = " ".join(f"{name}={value}" for name, value in self._settings.items())
-        versions = f"graph {GRAPH} openvino {openvino().__version__} {cpu_fingerprint()}"
-        key = self._source.key and f"{self._source.key} {pixels} {norms} {versions} {settings}"
+        int8 = self.precision == "int8"
+        words = [f"graph {GRAPH} openvino {openvino().__version__} {cpu_fingerprint()}"]
+        words += [f"{name}={value}" for name, value in self._settings.items()] + ["int8"] * int8
+        key = self._source.key and " ".join([self._source.key, pixels, norms, *words])
 
         def make() -> tuple[Any, bytes]:
-            model = _core().read_model(self._graph(pixels, norms))
+            model = _core().read_model(self._graph(pixels, norms, int8=int8))
             try:
                 compiled = _core().compile_model(model, "CPU", self._settings)
             except RuntimeError as error:  # such as bf16 where instructions are limited by the environment
@@ -123,6 +127,14 @@ class OpenVinoBackend(GraphBackend):
         """Requests wait for threads of the parent; new ones, of a model that is loaded again, do not."""
         _of_parents.append(self._requests)
         self._requests = _Requests()
+
+
+def _check_int8(source: Source) -> None:
+    """Refuse what would be wrong in silence."""
+    if not source.normed:
+        raise EngineError("int8 needs a network of styles whose residual blocks have instance norms")
+    if not cpu_multiplies_int8():
+        raise EngineError("int8 needs a processor with VNNI; on this one sums would overflow")
 
 
 def _wait_for_the_end(request: Any) -> None:
