@@ -15,6 +15,7 @@ styles, as one trained for stability and one not, are compared line by line. ``-
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import statistics
 import subprocess
@@ -94,7 +95,7 @@ def temporal(arguments: argparse.Namespace) -> None:
     print(f"{len(photos)} photographs, {arguments.frames} frames of {width} x {height}", file=sys.stderr)
     print("| style | frame by frame | smoothed | lower by |\n|---|---|---|---|")
     for style in arguments.styles:
-        stylize = Stylizer.load(style, precision="fp32")
+        stylize = Stylizer.load(style, precision=arguments.precision or "fp32")
         plain, smoothed = list[float](), list[float]()
         for number, photo in enumerate(photos):
             seen = list(frames_of(photo, arguments.frames, width, height))
@@ -128,10 +129,10 @@ def make_clip(path: Path, count: int, width: int, height: int) -> None:
     writer.finish()
 
 
-def run_video(style: str, source: Path, target: Path, *, smoothed: bool) -> float:
+def run_video(style: str, source: Path, target: Path, *, smoothed: bool, precision: str = "auto") -> float:
     """Frames a second of the whole chain."""
     config = StylizeConfig(overwrite=True, video=VideoConfig(temporal_smoothing=smoothed))
-    stylizer = Stylizer.load(style)
+    stylizer = Stylizer.load(style, precision=precision)
     started = time.perf_counter()
     with VideoRun(str(source), target, stylizer, config) as run:
         for _ in run.reports():
@@ -140,7 +141,7 @@ def run_video(style: str, source: Path, target: Path, *, smoothed: bool) -> floa
 
 
 def rate(arguments: argparse.Namespace) -> None:
-    width, height = arguments.size
+    (width, height), precision = arguments.size, arguments.precision or "auto"
     print(
         "| style | network alone, frames/s | whole chain | ratio | with --temporal-smoothing | ratio |\n"
         "|---|---|---|---|---|---|"
@@ -149,7 +150,7 @@ def rate(arguments: argparse.Namespace) -> None:
         clip = Path(folder, "clip.mp4")
         make_clip(clip, arguments.frames, width, height)
         for style in arguments.styles:
-            stylize = Stylizer.load(style)
+            stylize = Stylizer.load(style, precision=precision)
             frame = Picture(np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8))
             stylize.pictures([frame])
             spent = []
@@ -158,7 +159,10 @@ def rate(arguments: argparse.Namespace) -> None:
                 stylize.pictures([frame])
                 spent.append(time.perf_counter() - started)
             alone = 1 / statistics.median(spent)
-            chain, calm = (run_video(style, clip, Path(folder, "out.mp4"), smoothed=s) for s in (False, True))
+            chain, calm = (
+                run_video(style, clip, Path(folder, "out.mp4"), smoothed=s, precision=precision)
+                for s in (False, True)
+            )
             print(
                 f"| {stylize.style} | {alone:.2f} | {chain:.2f} | {chain / alone:.2f} "
                 f"| {calm:.2f} | {calm / alone:.2f} |",
@@ -229,8 +233,13 @@ def latency(arguments: argparse.Namespace) -> None:
         camera = Camera("0", CameraConfig(), open=lambda _: Sixty(width, height))
         choice = choose_style(style)
         config = StylizeConfig(video=VideoConfig(duration=arguments.seconds))
+        precision = arguments.precision or "fastest"  # as the command takes it
         live = Live(
-            camera, [(choice.name, choice)], config, screen=None, load=lambda path: Stylizer.load(path)
+            camera,
+            [(choice.name, choice)],
+            config,
+            screen=None,
+            load=functools.partial(Stylizer.load, precision=precision),
         )
         late, resident = list[float](), list[float]()
         for report in live.reports():
@@ -263,6 +272,7 @@ def main() -> None:
     parser.add_argument("--frames", type=int, default=20)
     parser.add_argument("--seconds", type=float, default=180, help="of the camera, for latency")
     parser.add_argument("--smoothing-strength", type=float, default=VideoConfig().smoothing_strength)
+    parser.add_argument("--precision", help="default: that of the command; for temporal fp32")
     parser.add_argument(
         "--strip", type=Path, help="picture of frames to write: input, frame by frame, smoothed"
     )
