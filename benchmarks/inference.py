@@ -2,11 +2,13 @@
 
     python benchmarks/inference.py --sizes 256 512 640x480 1024 --rounds 9
     python benchmarks/inference.py --engines 'openvino bf16' --peer examples/fast_neural_style
+    python benchmarks/inference.py --style starry-night --engines 'openvino fp32' 'openvino int8'
     python benchmarks/inference.py --sizes 1024 --memory
 
 The time is from levels to levels, ``(1, H, W, 3)`` uint8, without files; the floor is what the convolutions
-of the folded network would take at the speed of a large matrix product in the same precision. On a machine
-that does other work too, ``--clock process`` with ``OMP_NUM_THREADS=1`` counts processor time instead.
+of the folded network would take at the speed of a large matrix product in the same precision. PSNR is to
+pytorch/examples' network with the same weights; of a gallery's style, to the first of the engines. On a
+machine that does other work too, ``--clock process`` with ``OMP_NUM_THREADS=1`` counts processor time instead.
 """
 
 from __future__ import annotations
@@ -31,8 +33,9 @@ from PIL import Image
 from plain_net import examples_net
 
 from fast_nst.config.stylize import Backend
-from fast_nst.inference.engine.folded_net import plan_of
 from fast_nst.inference.engine.plan import Plan
+from fast_nst.inference.networks import trained_style
+from fast_nst.inference.styles import choose_style, mix_rows
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import MAX_LEVEL, fit, read_picture
 from fast_nst.models.checkpoint import load_checkpoint
@@ -43,6 +46,7 @@ Levels = NDArray[np.uint8]
 Runner = Callable[[Levels], Levels]
 BASE = "examples fp32"
 UNFOLDED = "unfolded"  # pytorch/examples' graph in OpenVINO
+FULL_WIDTH = "starry-night-full"  # whose weights that network has beside a gallery: all take the same time
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -63,7 +67,7 @@ class Options:
         "openvino fp32",
         "openvino bf16",
     )
-    """engine and precision; also: compile fp32, compile bf16, and with --device cuda: torch fp16 …"""
+    """engine and precision; also: openvino int8, compile fp32, compile bf16; torch fp16 with --device cuda …"""
     rounds: int = 7
     """times that each engine's turn comes"""
     device: str = "cpu"
@@ -85,7 +89,8 @@ def runner(engine: str, options: Options) -> Runner:
     """Levels to levels by an engine, such as ``openvino bf16``."""
     name, precision = engine.split()
     if engine == BASE or name == UNFOLDED:
-        net = examples_net(load_checkpoint(find_style(options.style)).network, options.peer)
+        style = FULL_WIDTH if choose_style(options.style).weights else options.style
+        net = examples_net(load_checkpoint(find_style(style)).network, options.peer)
         return _unfolded(net, precision) if name == UNFOLDED else _plain(net.to(options.device))
     device = options.device if name in ("torch", "compile") else "cpu"
     return Stylizer.load(options.style, device=device, precision=precision, backend=name).backend.run_uint8
@@ -149,6 +154,7 @@ def measure(size: str, runners: dict[str, Runner], options: Options) -> list[dic
             stylize(levels)
             spent[name].append(1e3 * (clock() - started))
     base = statistics.median(spent[BASE])
+    exact = list(results)[1 if choose_style(options.style).weights else 0]
     return [
         {
             "size": size,
@@ -156,7 +162,7 @@ def measure(size: str, runners: dict[str, Runner], options: Options) -> list[dic
             "ms": round(statistics.median(times), 1),
             "fastest": round(min(times), 1),
             "ratio": round(base / statistics.median(times), 2),
-            "psnr": round(psnr(results[name], results[BASE]), 1),
+            "psnr": round(psnr(results[name], results[exact]), 1),
         }
         for name, times in spent.items()
     ]
@@ -166,6 +172,13 @@ def psnr(a: Levels, b: Levels) -> float:
     """In decibels, infinite for equal pictures."""
     error = float(np.mean((a.astype(np.float64) - b) ** 2))
     return 10 * math.log10(MAX_LEVEL**2 / error) if error else math.inf
+
+
+def plan_of_style(name: str) -> Plan:
+    """The folded network of a style by its name."""
+    choice = choose_style(name)
+    trained = trained_style(choice.file)
+    return trained.plan(mix_rows(trained.rows, choice.weights) if choice.weights else None)
 
 
 def multiply_adds(plan: Plan, size: str) -> float:
@@ -238,7 +251,7 @@ def main(options: Options) -> None:
 
 
 def _timed(engines: Sequence[str], options: Options) -> list[dict[str, Any]]:
-    plan = plan_of(load_checkpoint(find_style(options.style)).network)
+    plan = plan_of_style(options.style)
     runners = {name: runner(name, options) for name in engines}
     clock = time.perf_counter if options.clock == "wall" else time.process_time
     rates = {"fp32": peak(torch.float32, clock), "bf16": peak(torch.bfloat16, clock)}
