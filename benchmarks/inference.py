@@ -8,7 +8,8 @@
 The time is from levels to levels, ``(1, H, W, 3)`` uint8, without files; the floor is what the convolutions
 of the folded network would take at the speed of a large matrix product in the same precision. PSNR is to
 pytorch/examples' network with the same weights; of a gallery's style, to the first of the engines. On a
-machine that does other work too, ``--clock process`` with ``OMP_NUM_THREADS=1`` counts processor time instead.
+machine that does other work too, ``--clock process`` with ``OMP_NUM_THREADS=1`` counts processor time
+instead.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Options:
         "openvino fp32",
         "openvino bf16",
     )
-    """engine and precision; also: openvino int8, compile fp32, compile bf16; torch fp16 with --device cuda …"""
+    """engine and precision; also: openvino int8, compile fp32 and bf16; with --device cuda: torch fp16 …"""
     rounds: int = 7
     """times that each engine's turn comes"""
     device: str = "cpu"
