@@ -151,6 +151,7 @@ def measure(size: str, runners: dict[str, Runner], options: Options) -> list[dic
     spent: dict[str, list[float]] = {name: [] for name in runners}
     for _ in range(options.rounds):
         for name, stylize in runners.items():
+            stylize(levels)  # the threads of the engine before may still spin
             started = clock()
             stylize(levels)
             spent[name].append(1e3 * (clock() - started))

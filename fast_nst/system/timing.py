@@ -24,18 +24,27 @@ class Timing(NamedTuple):
 
 
 def measure_in_turn(
-    what: Mapping[str, Callable[[], object]], *, calls: int, warmup: int, device: torch.device | None = None
+    what: Mapping[str, Callable[[], object]],
+    *,
+    calls: int,
+    warmup: int,
+    settle: int = 0,
+    device: torch.device | None = None,
 ) -> dict[str, Timing]:
     """Time each of several calls, one after the other in every round, so that other load affects them all.
 
     Args:
         calls: rounds that count.
         warmup: rounds before, which do not.
+        settle: calls before each that counts: the threads of another engine may still spin, which makes the
+            first call after it take twice as long.
         device: waited for before each reading of the clock; None: the processor.
     """
     spent: dict[str, list[float]] = {name: [] for name in what}
     for turn in range(warmup + calls):
         for name, call in what.items():
+            for _ in range(settle):
+                call()
             _wait(device)
             start = time.perf_counter()
             call()

@@ -41,6 +41,7 @@ _log = logging.getLogger("fast_nst")
 
 _PACKAGES = {"openvino": "openvino", "onnx": "onnxruntime"}
 _SIDE, _CALLS = 384, 2  # of the image that engines are measured on, pixels; how often
+_MEASUREMENT = 2  # the version of it: times measured in another way are not taken
 
 
 def open_backend(source: Source, *, backend: str, device: str, precision: str) -> Backend:
@@ -184,13 +185,15 @@ def measured_times(engines: Mapping[str, Backend]) -> dict[str, float]:
     """Milliseconds that each takes for a small image, medians in turn."""
     image = np.random.default_rng(0).integers(0, 256, (1, _SIDE, _SIDE, 3), np.uint8)
     calls = {name: functools.partial(engine.run_uint8, image) for name, engine in engines.items()}
-    return {name: time.median for name, time in measure_in_turn(calls, calls=_CALLS, warmup=1).items()}
+    return {
+        name: time.median for name, time in measure_in_turn(calls, calls=_CALLS, warmup=1, settle=1).items()
+    }
 
 
 def _machine(source: Source, able: Sequence[Candidate]) -> str:
     """All that the times depend on."""
     shape = {key: source.metadata.get(key) for key in ("network", "upscaler", "gallery")}
-    words = [cpu_fingerprint(), f"{thread_limit() or os.cpu_count()} threads"]
+    words = [f"measurement {_MEASUREMENT}", cpu_fingerprint(), f"{thread_limit() or os.cpu_count()} threads"]
     for candidate in able:
         with suppress(PackageNotFoundError):  # only its module is there; it may work all the same
             words.append(f"{candidate} {version(_PACKAGES.get(candidate.engine, 'torch'))}")
