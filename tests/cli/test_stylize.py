@@ -621,7 +621,7 @@ def test_an_unknown_style_gets_the_nearest_name(
         (["--size", "big"], "--size must be a whole number, got 'big'"),
         (
             ["--precision", "fp3"],
-            "--precision must be one of auto, fp32, bf16, fp16",
+            "--precision must be one of auto, fastest, fp32, bf16, fp16, int8",
         ),
         (["--json=3"], "--json takes no value"),
         (["--size", "--json"], "--size needs a value; --help says which"),

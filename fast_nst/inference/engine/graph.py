@@ -195,7 +195,7 @@ class GraphBuilder:
         if layer.skip is None:  # the input of a block; within it a ReLU comes before, and the least is 0
             least = self.add("ReduceMin", x, axes=[1, 2, 3], keepdims=1)
             x, span = self.add("Sub", x, least), self.add("Sub", span, least)
-        step = self.add("Mul", self.add("Max", span, self.number(_LEAST_SPAN)), self.number(1 / 255))
+        step = self.add("Mul", self.add("Max", span, self.number(_LEAST_SPAN)), self.number(1 / MAX_LEVEL))
         x = self.add("QuantizeLinear", self.add("Div", x, step), *self._units(np.uint8))
         return x, step
 

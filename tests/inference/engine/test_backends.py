@@ -275,7 +275,7 @@ def test_a_broken_engine_is_the_same_error_where_two_precisions_come_into_questi
     ("options", "told"),
     [
         ({"backend": "openvino", "device": "cuda"}, "runs on the processor; give --device cpu"),
-        ({"backend": "openvino", "precision": "fp16"}, "computes in fp32 or bf16, not fp16"),
+        ({"backend": "openvino", "precision": "fp16"}, "computes in fp32, bf16 or int8, not fp16"),
         ({"backend": "onnx", "precision": "bf16"}, "computes in fp32, not bf16; give --backend torch"),
     ],
 )

@@ -18,7 +18,7 @@ from fast_nst.inference.engine.backends.candidates import candidates
 from fast_nst.inference.engine.backends.openvino import OpenVinoBackend
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.inference.upscaler import Upscaler
-from fast_nst.io.images import Picture, from_uint8
+from fast_nst.io.images import Picture, from_uint8, load_image, to_uint8
 from fast_nst.models.checkpoint import Checkpoint, GalleryCheckpoint
 from fast_nst.models.gallery_net import GalleryNet
 from fast_nst.models.transform_net import TransformNet
@@ -226,3 +226,17 @@ def test_what_is_cached_for_fp32_is_not_taken_for_int8(
     assert np.array_equal(results[0], results[2])
     assert np.array_equal(results[1], results[3])
     assert not np.array_equal(results[0], results[1])
+
+
+@able
+@pytest.mark.weights
+@pytest.mark.usefixtures("openvino")
+@pytest.mark.parametrize("style", ["starry-night", "the-great-wave", "irises", "composition-viii"])
+def test_the_gallery_looks_the_same_in_int8(style: str, shared: Path) -> None:
+    photo = shared / "data" / "content" / "chicago.jpg"
+    image = to_uint8(load_image(photo, size=512))
+    exact, fast = (
+        Stylizer.load(style, device="cpu", precision=kind, backend="openvino")(image).astype(np.float64)
+        for kind in ("fp32", "int8")
+    )
+    assert 10 * np.log10(255**2 / np.mean((fast - exact) ** 2)) > 38

@@ -45,8 +45,10 @@ def check_choice(what: str, value: str, allowed: Collection[str]) -> None:
 
 
 def check_engine(backend: str, device: str, precision: str) -> None:
+    """Refuse what an engine that was asked for by name cannot do, or is not installed for."""
     if precision not in (*MEASURED, *_PRECISIONS[backend]):
-        able = " or ".join(_PRECISIONS[backend])
+        *most, last = _PRECISIONS[backend]
+        able = f"{', '.join(most)} or {last}" if most else last
         other = "openvino" if precision == "int8" else "torch"
         raise InputError(f"--backend {backend} computes in {able}, not {precision}; give --backend {other}")
     if backend not in NEEDED:
@@ -63,6 +65,7 @@ def check_engine(backend: str, device: str, precision: str) -> None:
 
 
 def is_installed(backend: str) -> bool:
+    """Whether the packages of an engine are there; they may be broken all the same."""
     try:
         return all(importlib.util.find_spec(name) is not None for name in NEEDED[backend])
     except ValueError:  # a module that something else has put there
