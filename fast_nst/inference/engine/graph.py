@@ -37,7 +37,8 @@ Norms = Literal["fused", "apart"]
 INPUT, OUTPUT = "image", "stylized"  # programs that run exported files use these names
 TOTAL = "total"
 OPSET, IR_VERSION = 17, 8  # read by everything since 2022
-_LEAST_SPAN = 1e-12  # of a map, which is divided by
+_LEAST_SPAN = 1e-12  # of a map or a weight, which is divided by
+_MOST = 127  # of the levels of a weight
 _BORDERS = {"reflect": "reflect", "repeat": "edge", "zero": "constant"}
 
 
@@ -205,7 +206,8 @@ class GraphBuilder:
 
     def _quantized_weight(self, layer: Layer, step: str) -> tuple[str, str]:
         """The weight in levels, and what one of the results is worth, ``(B, C_out, 1, 1)``."""
-        scale = (np.abs(layer.weight).max(axis=(1, 2, 3), keepdims=True) / 127).astype(np.float32)
+        largest = np.abs(layer.weight).max(axis=(1, 2, 3), keepdims=True)
+        scale = (np.maximum(largest, _LEAST_SPAN) / _MOST).astype(np.float32)
         levels = np.rint(layer.weight / scale).astype(np.int8)
         weight = self.add(
             "DequantizeLinear", self.constant(levels, f"{layer.name}.weight"), *self._units(np.int8)

@@ -33,10 +33,10 @@ def openvino() -> None:
         pytest.importorskip(name, reason=f"{name} is not installed; the extra openvino brings it")
 
 
-def network() -> TransformNet:
+def network(**options: Any) -> TransformNet:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        net = TransformNet(replace(PRESETS["default"], widths=(8, 8, 16), blocks=2)).eval()
+        net = TransformNet(replace(PRESETS["default"], widths=(8, 8, 16), blocks=2, **options)).eval()
     return net.requires_grad_(False)
 
 
@@ -87,8 +87,9 @@ def levels(image: Tensor) -> NDArray[Any]:
 @able
 @pytest.mark.usefixtures("openvino")
 @pytest.mark.parametrize("size", [(45, 38), (32, 64), (3, 17)])
-def test_only_the_blocks_inputs_and_weights_are_rounded(size: tuple[int, int]) -> None:
-    net = network()
+@pytest.mark.parametrize("padding", ["reflect", "paper"])
+def test_only_the_blocks_inputs_and_weights_are_rounded(size: tuple[int, int], padding: str) -> None:
+    net = network(padding=padding)
     images = picture(*size, 2)
     stylizer = Stylizer(Checkpoint(net, {}), device="cpu", precision="int8")
     assert str(stylizer) == "cpu int8 openvino"
@@ -112,6 +113,20 @@ def test_a_gallery_mixes_its_rows_in_integers_too() -> None:
         assert error.mean() < 0.3
         assert error.max() < 6
     assert np.array_equal(stylizer.mix({"one": 1}, strength=0)(image[0]), image[0])
+
+
+@able
+@pytest.mark.usefixtures("openvino")
+def test_channels_that_are_all_zero_stay_what_their_norm_makes_of_them() -> None:
+    net, images = network(), picture(40, 40)
+    for name, weight in net.named_parameters():
+        if "block" in name and weight.dim() == 4:
+            weight[::2] = 0
+    one, other = (
+        Stylizer(Checkpoint(net, {}), device="cpu", precision=kind, backend="openvino").backend
+        for kind in ("fp32", "int8")
+    )
+    assert np.abs(one.run_uint8(images).astype(int) - other.run_uint8(images)).mean() < 1
 
 
 @able
