@@ -21,10 +21,10 @@ from fast_nst.models.vgg import load_vgg
 NAMES = sorted(bundled_networks())
 
 
-def test_four_full_width_networks_are_bundled_at_least() -> None:
-    assert {
-        f"{name}-full" for name in ("composition-vii", "starry-night", "the-great-wave", "the-scream")
-    } <= set(NAMES)
+def test_six_full_width_networks_are_bundled_at_least() -> None:
+    kandinsky = ("composition-vii", "composition-viii")
+    styles = (*kandinsky, "starry-night", "the-great-wave", "the-scream", "blue-horses")
+    assert {f"{name}-full" for name in styles} <= set(NAMES)
 
 
 @pytest.mark.parametrize("name", NAMES)
