@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fast_nst.config import UpscaleNetConfig
+from fast_nst.errors import InputError
 from fast_nst.inference.engine.backends.base import Source
 from fast_nst.inference.engine.backends.candidates import check_choice
 from fast_nst.inference.engine.backends.choice import open_backend
@@ -67,6 +68,8 @@ class Upscaler(Predictor):
         source = Source(self.metadata, partial(_plan, path), file_digest(path))
         # Other engines would add the picture in 16 bits to what the network makes.
         check_choice("backend", backend, ENGINES)
+        if precision == "int8":
+            raise InputError("super-resolution does not compute in int8; give --precision auto")
         engine = "torch" if backend == "auto" else backend
         super().__init__(open_backend(source, backend=engine, device=device, precision=precision), memory)
         self.match = _features(self.metadata) if match is None else match

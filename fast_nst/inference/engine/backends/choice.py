@@ -74,6 +74,8 @@ def open_backend(source: Source, *, backend: str, device: str, precision: str) -
             return fastest(able(backend))
         except EngineError as error:
             cure = "--backend auto" if backend == "torch" else "--precision fp32 or --backend torch"
+            if precision == "int8":
+                cure = "--precision auto"
             raise EngineError(f"{error}; give {cure}") from error.__cause__
     last = Candidate("torch", "auto" if precision in MEASURED else precision)
     return fastest(able(), or_else=last)
