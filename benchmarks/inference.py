@@ -85,12 +85,17 @@ class Options:
     json: bool = False
     """records instead of a table"""
 
+    @property
+    def of_a_gallery(self) -> bool:
+        """Whether the style is one of a gallery's."""
+        return choose_style(self.style).weights is not None
+
 
 def runner(engine: str, options: Options) -> Runner:
     """Levels to levels by an engine, such as ``openvino bf16``."""
     name, precision = engine.split()
     if engine == BASE or name == UNFOLDED:
-        style = FULL_WIDTH if choose_style(options.style).weights else options.style
+        style = FULL_WIDTH if options.of_a_gallery else options.style
         net = examples_net(load_checkpoint(find_style(style)).network, options.peer)
         return _unfolded(net, precision) if name == UNFOLDED else _plain(net.to(options.device))
     device = options.device if name in ("torch", "compile") else "cpu"
@@ -156,7 +161,7 @@ def measure(size: str, runners: dict[str, Runner], options: Options) -> list[dic
             stylize(levels)
             spent[name].append(1e3 * (clock() - started))
     base = statistics.median(spent[BASE])
-    exact = list(results)[1 if choose_style(options.style).weights else 0]
+    exact = list(results)[1 if options.of_a_gallery else 0]
     return [
         {
             "size": size,

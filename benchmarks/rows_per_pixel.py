@@ -35,9 +35,10 @@ def main() -> None:
     parser.add_argument("--soft", type=float, nargs="+", default=[0.02, 0.5], help="shares of the width")
     parser.add_argument("--out", type=Path, default=Path("rows-per-pixel.png"))
     arguments = parser.parse_args()
-    gallery = load_gallery(choose_style(arguments.styles[0]).file)
+    file = choose_style(arguments.styles[0]).file
+    gallery = load_gallery(file)
     net = gallery.network.float().eval().requires_grad_(False)
-    rows = gallery_rows(arguments.photo, gallery.metadata)
+    rows = gallery_rows(file, gallery.metadata)
     first, second = (torch.from_numpy(mix_rows(rows, {style: 1}).rows) for style in arguments.styles)
     photo = load_image(arguments.photo, size=arguments.side)[None]
     alone = [net(photo, row[None]).clamp(0, 1) for row in (first, second)]

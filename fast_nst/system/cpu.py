@@ -19,9 +19,7 @@ __all__ = [
 
 # Where drivers put what torch would find: NVIDIA, the same under WSL, AMD.
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")
-
-
-_WITH_VNNI = ("VNNI", "BF16", "FP16", "AMX", "AVX10")  # in the names of oneDNN's instruction sets
+_WITH_VNNI = ("VNNI", "BF16", "FP16", "AMX")  # in the names of oneDNN's instruction sets
 _CPUINFO = Path("/proc/cpuinfo")
 
 
@@ -39,6 +37,12 @@ def _isa_limit() -> str:
     return (os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "").upper()
 
 
+def _limit_allows(*words: str) -> bool:
+    """Whether there is no such limit, or one whose name has one of the words."""
+    limit = _isa_limit()
+    return limit in ("", "ALL", "DEFAULT") or any(word in limit for word in words)
+
+
 def cpu_has_matrix_units(cpuinfo: Path = _CPUINFO) -> bool:
     """Whether this processor has matrix units for bf16 (AMX), and is allowed to use them.
 
@@ -47,8 +51,7 @@ def cpu_has_matrix_units(cpuinfo: Path = _CPUINFO) -> bool:
     Args:
         cpuinfo: Linux's description of the processor.
     """
-    limit = _isa_limit()
-    return "amx_bf16" in _cpu_flags(cpuinfo) and ("AMX" in limit or limit in ("", "ALL", "DEFAULT"))
+    return "amx_bf16" in _cpu_flags(cpuinfo) and _limit_allows("AMX")
 
 
 def cpu_multiplies_int8(cpuinfo: Path = _CPUINFO) -> bool:
@@ -59,11 +62,7 @@ def cpu_multiplies_int8(cpuinfo: Path = _CPUINFO) -> bool:
     Args:
         cpuinfo: Linux's description of the processor.
     """
-    limit, flags = _isa_limit(), _cpu_flags(cpuinfo)
-    allowed = limit in ("", "ALL", "DEFAULT") or any(
-        word in limit for word in ("VNNI", "BF16", "FP16", "AMX")
-    )
-    return allowed and bool(flags & {"avx512_vnni", "avx_vnni"})
+    return bool(_cpu_flags(cpuinfo) & {"avx512_vnni", "avx_vnni"}) and _limit_allows(*_WITH_VNNI)
 
 
 def cpu_fingerprint(cpuinfo: Path = _CPUINFO) -> str:
