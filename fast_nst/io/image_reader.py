@@ -35,6 +35,7 @@ __all__ = [
     "EXTENSIONS",
     "find_pictures",
     "finished",
+    "folders_to_enter",
     "read_picture",
     "read_size",
 ]
@@ -222,7 +223,8 @@ def find_pictures(
 ) -> list[Path]:
     """All picture files below `folder` by their ending, sorted; hidden ones and linked folders are left out.
 
-    A link to a file counts. A link to a folder does not: it may lead out of the tree, or form a cycle.
+    A link to a file counts. A link to a folder does not: it may lead out of the tree, or form a cycle. It is
+    logged.
 
     Args:
         on_error: called for each folder that cannot be read.
@@ -234,7 +236,17 @@ def find_pictures(
         raise ImageReadError(folder, "is not a folder" if folder.exists() else "no such folder")
     found = []
     for place, folders, files in os.walk(folder, onerror=on_error):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = folders_to_enter(place, folders)
         paths = [Path(place, name) for name in files if not name.startswith(".")]
         found += [path for path in paths if path.suffix.lower() in endings and path.is_file()]
     return sorted(found)
+
+
+def folders_to_enter(place: str, folders: list[str]) -> list[str]:
+    """Those of the `folders` in `place` that a search enters: neither hidden nor links, which are logged."""
+    visible = [name for name in folders if not name.startswith(".")]
+    links = {name for name in visible if os.path.islink(os.path.join(place, name))}
+    for name in sorted(links):
+        path = os.path.join(place, name)
+        log_once(f"skipped: {path} is a link to a folder; name it itself to have its pictures")
+    return [name for name in visible if name not in links]

@@ -787,7 +787,9 @@ def test_of_a_long_strip_the_middle_is_resized_by_its_shorter_side_and_it_is_sai
     assert max(load_image(tmp_path / "strip.png", size=300).shape) == 300
 
 
-def test_pictures_are_found_sorted_and_only_where_they_should_be(tmp_path: Path) -> None:
+def test_pictures_are_found_sorted_and_only_where_they_should_be(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     wanted = ["B.JPG", "a.png", "sub/deep/x.webp", "sub/z.Tiff", "heic.heic", "file-link.png"]
     for name in [
         *wanted[:-1],
@@ -807,6 +809,9 @@ def test_pictures_are_found_sorted_and_only_where_they_should_be(tmp_path: Path)
     os.mkfifo(tmp_path / "fifo.png")
     (tmp_path / "folder.png").mkdir()
     assert find_pictures(tmp_path) == sorted(tmp_path / name for name in wanted)
+    said = [record.getMessage() for record in caplog.records]
+    assert len(said) == 1
+    assert f"{tmp_path / 'sub' / 'round'} is a link to a folder; name it itself" in said[0]
 
 
 def test_a_folder_that_is_none_is_said(tmp_path: Path) -> None:

@@ -23,7 +23,16 @@ import torch
 from torch import Tensor
 
 from fast_nst.errors import InputError
-from fast_nst.io.images import EXTENSIONS, ImageReadError, Levels, Picture, fit, over_white, read_picture
+from fast_nst.io.images import (
+    EXTENSIONS,
+    ImageReadError,
+    Levels,
+    Picture,
+    fit,
+    folders_to_enter,
+    over_white,
+    read_picture,
+)
 from fast_nst.training.data import coco
 from fast_nst.training.data.download import ProgressCallback
 from fast_nst.training.data.sampling import Crop
@@ -206,7 +215,7 @@ def open_photos(
 
 def _walk(folder: Path) -> Iterator[str]:
     for place, folders, files in os.walk(folder, onerror=lambda error: _log.warning("skipped: %s", error)):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = folders_to_enter(place, folders)
         inside = Path(place).relative_to(folder)
         yield from (name for file in files if _is_photo(name := (inside / file).as_posix()))
 

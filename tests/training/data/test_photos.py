@@ -559,10 +559,11 @@ def test_the_fingerprint_tells_names_and_sizes(folder: Path) -> None:
     assert len({before, after, open_photos(folder).fingerprint}) == 3
 
 
-def test_links_to_folders_are_not_followed(folder: Path) -> None:
+def test_links_to_folders_are_not_followed_but_said(folder: Path, caplog: pytest.LogCaptureFixture) -> None:
     before = open_photos(folder).names
     (folder / "sub" / "round").symlink_to(folder)
     assert open_photos(folder).names == before
+    assert f"{folder / 'sub' / 'round'} is a link to a folder" in caplog.text
 
 
 def test_a_file_that_disappears_is_a_bad_photograph(folder: Path) -> None:
