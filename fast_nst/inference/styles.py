@@ -14,6 +14,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
@@ -48,6 +49,7 @@ __all__ = [
     "choose_style",
     "gallery_styles",
     "mix_rows",
+    "mixture_shares",
     "names_a_gallery",
     "parse_weights",
 ]
@@ -181,6 +183,20 @@ def gallery_styles(file: Path) -> list[str]:
     return styles_of(gallery_rows(file, gallery_metadata(file)))
 
 
+def mixture_shares(weights: Mapping[str, float]) -> dict[str, float]:
+    """The weights of a mixture divided by their sum, without those that vanish beside the others.
+
+    Raises:
+        InputError: there are none, or one is no number above 0.
+    """
+    if not weights or not all(isinstance(w, Real) and 0 < w < math.inf for w in weights.values()):
+        raise InputError(f"the weights of a mixture are numbers above 0, got {shown(dict(weights))}")
+    largest = max(weights.values())  # the sum of two large numbers may be infinite, and a small share zero
+    parts = {name: part for name, weight in weights.items() if (part := weight / largest)}
+    total = sum(parts.values())
+    return {name: part / total for name, part in parts.items()}
+
+
 def mix_rows(
     rows: Sequence[GalleryRow], weights: Mapping[str, float], *, strength: float = 1.0, stroke: float = 1.0
 ) -> Mixture:
@@ -203,8 +219,7 @@ def mix_rows(
         raise InputError(f"strength goes from 0 to 1, got {strength}")
     if not 0 < stroke < math.inf:
         raise InputError(f"stroke must be above 0, got {stroke}")
-    if not weights or not all(0 < weight < math.inf for weight in weights.values()):
-        raise InputError(f"the weights of a mixture are numbers above 0, got {dict(weights)}")
+    shares = mixture_shares(weights)
     known = styles_of(rows)
     if unknown := [name for name in weights if name not in known]:
         near = get_close_matches(unknown[0], known, n=1)
@@ -215,9 +230,9 @@ def mix_rows(
     mixed = np.zeros(len(rows), np.float64)
     scales = [row.scale for row in rows if row.style in weights]
     inside = min(max(stroke, min(scales)), max(scales))
-    for name, weight in weights.items():
+    for name, weight in shares.items():
         for index, share in _between(rows, name, inside):
-            mixed[index] += part * share * weight / sum(weights.values())
+            mixed[index] += part * share * weight
     if content_row is not None:
         mixed[content_row] += 1 - part
     return Mixture(mixed.astype(np.float32), (1 - strength) ** 2, stroke / inside)
@@ -255,5 +270,4 @@ def _names(text: str) -> list[str]:
 def _mixed(file: Path, text: str) -> StyleChoice:
     weights = parse_weights(text)
     mix_rows(gallery_rows(file, gallery_metadata(file)), weights)  # refuses unknown names now
-    total = sum(weights.values())
-    return StyleChoice(file, "-".join(weights), {name: weight / total for name, weight in weights.items()})
+    return StyleChoice(file, "-".join(weights), mixture_shares(weights))

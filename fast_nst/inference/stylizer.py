@@ -20,7 +20,7 @@ from fast_nst.inference import flat_pictures
 from fast_nst.inference.controls import Controls, add_layers, apply_controls
 from fast_nst.inference.networks import EngineSettings, TrainedStyle, trained_style
 from fast_nst.inference.predictor import Predictor, no_progress
-from fast_nst.inference.styles import StyleChoice, choose_style, mix_rows
+from fast_nst.inference.styles import StyleChoice, choose_style, mix_rows, mixture_shares
 from fast_nst.inference.tiled.memory_budget import BandPlan, plan_bands, whole_bytes
 from fast_nst.io.images import Picture
 from fast_nst.models.gallery_files import styles_of
@@ -124,14 +124,13 @@ class Stylizer(Predictor):
             weights = {self.styles[0]: 1.0}
         if weights and not self.styles:
             raise InputError(f"{name} is one style; only those of a gallery can be mixed")
-        total = sum(weights.values()) if weights else 1.0
-        self.weights = {style: weight / total for style, weight in (weights or {}).items()}
+        self.weights = mixture_shares(weights) if weights is not None else {}
         self.style = name if len(self.weights) != 1 else next(iter(self.weights))
         self.controls = controls
         self._mixture, self._applied = None, controls
-        if weights:
+        if self.weights:
             strength, stroke = controls.strength, controls.stroke
-            self._mixture = mix_rows(rows, weights, strength=strength or 1.0, stroke=stroke)
+            self._mixture = mix_rows(rows, self.weights, strength=strength or 1.0, stroke=stroke)
             # What the rows have not done of it.
             left = 1.0 if strength else 0.0
             self._applied = dataclasses.replace(controls, strength=left, stroke=self._mixture.stroke)

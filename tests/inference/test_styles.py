@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,13 @@ from hypothesis import strategies as st
 
 from fast_nst.config import GalleryNetConfig, NetworkConfig
 from fast_nst.errors import InputError
-from fast_nst.inference.styles import bundled_styles, choose_style, mix_rows, parse_weights
+from fast_nst.inference.styles import (
+    bundled_styles,
+    choose_style,
+    mix_rows,
+    mixture_shares,
+    parse_weights,
+)
 from fast_nst.models.checkpoint import save_checkpoint
 from fast_nst.models.gallery_files import GalleryRow
 from fast_nst.models.gallery_net import GalleryNet
@@ -64,6 +71,23 @@ def test_the_stroke_size_lies_between_two_rows_and_the_rest_remains() -> None:
 def test_values_out_of_range_are_refused(wrong: dict[str, float]) -> None:
     with pytest.raises(InputError):
         mix_rows(ROWS, {"one": 1.0}, **wrong)
+
+
+@given(st.dictionaries(st.text(), st.floats(0, exclude_min=True, allow_infinity=False), min_size=1))
+def test_shares_sum_to_one_however_large_the_weights_are(weights: dict[str, float]) -> None:
+    shares = mixture_shares(weights)
+    assert sum(shares.values()) == pytest.approx(1)
+    largest = max(weights, key=weights.__getitem__)
+    for name, weight in weights.items():
+        assert shares.get(name, 0) == pytest.approx(shares[largest] * (weight / weights[largest]))
+
+
+@pytest.mark.parametrize("weight", [0, -1.0, math.nan, math.inf, "1", None])
+def test_weights_that_are_none_are_refused(weight: Any) -> None:
+    with pytest.raises(InputError, match="numbers above 0"):
+        mix_rows(ROWS, {"one": 1.0, "two": weight})
+    with pytest.raises(InputError, match="numbers above 0"):
+        mix_rows(ROWS, {})
 
 
 def test_an_unknown_style_is_refused_with_the_nearest() -> None:

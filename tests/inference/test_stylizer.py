@@ -134,10 +134,11 @@ def test_half_precision_stylizes_nearly_the_same(precision: str) -> None:
     assert (out - full(image)).abs().mean() < 0.02
 
 
-def test_an_overflow_is_reported_and_not_stylized() -> None:
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_an_overflow_is_reported_and_not_stylized(precision: str) -> None:
     broken = network()
     broken.body.conv4.conv.weight.fill_(3e38)
-    stylize = Stylizer(Checkpoint(broken, {}), device="cpu", backend="torch")
+    stylize = Stylizer(Checkpoint(broken, {}), device="cpu", backend="torch", precision=precision)
     with pytest.raises(InputError, match="--precision fp32"):
         stylize.pictures([Picture(picture(9, 9))])
     with pytest.raises(InputError, match="--precision fp32"):
