@@ -18,47 +18,48 @@ __all__ = ["refined", "tell_how_to_refine"]
 _MOST = 64  # pictures that are trained on
 
 
-def tell_how_to_refine(config: StylizeConfig) -> None:
-    """One line for a painting whose style was predicted."""
-    if config.refine is None and is_painting(config.style) and bundled_galleries():
+def tell_how_to_refine(style: str) -> None:
+    """One line, if the style is a painting's, which was predicted."""
+    if is_painting(style) and bundled_galleries():
         say(
-            f"{config.style}: predicted, without training; --refine 3m trains it on your "
-            f"pictures, fast-nst add-style {config.style} --dataset PHOTOS for keeps"
+            f"{style}: predicted, without training; --refine 3m trains it on your "
+            f"pictures, fast-nst add-style {style} --dataset PHOTOS for keeps"
         )
 
 
-def refined(config: StylizeConfig, sources: Iterable[str]) -> Path:
+def refined(style: str, config: StylizeConfig, sources: Iterable[str]) -> Path:
     """The file of a painting's style, trained on the sources' pictures as long as ``--refine`` says.
 
     Args:
+        style: the painting's file, as it was named.
         sources: of the jobs; those that are no picture files are left out.
 
     Raises:
         InputError: the style is no painting, there is no gallery, or none of the sources is a picture.
     """
     galleries = bundled_galleries()
-    if not is_painting(config.style) or not galleries:
-        raise InputError(f"--refine is for --style PAINTING.jpg and the bundled gallery, got {config.style}")
+    if not is_painting(style) or not galleries:
+        raise InputError(f"--refine is for --style PAINTING.jpg and the bundled gallery, got {style}")
     pictures = [p for p in map(Path, sources) if p.suffix.lower() in EXTENSIONS and p.is_file()][:_MOST]
     if not pictures:
         raise InputError("--refine trains on the pictures that are given; give at least one picture file")
-    painting, gallery = Path(config.style), next(iter(galleries.values()))
+    painting, gallery = Path(style), next(iter(galleries.values()))
     how = " ".join([f"refined {config.refine_minutes}", *map(file_digest, pictures)])
-    return kept_style(painting, gallery, how, lambda file: _train(config, gallery, pictures, file))
+    return kept_style(painting, gallery, how, lambda file: _train(painting, config, gallery, pictures, file))
 
 
-def _train(config: StylizeConfig, gallery: Path, pictures: list[Path], file: Path) -> None:
+def _train(painting: Path, config: StylizeConfig, gallery: Path, pictures: list[Path], file: Path) -> None:
     from fast_nst.system.memory import keep_freed_memory
     from fast_nst.training.refining import refine_style
 
     keep_freed_memory()
     minutes = config.refine_minutes
-    say(f"training the style of {config.style} for {minutes:g} minutes")
+    say(f"training the style of {painting} for {minutes:g} minutes")
     with ProgressBar(60 * minutes, "second") as progress:
         refine_style(
-            Path(config.style),
+            painting,
             gallery,
-            style_of_painting(Path(config.style), gallery),
+            style_of_painting(painting, gallery),
             pictures,
             file,
             minutes=minutes,

@@ -11,6 +11,7 @@ from fast_nst.cli.batch import BatchReport, own_jobs
 from fast_nst.cli.common import USAGE, guarded, program, say
 from fast_nst.cli.refining import refined, tell_how_to_refine
 from fast_nst.config import StylizeConfig
+from fast_nst.config.stylize import DEFAULT_STYLE, LIVE_STYLE
 from fast_nst.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ __all__ = ["main"]
 
 DESCRIPTION = """Stylize pictures, videos and the camera with a trained style.
 
-  stylize.py photo.jpg --style starry-night            -> photo_starry-night.jpg
+  stylize.py photo.jpg --style the-great-wave          -> photo_the-great-wave.jpg
   stylize.py holiday/ --style my-style.safetensors     -> holiday_my-style/, sub-folders kept
   stylize.py '*.png' --style the-scream --out stylized/
   stylize.py clip.mp4 --style starry-night             -> clip_starry-night.mp4, sound kept
@@ -47,12 +48,13 @@ def main(arguments: list[str]) -> int:
     from fast_nst.models.model_files import read_metadata
 
     camera = camera_of(sources, config)
+    named = config.style or (DEFAULT_STYLE if camera is None else LIVE_STYLE)
     if config.refine is None:
-        style = choose_style(config.style)
-        tell_how_to_refine(config)
+        style = choose_style(named)
+        tell_how_to_refine(named)
     else:
-        own = Path(config.style).stem
-        file = refined(config, [job.source for job in plan(sources, own, config).jobs])
+        own = Path(named).stem
+        file = refined(named, config, [job.source for job in plan(sources, own, config).jobs])
         style = replace(choose_style(str(file)), name=own)
     if camera is not None:
         from fast_nst.system.opencv import opencv

@@ -15,6 +15,8 @@ from fast_nst.io.limits import MAX_PIXELS
 from fast_nst.serialization import flag_name, parse_bytes
 
 __all__ = [
+    "DEFAULT_STYLE",
+    "LIVE_STYLE",
     "Backend",
     "EnginePrecision",
     "ExportConfig",
@@ -23,6 +25,10 @@ __all__ = [
     "Precision",
     "StylizeConfig",
 ]
+
+# Full width keeps faces that the gallery's strokes cross, and flickers less; the gallery is fast enough for a
+# camera.
+DEFAULT_STYLE, LIVE_STYLE = "starry-night-full", "starry-night"
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
 EnginePrecision = Literal["auto", "fastest", "fp32", "bf16", "fp16", "int8"]
@@ -88,8 +94,9 @@ class InferenceConfig:
 class _Style:
     """What comes first: fields of bases stand in the order of the bases, from the last to the first."""
 
-    style: str = "starry-night"
-    """a bundled style's name (fast-nst styles lists them) or a .safetensors file"""
+    style: str | None = None
+    """a bundled style's name (fast-nst styles lists them), a .safetensors file or a painting [default:
+    starry-night-full; for the camera the gallery's starry-night, which is several times as fast]"""
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fast_nst.config import StylizeConfig
+from fast_nst.config.stylize import LIVE_STYLE
 from fast_nst.inference.styles import choose_style, gallery_styles
 from fast_nst.models.model_files import bundled_galleries, bundled_networks
 from fast_nst.web.models import StyleLabel, style_labels
@@ -54,6 +54,5 @@ def offered_styles(wanted: tuple[str, ...]) -> dict[str, Style]:
         for file in bundled_galleries().values():
             found |= dict.fromkeys(gallery_styles(file), (file, True))
         found = found or {name: (file, False) for name, file in bundled_networks().items()}
-        default = StylizeConfig().style
-        names = sorted(found, key=lambda name: name != default)
+        names = sorted(found, key=lambda name: name != LIVE_STYLE)
     return {label.id: Style(label, *found[label.id]) for label in style_labels(names)}

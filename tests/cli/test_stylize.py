@@ -99,6 +99,16 @@ def test_help_comes_quickly_and_without_torch(name: str) -> None:
     assert os.times().children_user - before < 1
 
 
+def test_files_get_the_full_width_style_unless_another_is_named_and_the_camera_the_fast_one(
+    said: Callable[..., Said], picture: Callable[..., Path]
+) -> None:
+    photo = picture("photo.png")
+    assert said(command.main, [photo]).out == ["photo_starry-night-full.png"]
+    answer = said(command.main, ["gone.mp4", "--live", "--no-window", "--out", "live.mp4"])
+    assert answer.code != 0
+    assert any(line.startswith("starry-night, ") for line in answer.err)
+
+
 def test_no_picture_is_a_usage_error(stylize: Callable[..., Said]) -> None:
     answer = stylize()
     assert answer.code == 2
