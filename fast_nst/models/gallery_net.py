@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fast_nst.config import GalleryNetConfig
 from fast_nst.config.network import NORM_EPSILON
 from fast_nst.models.padding import padding_of
-from fast_nst.models.transform_net import PaddedConv, Upsample, reflection_pad
+from fast_nst.models.transform_net import PaddedConv, Upsample, centered_for_16_bits, reflection_pad
 
 __all__ = ["ConditionalInstanceNorm", "GalleryNet", "color_change", "color_root"]
 
@@ -132,7 +132,7 @@ class GalleryNet(nn.Module):
             mixture: ``(B, R)``, the weight of each row.
         """
         h, w = images.shape[-2:]
-        x = reflection_pad(images, *padding_of(self.config, h, w))
+        x = reflection_pad(centered_for_16_bits(images), *padding_of(self.config, h, w))
         for stage in self.down:
             x = stage(x, mixture)
         for block in self.blocks:

@@ -187,3 +187,14 @@ def test_tiles_of_the_networks_stride_cost_more_than_pictures_without_them(featu
     target = loss.content_target(images, rows)
     tiles = images + 0.1 * torch.rand(3, 8, 8).repeat(1, 8, 8)
     assert float(loss(tiles, target).grid) > 2 * float(loss(images, target).grid)
+
+
+def test_16_bits_keep_what_a_nearly_flat_image_varies_by() -> None:
+    noise = torch.randint(-2, 3, (1, 3, 64, 64), generator=torch.Generator().manual_seed(0))
+    net, mixture = GalleryNet(SMALL), torch.tensor([[0.0, 1.0, 0.0]])
+    images = 0.8 + noise / 255
+    with torch.inference_mode():
+        exact = net(images, mixture)
+        with torch.autocast("cpu", torch.bfloat16):
+            rough = net(images, mixture)
+    assert (rough - exact).std() < 0.1 * exact.std()
