@@ -22,8 +22,9 @@ import tyro
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from fast_nst.training.data.crops import cut, load_photo
 from fast_nst.training.data.loader import PhotoBatches
-from fast_nst.training.data.photos import PhotoSource, cut, load_photo, open_photos
+from fast_nst.training.data.photos import PhotoSource, open_photos
 from fast_nst.training.data.sampling import Sample, batch_indices, crop_of
 
 

@@ -22,7 +22,7 @@ from fast_nst.models.model_files import ADDED, find_gallery, read_metadata
 from fast_nst.models.reconstruction import ReconstructionTerms
 from fast_nst.models.resampling import downsample, upsample
 from fast_nst.report import ObjectiveReport, StepReport, TaskReport, UpscaleReport
-from fast_nst.training.data.photos import SCENE
+from fast_nst.training.data.crops import SCENE
 from fast_nst.training.data.sampling import rows_of
 from fast_nst.training.data.styles import GalleryStyle
 from fast_nst.training.logging.previews import NetworkFunction, PreviewSheet, gallery_sheet, style_sheet

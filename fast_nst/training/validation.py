@@ -14,8 +14,9 @@ from torch import Tensor, nn
 from torch.nn.functional import one_hot
 
 from fast_nst.system.device import autocast
+from fast_nst.training.data.crops import center_crops
 from fast_nst.training.data.loader import as_images
-from fast_nst.training.data.photos import PhotoSource, center_crops
+from fast_nst.training.data.photos import PhotoSource
 from fast_nst.training.objective import Objective
 
 __all__ = ["GalleryValidation", "Validation"]

@@ -110,7 +110,7 @@ class Paintings:
             Refusal: no such painting, no picture that can be read, or minutes out of their range.
             ImageReadError: the picture is of no use for training.
         """
-        from fast_nst.training.data.photos import check_shape  # torch, which a server may not need
+        from fast_nst.training.data.crops import check_shape  # torch, which a server may not need
 
         style = self.check(name)
         if "image" not in form.files:

@@ -28,8 +28,9 @@ from fast_nst.errors import InputError
 from fast_nst.io.images import MAX_LEVEL, ImageReadError, Levels
 from fast_nst.system.device import to_device
 from fast_nst.system.memory import free_memory
+from fast_nst.training.data.crops import SCENE, cut, load_photo
 from fast_nst.training.data.flat_crops import flat_crop, with_grain
-from fast_nst.training.data.photos import SCENE, DatasetError, PhotoSource, cut, load_photo
+from fast_nst.training.data.photos import DatasetError, PhotoSource
 from fast_nst.training.data.sampling import Sample, batch_indices, crop_of, window_side
 from fast_nst.training.data.worker_pool import THREAD_NAME, WorkerPool, WorkItem
 

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fast_nst.io.images import MAX_LEVEL, from_uint8, save_image, to_uint8
-from fast_nst.training.data.photos import PhotoSource, center_crops
+from fast_nst.training.data.crops import center_crops
+from fast_nst.training.data.photos import PhotoSource
 
 __all__ = ["NetworkFunction", "PreviewSheet", "Previews", "gallery_sheet", "style_sheet"]
 

@@ -27,8 +27,9 @@ from PIL import Image
 
 from fast_nst.errors import InputError
 from fast_nst.io.images import ImageReadError
+from fast_nst.training.data.crops import center_crops, load_photo
 from fast_nst.training.data.loader import THREAD_NAME, Batch, PhotoBatches
-from fast_nst.training.data.photos import DatasetError, center_crops, hold_out, load_photo, open_photos
+from fast_nst.training.data.photos import DatasetError, hold_out, open_photos
 from fast_nst.training.data.sampling import batch_indices, crop_of, sample_order, window_side
 
 SIZE = 32
