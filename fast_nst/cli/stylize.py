@@ -48,7 +48,9 @@ def main(arguments: list[str]) -> int:
     from fast_nst.models.model_files import read_metadata
 
     camera = camera_of(sources, config)
-    named = config.style or (DEFAULT_STYLE if camera is None else LIVE_STYLE)
+    named = config.style
+    if named is None:  # an empty one is refused like any that is not there
+        named = DEFAULT_STYLE if camera is None else LIVE_STYLE
     if config.refine is None:
         style = choose_style(named)
         tell_how_to_refine(named)

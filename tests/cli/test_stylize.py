@@ -104,6 +104,7 @@ def test_files_get_the_full_width_style_unless_another_is_named_and_the_camera_t
 ) -> None:
     photo = picture("photo.png")
     assert said(command.main, [photo]).out == ["photo_starry-night-full.png"]
+    assert said(command.main, [photo, "--style", "", "--overwrite"]).code == 2
     answer = said(command.main, ["gone.mp4", "--live", "--no-window", "--out", "live.mp4"])
     assert answer.code != 0
     assert any(line.startswith("starry-night, ") for line in answer.err)
