@@ -18,13 +18,7 @@ from numpy.typing import NDArray
 
 from fast_nst.io.color import log_once
 from fast_nst.io.image_files import FORMATS, ImageReadError, check_size
-from fast_nst.io.image_reader import (
-    EXTENSIONS,
-    find_pictures,
-    folders_to_enter,
-    read_picture,
-    read_size,
-)
+from fast_nst.io.image_reader import EXTENSIONS, find_pictures, folders_to_enter, read_picture, read_size
 from fast_nst.io.image_writer import ImageWriteError, can_write, check_target, keeps_alpha, write_picture
 from fast_nst.io.pixels import (
     MAX_LEVEL,

@@ -11,6 +11,7 @@ from typing import Any, cast, get_args
 
 from fast_nst.config.controls import STROKES, Colors
 from fast_nst.errors import InputError, shown
+from fast_nst.inference.styles import mixture_shares
 
 __all__ = ["MAX_STYLES", "Parameters", "parse_parameters", "parse_size"]
 
@@ -71,8 +72,7 @@ def _weights(given: Any) -> dict[str, float]:
     weights = {name: weight for name, weight in weights.items() if weight}
     if not weights:
         raise InputError("weights must hold a style with a weight above 0")
-    total = sum(weights.values())
-    return {name: weight / total for name, weight in weights.items()}
+    return mixture_shares(weights)
 
 
 def _number(name: str, value: Any, low: float, high: float) -> float:

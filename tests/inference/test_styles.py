@@ -15,13 +15,7 @@ from hypothesis import strategies as st
 
 from fast_nst.config import GalleryNetConfig, NetworkConfig
 from fast_nst.errors import InputError
-from fast_nst.inference.styles import (
-    bundled_styles,
-    choose_style,
-    mix_rows,
-    mixture_shares,
-    parse_weights,
-)
+from fast_nst.inference.styles import bundled_styles, choose_style, mix_rows, mixture_shares, parse_weights
 from fast_nst.models.checkpoint import save_checkpoint
 from fast_nst.models.gallery_files import GalleryRow
 from fast_nst.models.gallery_net import GalleryNet

@@ -22,14 +22,7 @@ from fast_nst.io.images import EXTENSIONS, ImageReadError, folders_to_enter
 from fast_nst.training.data import coco
 from fast_nst.training.data.download import ProgressCallback
 
-__all__ = [
-    "DatasetError",
-    "FolderPhotos",
-    "PhotoSource",
-    "ZipPhotos",
-    "hold_out",
-    "open_photos",
-]
+__all__ = ["DatasetError", "FolderPhotos", "PhotoSource", "ZipPhotos", "hold_out", "open_photos"]
 
 _log = logging.getLogger("fast_nst")
 
