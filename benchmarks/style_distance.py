@@ -19,6 +19,7 @@ import argparse
 import json
 import statistics
 import sys
+from collections import Counter
 from pathlib import Path
 
 import torch
@@ -63,7 +64,7 @@ def frame(stylized: Tensor, content: Tensor) -> float:
 
 
 def measure(
-    style: str, contents: list[Tensor], style_image: Tensor, vgg: VGGFeatures, sheet: Path | None
+    style: str, contents: list[Tensor], style_image: Tensor, vgg: VGGFeatures, results: Path | None
 ) -> dict[str, float]:
     """Means over the content images, by name.
 
@@ -71,7 +72,7 @@ def measure(
         style: name or file.
         contents, style_image: ``(3, H, W)`` in [0, 1].
         vgg: with `LAYERS`.
-        sheet: folder to write the stylized images to.
+        results: the stylized images are written to it with ``_00.jpg``, ``_01.jpg`` and so on.
     """
     stylize = Stylizer.load(style, precision="fp32")
     wanted, _ = features_of(vgg, style_image)
@@ -87,11 +88,17 @@ def measure(
         row["content"] = float(feature_loss(now, kept) / kept.square().mean())
         row["frame"] = frame(stylized, content)
         rows.append(row)
-        if sheet is not None:
-            sheet.mkdir(parents=True, exist_ok=True)
-            save_image(sheet / f"{stylize.style}_{i:02}.jpg", stylized)
+        if results is not None:
+            results.parent.mkdir(parents=True, exist_ok=True)
+            save_image(results.with_name(f"{results.name}_{i:02}.jpg"), stylized)
     means = {name: statistics.fmean(row[name] for row in rows) for name in rows[0]}
     return means | {"ratio": means["stylized"] / means["unchanged"]}
+
+
+def labels_of(names: list[str], choices: list[StyleChoice]) -> list[str]:
+    """The names of styles; of those that share one, as they were given."""
+    count = Counter(choice.name for choice in choices)
+    return [c.name if count[c.name] == 1 else given for given, c in zip(names, choices, strict=True)]
 
 
 def style_image_of(style: StyleChoice, folder: Path | None) -> Tensor:
@@ -126,15 +133,16 @@ def main() -> None:
     contents = [load_image(p, size=CONTENT_SIDE) for p in files]
     print(f"{len(contents)} content images", file=sys.stderr)
     rows = {}
-    names = arguments.styles or list(bundled_styles())
+    names = list(dict.fromkeys(arguments.styles)) or list(bundled_styles())
     if arguments.gallery:
         file = find_gallery(arguments.gallery)
         names = [f"{file}#{name}" for name in gallery_styles(file)]
     # All style images before the first measurement: a missing one costs nothing then.
     choices = [choose_style(style) for style in names]
     images = [style_image_of(choice, arguments.style_images) for choice in choices]
-    for style, choice, image in zip(names, choices, images, strict=True):
-        rows[choice.name] = measure(style, contents, image, vgg, arguments.results)
+    for style, label, image in zip(names, labels_of(names, choices), images, strict=True):
+        results = None if arguments.results is None else arguments.results / label.replace("/", "_")
+        rows[label] = measure(style, contents, image, vgg, results)
     if arguments.json:
         print(json.dumps(rows, indent=2))
         return
