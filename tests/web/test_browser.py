@@ -12,7 +12,7 @@ import json
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -36,8 +36,9 @@ from selenium.webdriver.chrome.service import Service  # noqa: E402
 from selenium.webdriver.common.action_chains import ActionChains  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 
+Row = tuple[str | None, float, float, tuple[float, float, float]]
 # style, scale, gain and the color that is added: what each row of the gallery does.
-ROWS = [
+ROWS: list[Row] = [
     (None, 1.0, 1.0, (0, 0, 0)),
     ("negative", 1.0, -1.0, (1, 1, 1)),
     ("red", 1.0, 0.5, (0.5, 0, 0)),
@@ -50,12 +51,12 @@ STYLES = ["negative", "red", "green", "blue", "gray"]
 SECONDS = 90
 
 
-def gallery() -> bytes:
-    """As a gallery that is exported: `ROWS` by their weights, and the picture by what these lack to 1."""
+def gallery(rows: Sequence[Row] = ROWS) -> bytes:
+    """As a gallery that is exported: rows by their weights, and the picture by what these lack to 1."""
     from onnx import TensorProto, helper, numpy_helper
 
-    gains = np.array([[gain - 1] for _, _, gain, _ in ROWS], np.float32)
-    colors = np.array([color for *_, color in ROWS], np.float32)
+    gains = np.array([[gain - 1] for _, _, gain, _ in rows], np.float32)
+    colors = np.array([color for *_, color in rows], np.float32)
     constants = [
         numpy_helper.from_array(gains, "gains"),
         numpy_helper.from_array(colors, "colors"),
@@ -70,7 +71,7 @@ def gallery() -> bytes:
         helper.make_node("Add", ["image", "changed"], ["stylized"]),
     ]
     image = helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, "h", "w"])
-    weights = helper.make_tensor_value_info("style_weights", TensorProto.FLOAT, [len(ROWS)])
+    weights = helper.make_tensor_value_info("style_weights", TensorProto.FLOAT, [len(rows)])
     out = helper.make_tensor_value_info("stylized", TensorProto.FLOAT, [1, 3, "h", "w"])
     graph = helper.make_graph(nodes, "gallery", [image, weights], [out], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
@@ -319,6 +320,81 @@ def test_a_blend_takes_up_to_four_styles_and_a_pad_weighs_them(
     ActionChains(browser.driver).drag_and_drop(knob, corner).perform()
     browser.settled()
     assert "Blue" in knob.get_attribute("aria-valuetext")
+
+
+@pytest.mark.parametrize(
+    ("asked", "weights"),
+    [
+        ("style=negative:1,red:3", {1: 0.25, 2: 0.75}),
+        ("style=negative,red,blue:2", {1: 0.25, 2: 0.25, 5: 0.5}),
+        (
+            "style=negative:4,red:1,green:2,gray:1",
+            {1: 0.5, 2: 0.125, 4: 0.25, 6: 0.125},
+        ),  # no point of the pad
+        ("style=negative:1e308,red:1e308", {1: 0.5, 2: 0.5}),
+        ("style=red&stroke=2", {3: 1}),
+    ],
+)
+def test_the_address_takes_what_the_command_line_takes(
+    browser: Browser,
+    gallery_site: Path,
+    served_page: Callable[[Path], str],
+    picture: tuple[Path, NDArray[np.uint8]],
+    asked: str,
+    weights: dict[int, float],
+) -> None:
+    browser.open(f"{served_page(gallery_site)}?{asked}")
+    browser.give(picture[0])
+    browser.finished(96, 64)
+    near(browser.pixels(), expected(picture[1], weights))
+    assert not browser.find("#notice").is_displayed()
+    if len(weights) == 4:  # weights that no point of the pad has, until the knob is moved
+        browser.find(".knob").send_keys(Keys.ARROW_LEFT)
+        browser.settled()
+        x, y = 0.25 - 0.05, 0.375  # the weighted mean of the corners, a step to the left
+        corners = {1: (1 - x) * (1 - y), 2: x * (1 - y), 4: (1 - x) * y, 6: x * y}
+        near(browser.pixels(), expected(picture[1], corners))
+
+
+@pytest.mark.parametrize(
+    ("asked", "words"),
+    [
+        ("style=rde", "style=rde: there is no style rde here; there are negative, red, green, blue, gray."),
+        ("style=red:0", "weights above 0"),
+        ("style=red,red", "red is given twice"),
+        ("style=negative,red,green,blue,gray", "up to 4 styles"),
+        ("strength=2", "strength=2: it is a number from 0 to 1."),
+        (
+            "stroke=wide&colors=match",
+            "stroke=wide: it is a number from 0.5 to 3. colors=match: it is photo or",
+        ),
+        ("camera=yes", "camera=yes: it is 1 or 0."),
+    ],
+)
+def test_what_an_address_cannot_have_is_said(
+    browser: Browser, gallery_site: Path, served_page: Callable[[Path], str], asked: str, words: str
+) -> None:
+    browser.open(f"{served_page(gallery_site)}?{asked}")
+    assert browser.find("#notice").is_displayed()
+    assert words in browser.text("#notice-text")
+
+
+def test_a_network_that_gives_no_numbers_is_an_error_and_no_black_picture(
+    browser: Browser,
+    gallery_site: Path,
+    served_page: Callable[[Path], str],
+    picture: tuple[Path, NDArray[np.uint8]],
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "site"
+    shutil.copytree(gallery_site, folder)
+    rows = [*ROWS[:-1], ("gray", 1.0, 0.0, (float("nan"), 0.5, 0.5))]
+    (folder / "model" / "tiny.onnx").write_bytes(gallery(rows))
+    browser.open(served_page(folder))
+    browser.give(picture[0])
+    browser.wait("!document.getElementById('notice').hidden")
+    assert "no valid picture" in browser.text("#notice-text")
+    assert not browser.js("document.body.classList.contains('painted')")
 
 
 def test_strength_strokes_and_colors(opened: tuple[Browser, NDArray[np.uint8]]) -> None:

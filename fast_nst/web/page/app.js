@@ -1,4 +1,5 @@
 // The page: what was chosen goes to an engine, what comes back goes onto the wall.
+import { settingsOf } from "./address.js";
 import { Camera } from "./camera.js";
 import { $, Progress, announce, complain, download, pressed, settled } from "./dom.js";
 import { LocalEngine } from "./local.js";
@@ -7,7 +8,7 @@ import { fitted, pixelsOf, scaled } from "./pixels.js";
 import { Refining } from "./refining.js";
 import { ServerEngine, toBlob } from "./server.js";
 import { Stage } from "./stage.js";
-import { Tiles } from "./tiles.js";
+import { MOST, Tiles } from "./tiles.js";
 
 const DRAFT = 256; // pixels of the longer side, while something moves
 const SCREEN = { local: 768, server: 1280 };
@@ -26,6 +27,7 @@ let asked = 0; // counts what was asked for: only the newest answer is shown
 let busy = false;
 let wanted = null; // the newest of what is to be done next
 let previews = [];
+let side = 0; // of the camera's frames; 0: as fast as this machine is
 
 const stage = new Stage({ onMask: () => camera.running || announce("The mask is changed") });
 const tiles = new Tiles(() => changed({ blend: true }));
@@ -275,7 +277,7 @@ async function toggleCamera() {
   while (busy) await new Promise((resolve) => setTimeout(resolve, 20));
   progress.start("Starting the camera");
   try {
-    await camera.start({ side: Number(query.get("side")), first: engine.id === "server" ? 640 : 320 });
+    await camera.start({ side, first: engine.id === "server" ? 640 : 320 });
     const video = $("video");
     picture = null;
     stage.open(video, video.videoWidth, video.videoHeight);
@@ -380,19 +382,20 @@ function reset() {
   changed();
 }
 
-/** Settings from the page's address: style=a:0.6,b:0.4, strength, stroke, colors=photo, camera=1, clean=1. */
+/** The settings of the page's address; what of them cannot be had is said. */
 function fromAddress() {
-  const styles = (query.get("style") ?? "").split(",").filter(Boolean).map((part) => part.split(":")[0]);
-  if (styles.length) tiles.choose(styles);
-  if (query.has("strength")) $("strength").value = 100 * Number(query.get("strength"));
-  if (query.has("stroke")) {
-    const stroke = Number(query.get("stroke"));
-    $("stroke").value = 100 * (stroke < 1 ? Math.log2(stroke) : Math.log(stroke) / Math.log(3));
-  }
-  $("colors").checked = query.get("colors") === "photo";
+  const asked = settingsOf(query, engine.styles.map(({ id }) => id), MOST);
+  if (asked.weights) tiles.choose(Object.keys(asked.weights));
+  if (asked.strength !== null) $("strength").value = 100 * asked.strength;
+  if (asked.stroke !== null)
+    $("stroke").value = 100 * (asked.stroke < 1 ? Math.log2(asked.stroke) : Math.log(asked.stroke) / Math.log(3));
+  $("colors").checked = asked.colors === "photo";
+  side = asked.side ?? 0;
   document.body.classList.toggle("clean", clean);
   changed({ blend: true });
-  if (query.get("camera") === "1") toggleCamera();
+  if (asked.weights) pad.weigh(asked.weights);
+  if (asked.mistakes.length) complain(`In the address, ${asked.mistakes.join(" ")}`);
+  if (asked.camera) toggleCamera();
 }
 
 function theme() {

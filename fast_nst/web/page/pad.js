@@ -12,6 +12,7 @@ const CORNERS = {
 export class Pad {
   #styles = [];
   #at = { x: 0.5, y: 0.5 };
+  #given = null; // weights that were asked for by number: four styles have more of them than points
   #knob = make("div", { className: "knob", tabIndex: 0, role: "slider", aria: { label: "Blend" } });
 
   constructor(onChange) {
@@ -58,12 +59,24 @@ export class Pad {
       return image;
     });
     $("pad").replaceChildren(...images, this.#knob);
+    this.#given = null;
     this.#at = styles.length === 3 ? { x: 0.5, y: 1 / 3 } : { x: 0.5, y: 0.5 };
+    this.#show();
+  }
+
+  /** Exactly these weights, by style, adding up to 1, until the knob is moved. */
+  weigh(weights) {
+    const corners = CORNERS[this.#styles.length];
+    if (!corners) return;
+    this.#given = { ...weights };
+    const at = (axis) => this.#styles.reduce((sum, { id }, i) => sum + weights[id] * corners[i][axis], 0);
+    this.#at = { x: at(0), y: at(1) };
     this.#show();
   }
 
   /** Weights of the styles, adding up to 1; parts under 1 % are left out. */
   get weights() {
+    if (this.#given) return { ...this.#given };
     const { x, y } = this.#at;
     const parts = {
       1: () => [1],
@@ -79,6 +92,7 @@ export class Pad {
 
   #go(x, y) {
     const clip = (v) => Math.min(1, Math.max(0, v));
+    this.#given = null;
     this.#at = { x: clip(x), y: this.#styles.length === 2 ? 0.5 : clip(y) };
     this.#show();
     this.onChange();

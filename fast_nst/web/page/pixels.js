@@ -11,15 +11,18 @@ export function toFloats(rgba, out = new Float32Array((rgba.length / 4) * 3)) {
   return out;
 }
 
-/** Opaque RGBA bytes of a tensor (1, 3, H, W), clipped and rounded. */
+/** Opaque RGBA bytes of a tensor (1, 3, H, W), clipped and rounded; an error where one is no number. */
 export function toBytes(floats, n = floats.length / 3) {
-  const rgba = new Uint8ClampedArray(4 * n); // clips and rounds what it is given
+  const rgba = new Uint8ClampedArray(4 * n); // clips and rounds what it is given; NaN would be black
+  let sum = 0;
   for (let i = 0, j = 0; i < n; i++, j += 4) {
+    sum += floats[i] + floats[n + i] + floats[2 * n + i];
     rgba[j] = 255 * floats[i];
     rgba[j + 1] = 255 * floats[n + i];
     rgba[j + 2] = 255 * floats[2 * n + i];
     rgba[j + 3] = 255;
   }
+  if (!Number.isFinite(sum)) throw new Error("The network gave no valid picture. Choose another size, or reload the page.");
   return rgba;
 }
 

@@ -1,7 +1,7 @@
 // The styles: a tile for each, which shows the painting, and then the visitor's own picture in its style.
 import { $, announce, make, pressed } from "./dom.js";
 
-const MOST = 4; // styles in a blend
+export const MOST = 4; // styles in a blend
 
 export class Tiles {
   chosen = []; // identifiers, in the order they were chosen
