@@ -567,6 +567,47 @@ def test_the_original_under_a_live_picture_is_the_frame_it_was_made_of(
     assert original == stylized
 
 
+STREAMS = """
+const media = navigator.mediaDevices, real = media.getUserMedia.bind(media);
+window.streams = [];
+media.getUserMedia = async (wanted) => {
+  await new Promise((resolve) => setTimeout(resolve, 500));  // a person reads what the browser asks
+  streams.push(await real(wanted));
+  return streams.at(-1);
+};
+"""
+
+
+def test_asking_twice_for_the_camera_starts_it_once_and_stopping_ends_it(
+    browser: Browser, gallery_site: Path, served_page: Callable[[Path], str]
+) -> None:
+    browser.open(served_page(gallery_site) + "?style=red")
+    browser.driver.execute_script(STREAMS)
+    for name in ("use-camera", "camera", "use-camera"):
+        browser.driver.execute_script(f"document.getElementById('{name}').click()")
+    browser.wait("Number(document.getElementById('result').dataset.frames) > 3")
+    assert browser.js("streams.length") == 1
+    browser.click("#camera")
+    assert browser.js("streams[0].getTracks().every((track) => track.readyState === 'ended')")
+    browser.click("#camera")
+    browser.wait("streams.length === 2")
+    browser.wait("document.getElementById('camera').textContent === 'Stop'")
+    browser.click("#camera")
+
+
+def test_a_camera_that_does_not_play_is_let_go(
+    browser: Browser, gallery_site: Path, served_page: Callable[[Path], str]
+) -> None:
+    browser.open(served_page(gallery_site))
+    browser.driver.execute_script(
+        STREAMS + "HTMLMediaElement.prototype.play = () => Promise.reject(new Error('no decoder'))"
+    )
+    browser.click("#use-camera")
+    browser.wait("!document.getElementById('notice').hidden")
+    assert "The camera does not play: no decoder" in browser.text("#notice-text")
+    assert browser.js("streams[0].getTracks().every((track) => track.readyState === 'ended')")
+
+
 def recordings(browser: Browser) -> list[str]:
     is_mp4 = browser.js("MediaRecorder.isTypeSupported('video/mp4;codecs=avc1.42E01E')")
     return [".mp4" if is_mp4 else ".webm"]

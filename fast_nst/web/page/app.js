@@ -273,6 +273,8 @@ async function painted(width, height) {
 
 async function toggleCamera() {
   if (camera.running) return camera.stop();
+  if ($("camera").disabled) return; // it is being started, or asked for: a second stream would never be ended
+  for (const id of ["camera", "use-camera"]) $(id).disabled = true;
   cancel();
   while (busy) await new Promise((resolve) => setTimeout(resolve, 20));
   progress.start("Starting the camera");
@@ -289,6 +291,7 @@ async function toggleCamera() {
   } catch (error) {
     complain(error.message);
   } finally {
+    for (const id of ["camera", "use-camera"]) $(id).disabled = false;
     progress.stop();
   }
 }

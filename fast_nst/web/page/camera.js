@@ -45,7 +45,12 @@ export class Camera {
     }
     const video = $("video");
     video.srcObject = this.#stream;
-    await video.play();
+    try {
+      await video.play();
+    } catch (error) {
+      this.#release();
+      throw new Error(`The camera does not play: ${error.message}`);
+    }
     this.#side = side || first;
     this.fixed = Boolean(side);
     this.#seen = -1;
@@ -131,10 +136,14 @@ export class Camera {
     if (!this.running) return;
     this.running = false;
     this.stopRecording();
-    for (const track of this.#stream.getTracks()) track.stop();
-    $("video").srcObject = null;
+    this.#release();
     this.#lock?.release?.();
     this.onStop?.(message);
+  }
+
+  #release() {
+    for (const track of this.#stream.getTracks()) track.stop();
+    $("video").srcObject = null;
   }
 
   get recording() {
