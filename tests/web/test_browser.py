@@ -120,6 +120,12 @@ def gallery_site(tmp_path_factory: pytest.TempPathFactory, site: Path) -> Path:
     return folder
 
 
+@pytest.fixture
+def own_site(gallery_site: Path, tmp_path: Path) -> Path:
+    """A copy of that page, for a test to change."""
+    return Path(shutil.copytree(gallery_site, tmp_path / "site"))
+
+
 class Browser:
     """Chromium on a page, with the few things that tests do to it."""
 
@@ -173,6 +179,11 @@ class Browser:
 
     def text(self, selector: str) -> str:
         return str(self.js(f"document.querySelector('{selector}').textContent"))
+
+    def complaint(self) -> str:
+        """What the page says of an error, as soon as it does."""
+        self.wait("!document.getElementById('notice').hidden")
+        return self.text("#notice-text")
 
     def set(self, selector: str, value: float) -> None:
         """Move a slider."""
@@ -327,10 +338,7 @@ def test_a_blend_takes_up_to_four_styles_and_a_pad_weighs_them(
     [
         ("style=negative:1,red:3", {1: 0.25, 2: 0.75}),
         ("style=negative,red,blue:2", {1: 0.25, 2: 0.25, 5: 0.5}),
-        (
-            "style=negative:4,red:1,green:2,gray:1",
-            {1: 0.5, 2: 0.125, 4: 0.25, 6: 0.125},
-        ),  # no point of the pad
+        ("style=negative:4,red:1,green:2,gray:1", {1: 0.5, 2: 0.125, 4: 0.25, 6: 0.125}),
         ("style=negative:1e308,red:1e308", {1: 0.5, 2: 0.5}),
         ("style=red&stroke=2", {3: 1}),
     ],
@@ -376,24 +384,20 @@ def test_what_an_address_cannot_have_is_said(
 ) -> None:
     browser.open(f"{served_page(gallery_site)}?{asked}")
     assert browser.find("#notice").is_displayed()
-    assert words in browser.text("#notice-text")
+    assert words in browser.complaint()
 
 
 def test_a_network_that_gives_no_numbers_is_an_error_and_no_black_picture(
     browser: Browser,
-    gallery_site: Path,
+    own_site: Path,
     served_page: Callable[[Path], str],
     picture: tuple[Path, NDArray[np.uint8]],
-    tmp_path: Path,
 ) -> None:
-    folder = tmp_path / "site"
-    shutil.copytree(gallery_site, folder)
     rows = [*ROWS[:-1], ("gray", 1.0, 0.0, (float("nan"), 0.5, 0.5))]
-    (folder / "model" / "tiny.onnx").write_bytes(gallery(rows))
-    browser.open(served_page(folder))
+    (own_site / "model" / "tiny.onnx").write_bytes(gallery(rows))
+    browser.open(served_page(own_site))
     browser.give(picture[0])
-    browser.wait("!document.getElementById('notice').hidden")
-    assert "no valid picture" in browser.text("#notice-text")
+    assert "no valid picture" in browser.complaint()
     assert not browser.js("document.body.classList.contains('painted')")
 
 
@@ -505,25 +509,20 @@ def test_other_files_are_refused_in_words(
     browser, _ = opened
     (tmp_path / name).write_bytes(b"not a picture")
     browser.give(tmp_path / name)
-    browser.wait("!document.getElementById('notice').hidden")
-    assert words in browser.text("#notice-text")
+    assert words in browser.complaint()
     browser.click("#notice-close")
 
 
 def test_a_missing_network_is_told_in_words(
     browser: Browser,
-    gallery_site: Path,
+    own_site: Path,
     served_page: Callable[[Path], str],
     picture: tuple[Path, NDArray[np.uint8]],
-    tmp_path: Path,
 ) -> None:
-    folder = tmp_path / "site"
-    shutil.copytree(gallery_site, folder)
-    (folder / "model" / "tiny.onnx").unlink()
-    browser.open(served_page(folder))
+    (own_site / "model" / "tiny.onnx").unlink()
+    browser.open(served_page(own_site))
     browser.give(picture[0])
-    browser.wait("!document.getElementById('notice').hidden")
-    assert "model/tiny.onnx cannot be loaded (404); reload the page" in browser.text("#notice-text")
+    assert "model/tiny.onnx cannot be loaded (404); reload the page" in browser.complaint()
 
 
 def test_the_webcam_is_stylized_recorded_and_stopped(
@@ -603,8 +602,7 @@ def test_a_camera_that_does_not_play_is_let_go(
         STREAMS + "HTMLMediaElement.prototype.play = () => Promise.reject(new Error('no decoder'))"
     )
     browser.click("#use-camera")
-    browser.wait("!document.getElementById('notice').hidden")
-    assert "The camera does not play: no decoder" in browser.text("#notice-text")
+    assert "The camera does not play: no decoder" in browser.complaint()
     assert browser.js("streams[0].getTracks().every((track) => track.readyState === 'ended')")
 
 

@@ -46,12 +46,10 @@ export class Tiles {
     this.onChange();
   }
 
-  /** Choose these styles, as an address or a reset asks for. */
+  /** Choose these styles of the page, up to `MOST`. */
   choose(ids) {
-    const known = ids.filter((id) => this.#tiles.has(id)).slice(0, MOST);
-    if (!known.length) return;
-    this.chosen = known;
-    this.blending = known.length > 1;
+    this.chosen = ids;
+    this.blending = ids.length > 1;
     this.#mark();
   }
 
