@@ -32,7 +32,7 @@ class LossMonitor:
         """Judge one step.
 
         Args:
-            loss: its total, a scalar.
+            loss: a scalar, the sum of the terms that are alike from step to step.
             broken: 1.0 where its gradients are not finite, else 0.0.
             forgiven: whether broken gradients are not to count in `in_a_row`, a scalar.
 

@@ -61,6 +61,20 @@ def finished(trainer: Trainer) -> list[TaskReport]:
     return list(trainer)
 
 
+@pytest.mark.parametrize(("term", "skipped"), [("identity", 0), ("style", 2)])
+def test_only_a_spike_of_other_terms_than_the_identity_rows_is_skipped(
+    gallery_config: GalleryTrainConfig, term: str, skipped: int
+) -> None:
+    trainer = Trainer(replace(gallery_config, steps=26, save_every=26))
+    trainer.training_step.objective.register_forward_hook(
+        lambda _, __, terms: (
+            terms._replace(**{term: getattr(terms, term) + 100}) if trainer.step in (23, 24) else None
+        )
+    )
+    finished(trainer)
+    assert trainer.training_step.loss_monitor.skipped == skipped
+
+
 def test_it_trains_validates_shows_and_writes_a_gallery(gallery_config: GalleryTrainConfig) -> None:
     config = replace(
         gallery_config,
