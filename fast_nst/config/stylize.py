@@ -26,8 +26,7 @@ __all__ = [
     "StylizeConfig",
 ]
 
-# Full width keeps faces that the gallery's strokes cross, and flickers less; the gallery is fast enough for a
-# camera.
+# Full width keeps faces that the gallery's strokes cross; the gallery is fast enough for a camera.
 DEFAULT_STYLE, LIVE_STYLE = "starry-night-full", "starry-night"
 
 Precision = Literal["auto", "fp32", "bf16", "fp16"]
