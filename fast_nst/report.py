@@ -66,7 +66,7 @@ class Report:
 class StepReport(Report):
     """One reported step of a style's training, or of the optimizer."""
 
-    terms = ("content", "style", "tv", "grid", "temporal")
+    terms = ("content", "style", "tv", "grid", "temporal", "border")
     shown = ("content", "style", "tv")
 
     step: int
@@ -84,6 +84,8 @@ class StepReport(Report):
     """seconds to the end at this rate"""
     temporal: float = 0.0
     """the temporal loss, 0 without"""
+    border: float = 0.0
+    """the border loss, 0 without"""
     validation: float | None = None
     """the objective of the averaged weights on the validation set, where it was measured at this step"""
     unit: str = "photos"

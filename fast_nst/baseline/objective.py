@@ -101,7 +101,7 @@ class GatysLoss(nn.Module):
             style = style + weight * (distance if c.scaling == "means" else distance / 4)
         unit = MAX_LEVEL if c.pixels == "levels" else 1
         tv = c.tv_weight * unit**2 * total_variation(images) if c.tv_weight else zero
-        return LossTerms(c.content_weight * content, c.style_weight * style, tv, zero, zero)
+        return LossTerms(c.content_weight * content, c.style_weight * style, tv, zero, zero, zero)
 
 
 def _shares(layers: tuple[str, ...], weights: tuple[float, ...]) -> dict[str, float]:

@@ -45,6 +45,7 @@ class ObjectivePreset(NamedTuple):
     style_size: int
     """shorter side of the style image, pixels"""
     loss_network: LossNetwork
+    border_weight: float = 20.0
 
     def loss_network_for(self, vgg_weights: Path | None) -> LossNetwork:
         """The loss network where none is named: VGG-19 for someone who has its weights at hand."""
@@ -61,7 +62,7 @@ OBJECTIVES: dict[str, ObjectivePreset] = {
         True, ("relu4_2",), dict.fromkeys(STYLE_LAYERS, _FIRST_OF_BLOCKS), 10.0, 256, "distilled"
     ),
     "dimensionless": _BEFORE,
-    "paper": _BEFORE._replace(relative=False),
+    "paper": _BEFORE._replace(relative=False, border_weight=0.0),
 }
 
 

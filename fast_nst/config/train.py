@@ -43,6 +43,9 @@ class TrainConfig(StyleRunConfig, _Style):
     upsample: Literal["preset", "tied", "free", "paper"] = "preset"
     """fractionally-strided convolutions, to override the preset"""
 
+    border_weight: float = BY_OBJECTIVE
+    """weight of the border loss: near its edges an image is painted as if it went on beyond them, so that a
+    long training paints no frame; 5 % of the work [default: 20; --objective paper, --preset paper: 0]"""
     flat_share: float = 1 / 16
     """share of the training crops that are replaced by flat, two-tone and gradient pictures; without them a
     white frame becomes nearly black"""
@@ -61,6 +64,17 @@ class TrainConfig(StyleRunConfig, _Style):
             if self.start_style_size < LEAST_STYLE_SIZE:
                 least = f"at least {LEAST_STYLE_SIZE}, got {self.start_style_size}"
                 raise InputError(f"--start-style-size must be {least}")
+        if self.border_weight is None:
+            weight = 0.0 if self.network.norm == "batch" else self.loss.preset.border_weight
+            object.__setattr__(self, "border_weight", weight)
+        if not 0 <= self.border_weight < float("inf"):
+            least = f"a finite number of at least 0, got {self.border_weight}"
+            raise InputError(f"--border-weight must be {least}")
+        if self.border_weight and self.network.norm == "batch":
+            raise InputError(
+                f"--preset {self.preset} has batch normalization, where an image's result depends on the "
+                f"batch, and no border loss; give --border-weight 0, got {self.border_weight}"
+            )
         if not 0 <= self.flat_share <= 1:
             raise InputError(f"--flat-share is a share from 0 to 1, got {self.flat_share}")
 

@@ -136,10 +136,12 @@ class LossTerms(NamedTuple):
     grid: Tensor
     temporal: Tensor
     """0 unless a network is trained for video; added by the trainer, since it needs two frames"""
+    border: Tensor
+    """0 for a single image; added by the trainer, since it needs the network"""
 
     @property
     def total(self) -> Tensor:
-        return self.content + self.style + self.tv + self.grid + self.temporal
+        return self.content + self.style + self.tv + self.grid + self.temporal + self.border
 
 
 class PerceptualLoss(nn.Module):
@@ -235,6 +237,7 @@ class PerceptualLoss(nn.Module):
             c.style_weight * style,
             c.tv_weight * tv,
             c.grid_weight * grid_energy(self._whole(grid_phases(images))),
+            tv.new_zeros(()),
             tv.new_zeros(()),
         )
 

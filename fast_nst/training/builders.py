@@ -102,6 +102,7 @@ def build_run(
         task.objective,
         averaging=config.averaging,
         temporal=task.temporal,
+        border=task.border,
         seed=config.seed,
         rows=task.rows,
         device=device,

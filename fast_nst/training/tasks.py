@@ -40,11 +40,13 @@ class Task(Protocol):
         origin: hashes of what the result depends on besides the photographs and the settings.
         stage_objectives: what is minimized instead in a stage, by the size of its crops.
         temporal: weight of the temporal loss; 0 for none.
+        border: weight of the border loss; 0 for none.
         details: what the checkpoint records besides the settings.
         rows: of a network of many styles, the rows of a step's images; None for one style.
     """
 
     temporal: float
+    border: float
     stage_objectives: Mapping[int, Objective]
     origin: dict[str, str]
     details: dict[str, Any]
@@ -111,6 +113,7 @@ class StyleTask:
         self.stage_objectives: Mapping[int, Objective] = stage_objectives or {}
         self.details: dict[str, Any] = {}
         self.temporal = config.temporal_weight if config.temporal else 0.0
+        self.border = 0.0 if isinstance(objective, CallableObjective) else config.border_weight
         self.flat_share, self.zoom = config.flat_share, config.zoom
         self.sheet: PreviewSheet = style_sheet(style)
         self._config = config
@@ -139,7 +142,7 @@ class GalleryTask:
         rank, processes: which equal share of each batch this process has, of how many.
     """
 
-    network_input, flat_share = None, 0.0
+    network_input, flat_share, border = None, 0.0, 0.0
 
     def __init__(
         self,
@@ -200,7 +203,7 @@ class UpscaleTask:
 
     PHOTO_SIZE = 512  # pixels; COCO's are taken as they are, and what a camera blurs is left out
 
-    temporal, flat_share, zoom, rows = 0.0, 0.0, 1.0, None
+    temporal, border, flat_share, zoom, rows = 0.0, 0.0, 0.0, 1.0, None
 
     def __init__(self, config: UpscaleTrainConfig, objective: Objective, origin: dict[str, str]) -> None:
         self.objective, self.origin = objective, origin

@@ -36,6 +36,7 @@ def step(config: TrainConfig) -> dict[str, torch.Tensor]:
         build_objective(config, painting, CPU, group).double(),
         averaging=config.averaging,
         temporal=config.temporal_weight if config.temporal else 0.0,
+        border=config.border_weight,
         device=CPU,
         precision="fp32",
         compiled=False,

@@ -32,7 +32,7 @@ from fast_nst.training.logging.run_log import read_metrics
 from fast_nst.training.trainer import Trainer
 
 HERE, ROOT = Path(__file__).parent, Path(__file__).parents[2]
-LOSSES = ("content", "style", "tv", "grid", "temporal", "total", "validation")
+LOSSES = ("content", "style", "tv", "grid", "temporal", "border", "total", "validation")
 
 
 class Lives:

@@ -93,7 +93,7 @@ def test_only_a_launcher_of_several_processes_makes_them_join(
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_two_processes_have_the_gradients_of_one_to_1e_10(config: TrainConfig, tmp_path: Path) -> None:
-    """With each term whose batch means the processes share: content, grid, and motion for videos."""
+    """With all terms whose batch means the processes share, and the border of the batch's first image."""
     whole = replace(config, batch_size=4, temporal=True)
     (tmp_path / "settings.json").write_text(json.dumps(to_dict(whole)))
     both = start(str(HERE / "share.py"), "settings.json", group=2, cwd=tmp_path)

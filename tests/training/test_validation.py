@@ -53,7 +53,7 @@ def test_the_objective_is_measured_when_due_and_at_the_end_and_kept_in_log_state
     assert {line["step"]: line["validation"] for line in lines if line["validation"]} == found
     measured = load_checkpoint(many.out).metadata["validation"]
     assert (measured["objective"], measured["step"], measured["photographs"]) == (found[6], 6, 2)
-    terms = sum(measured[name] for name in ("content", "style", "tv", "grid", "temporal"))
+    terms = sum(measured[name] for name in ("content", "style", "tv", "grid", "temporal", "border"))
     assert measured["objective"] == pytest.approx(terms)
     assert read_tensors(many.run / "last.safetensors")[1]["training"]["measured"] == measured
 

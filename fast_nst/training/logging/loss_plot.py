@@ -27,6 +27,7 @@ COLORS = {
     "tv": "#009E73",
     "grid": "#CC79A7",
     "temporal": "#E69F00",
+    "border": "#F0E442",
     "feature": "#0072B2",
     "pixel": "#56B4E9",
     "total": "#000000",

@@ -173,7 +173,7 @@ def check_unchanged(state: TrainingState, config: TaskConfig, origin: dict[str, 
     """
     # Through the config and back, so that options a state is too old to know have their defaults; those that
     # change what a run does were off.
-    off: dict[str, Any] = {"flat_share": 0.0, "zoom": 1.0}
+    off: dict[str, Any] = {"flat_share": 0.0, "zoom": 1.0, "border_weight": 0.0}
     if not state.layout and state.config.get("start_size") is not None:
         off["start_style_size"] = state.config.get("style_size")
     unknown = {name: value for name, value in off.items() if hasattr(config, name)}
