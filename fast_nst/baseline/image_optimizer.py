@@ -226,7 +226,7 @@ class PictureOptimizer:
         if c.minutes is not None:
             remaining = min(remaining, max(0.0, 60 * c.minutes - self.elapsed))
         rate_of_learning = c.learning_rate if c.optimizer == "adam" else 0.0
-        content, style, tv, grid, _ = values
+        content, style, tv, grid, *_ = values
         return StepReport(
             self.step,
             self.steps,
