@@ -46,15 +46,20 @@ class Subject(NamedTuple):
     objective: ObjectiveName = "dimensionless"
     preset: str = "default"
     compiled: bool = False
+    border: bool = False
+    """with the border loss, which the plain loop has not"""
 
 
 SUBJECTS = {
     "ours": Subject(),
     "ours, compiled": Subject(compiled=True),
-    "ours, bold, distilled": Subject("distilled", "bold"),
-    "ours, bold, distilled, compiled": Subject("distilled", "bold", compiled=True),
-    "tiny, bold, VGG-19": Subject("vgg19", "bold", "tiny"),
-    "tiny, bold, distilled": Subject("distilled", "bold", "tiny"),
+    "ours, bold, distilled": Subject("distilled", "bold", border=True),
+    "ours, bold, distilled, compiled": Subject("distilled", "bold", compiled=True, border=True),
+    "ours, bold, distilled, compiled, no border loss": Subject("distilled", "bold", compiled=True),
+    "ours, bold, VGG-19, compiled": Subject("vgg19", "bold", compiled=True, border=True),
+    "ours, bold, VGG-19, compiled, no border loss": Subject("vgg19", "bold", compiled=True),
+    "tiny, bold, VGG-19": Subject("vgg19", "bold", "tiny", border=True),
+    "tiny, bold, distilled": Subject("distilled", "bold", "tiny", border=True),
 }
 
 
@@ -131,6 +136,7 @@ def ours(subject: Subject, painting: Tensor, arguments: argparse.Namespace) -> C
         TransformNet(PRESETS[subject.preset]).to(device).to(memory_format=torch.channels_last).train(),
         PerceptualLoss(vgg.to(memory_format=torch.channels_last), painting, loss),
         averaging=0.0,
+        border=loss.preset.border_weight if subject.border else 0.0,
         device=device,
         precision=choose_precision(arguments.precision, device),
         compiled=subject.compiled,

@@ -94,7 +94,8 @@ def test_a_run_leaves_its_log_its_curve_its_previews_and_its_settings(trained: S
     lines = [json.loads(line) for line in (trained.run / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines] == [2, 4, 6]
     for line in lines:
-        assert line["total"] == pytest.approx(line["content"] + line["style"] + line["tv"] + line["grid"])
+        terms = (line[name] for name in ("content", "style", "tv", "grid", "border"))
+        assert line["total"] == pytest.approx(sum(terms))
     assert list(trained.run.glob("events.out.tfevents.*"))
     for name in ("loss.png", "previews/step_000000.jpg", "previews/step_000006.jpg"):
         with Image.open(trained.run / name) as image:
