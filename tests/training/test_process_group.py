@@ -125,7 +125,8 @@ def wait_until_trained(folder: Path, steps: int) -> None:
 def test_a_run_of_two_processes_is_written_by_the_first_and_goes_on_with_one(
     here: Path, quick: list[str]
 ) -> None:
-    run = [*quick, "--report-every", "1", "--save-every", "2", "--batch-size", "4"]
+    run = [*quick, "--report-every", "1", "--save-every", "2"]
+    run[run.index("--batch-size") + 1] = "4"
     words = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(ROOT / "train.py")]
     done = subprocess.run(
         [sys.executable, *words, *run, "--steps", "6"], cwd=here, capture_output=True, text=True, timeout=300
@@ -149,8 +150,8 @@ def test_a_run_of_two_processes_is_written_by_the_first_and_goes_on_with_one(
 def test_a_killed_process_ends_all_within_a_minute_with_one_line_and_a_state_to_go_on_from(
     here: Path, quick: list[str], killed: int
 ) -> None:
-    run = [*quick, "--report-every", "1", "--save-every", "2", "--steps", "100000"]
-    processes = start(str(ROOT / "train.py"), *run, group=2, cwd=here)
+    run = [*quick, "--report-every", "1", "--save-every", "2"]
+    processes = start(str(ROOT / "train.py"), *run, "--steps", "100000", group=2, cwd=here)
     wait_until_trained(here, 4)
     processes[killed].send_signal(signal.SIGKILL)
     (survivor,) = [process for i, process in enumerate(processes) if i != killed]
