@@ -45,7 +45,7 @@ class TrainConfig(StyleRunConfig, _Style):
 
     border_weight: float = BY_OBJECTIVE
     """weight of the border loss: near its edges an image is painted as if it went on beyond them, so that a
-    long training paints no frame; 5 % of the work [default: 20; --objective paper, --preset paper: 0]"""
+    long training paints no frame; a tenth more work [default: 20; --objective paper, --preset paper: 0]"""
     flat_share: float = 1 / 16
     """share of the training crops that are replaced by flat, two-tone and gradient pictures; without them a
     white frame becomes nearly black"""

@@ -88,7 +88,7 @@ class TrainingStep:
         self._row_count = network.config.rows if isinstance(network, GalleryNet) else 0
         self.device, self.precision, self._memory_format = device, precision, memory_format
         self.temporal, self.seed, self._rows = temporal, seed, rows
-        # One image, which one process has: a fifth of the work for all four, and as good over many steps.
+        # Of one image, which one process has: over many steps all are seen.
         self.border = border * group.size if group.is_main else 0.0
         self.optimizer = torch.optim.Adam(_groups(network), fused=True)
         self.average = WeightAverage(network, averaging)
