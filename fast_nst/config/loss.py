@@ -46,6 +46,7 @@ class ObjectivePreset(NamedTuple):
     """shorter side of the style image, pixels"""
     loss_network: LossNetwork
     border_weight: float = 20.0
+    """of the border loss, for networks with instance normalization"""
 
     def loss_network_for(self, vgg_weights: Path | None) -> LossNetwork:
         """The loss network where none is named: VGG-19 for someone who has its weights at hand."""
