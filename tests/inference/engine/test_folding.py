@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from dataclasses import replace
 from itertools import product
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -180,9 +182,13 @@ def kept_in_bf16(name: str, images: Tensor) -> float:
 
 
 @pytest.mark.parametrize("name", sorted(bundled_networks()))
-def test_the_bundled_styles_keep_40_decibels_of_noise_in_bf16(name: str) -> None:
-    """White noise is the worst: photographs keep more."""
-    assert kept_in_bf16(name, picture(48, 66)[:1]) > 40
+def test_the_bundled_styles_keep_45_decibels_in_bf16_and_40_of_noise(name: str) -> None:
+    """Medians: of one so small a bold network keeps anything from 24 to 58, as strokes happen to fall."""
+    noise = [picture(48, 66, seed=seed)[:1] for seed in range(5)]
+    coarse = [picture(6, 8, seed=seed)[:1] for seed in range(5)]
+    smooth = [F.interpolate(image, size=(48, 66), mode="bicubic").clamp(0, 1) for image in coarse]
+    assert statistics.median(kept_in_bf16(name, image) for image in noise) > 40
+    assert statistics.median(kept_in_bf16(name, image) for image in smooth) > 45
 
 
 @pytest.mark.weights
