@@ -12,7 +12,8 @@ from typing import Annotated, Literal
 import tyro
 
 from fast_nst.config import LossNetwork
-from fast_nst.config.optimize import GatysConfig, Start, check_least, start_named
+from fast_nst.config.checks import check_least
+from fast_nst.config.optimize import GatysConfig, Start, start_named
 from fast_nst.errors import InputError
 from fast_nst.io.limits import MAX_PIXELS
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
+from fast_nst.config.checks import check_least
 from fast_nst.errors import InputError
-from fast_nst.serialization import flag_name
 
 __all__ = [
     "BY_OBJECTIVE",
@@ -101,10 +101,7 @@ class LossConfig:
         for name in ("content_layers", "style_weight"):
             if getattr(self, name) is None:
                 object.__setattr__(self, name, getattr(self.preset, name))
-        for name in ("content_weight", "style_weight", "tv_weight", "grid_weight"):
-            value = getattr(self, name)
-            if not 0 <= value < float("inf"):
-                raise InputError(f"{flag_name(name)} must be a finite number of at least 0, got {value}")
+        check_least(self, dict.fromkeys(("content_weight", "style_weight", "tv_weight", "grid_weight"), 0))
         if not (self.content_weight or self.style_weight or self.tv_weight):
             raise InputError("the content, style and tv weights are all 0; set at least one above 0")
         if not self.content_layers:

@@ -13,10 +13,10 @@ from typing import Annotated, Literal
 import tyro
 
 from fast_nst.config import LossConfig, LossNetwork
+from fast_nst.config.checks import check_least, check_positive
 from fast_nst.errors import InputError
-from fast_nst.serialization import flag_name
 
-__all__ = ["GATYS_PRESETS", "GatysConfig", "Start", "check_least", "start_named"]
+__all__ = ["GATYS_PRESETS", "GatysConfig", "Start", "start_named"]
 
 GatysPreset = Literal[
     "default",
@@ -34,14 +34,6 @@ Start = Literal["noise", "content", "style", "photo", "painting"]
 _START_ALIASES: dict[str, Start] = {"photo": "content", "painting": "style"}
 _FIRST_OF_BLOCKS = ("conv1_1", "conv2_1", "conv3_1", "conv4_1", "conv5_1")
 _FEED_FORWARD = LossConfig(objective="dimensionless")
-
-
-def check_least(config: object, least: dict[str, float]) -> None:
-    """Check lower limits of a config's fields; errors name the flag."""
-    for name, limit in least.items():
-        value = getattr(config, name)
-        if value is not None and not limit <= value < float("inf"):
-            raise InputError(f"{flag_name(name)} must be at least {limit:g}, got {value}")
 
 
 def start_named(start: Start) -> Start:
@@ -149,11 +141,7 @@ class GatysConfig:
         least |= dict.fromkeys(("content_weight", "style_weight", "tv_weight", "grid_weight", "seed"), 0)
         least |= {"size": 16, "restart_every": 1}
         check_least(self, least)
-        for name in ("learning_rate", "epsilon", "content_factor"):
-            if not 0 < getattr(self, name) < float("inf"):
-                raise InputError(
-                    f"{flag_name(name)} must be a finite number above 0, got {getattr(self, name)}"
-                )
+        check_positive(self, ("learning_rate", "epsilon", "content_factor"))
         if not 0 <= self.beta1 < 1:
             raise InputError(f"--beta1 must be at least 0 and below 1, got {self.beta1}")
         if self.minutes is not None and not self.minutes > 0:

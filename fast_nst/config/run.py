@@ -8,13 +8,13 @@ from typing import Annotated, Literal
 
 import tyro
 
+from fast_nst.config.checks import check_least
 from fast_nst.config.loss import LossNetwork
 from fast_nst.config.network import GalleryNetConfig, NetworkConfig, UpscaleNetConfig
 from fast_nst.config.recipe import EXTERNAL, FREE, LOCAL, SOURCE
 from fast_nst.config.stylize import Precision
 from fast_nst.errors import InputError
 from fast_nst.io.limits import MAX_PIXELS
-from fast_nst.serialization import flag_name
 
 __all__ = ["AUTO", "NONE", "RunConfig", "TaskName"]
 
@@ -138,20 +138,10 @@ class RunConfig:
         for name in ("out", "run", "warm_start", "vgg_weights", "validation"):
             if isinstance(value := getattr(self, name), str):
                 object.__setattr__(self, name, Path(value))
-        at_least = {"steps": 1, "batch_size": 1, "image_size": 32, "save_every": 1}
-        at_least |= {
-            "report_every": 1,
-            "preview_every": 1,
-            "validate_every": 1,
-            "validation_images": 0,
-            "warmup": 0,
-            "workers": 0,
-            "seed": 0,
-            "max_pixels": 1,
-        }
-        for name, least in at_least.items():
-            if getattr(self, name) < least:
-                raise InputError(f"{flag_name(name)} must be at least {least}, got {getattr(self, name)}")
+        ones = ("steps", "batch_size", "save_every", "report_every", "preview_every", "validate_every")
+        at_least = dict.fromkeys((*ones, "max_pixels", "max_images"), 1) | {"image_size": 32}
+        at_least |= dict.fromkeys(("validation_images", "warmup", "workers", "seed"), 0)
+        check_least(self, at_least)
         if self.seed >= 2**63:
             raise InputError(f"--seed must be below 2**63, got {self.seed}")
         if self.image_size % self.multiple:
@@ -162,8 +152,6 @@ class RunConfig:
         self._check_stages()
         if self.minutes is not None and not self.minutes > 0:
             raise InputError(f"--minutes must be above 0, got {self.minutes}")
-        if self.max_images is not None and self.max_images < 1:
-            raise InputError(f"--max-images must be at least 1, got {self.max_images}")
         if self.photo_size is not None and self.photo_size < self.image_size:
             sizes = f"--image-size {self.image_size}, got {self.photo_size}"
             raise InputError(f"--photo-size must be at least {sizes}: crops are cut from it")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from fast_nst.config.checks import check_least
 from fast_nst.config.loss import BY_OBJECTIVE, LossConfig, LossNetwork
 from fast_nst.config.recipe import SOURCE
 from fast_nst.config.run import AUTO, NONE, RunConfig
@@ -48,11 +49,6 @@ class StyleRunConfig(RunConfig):
         if self.warm_start is None:  # which a file of settings cannot say
             object.__setattr__(self, "warm_start", NONE)
         super().__post_init__()
-        if self.style_size < LEAST_STYLE_SIZE:
-            raise InputError(f"--style-size must be at least {LEAST_STYLE_SIZE}, got {self.style_size}")
+        check_least(self, {"style_size": LEAST_STYLE_SIZE, "temporal_weight": 0})
         if not 1 <= self.zoom <= 8:
             raise InputError(f"--zoom is a number from 1 to 8, got {self.zoom}")
-        if not 0 <= self.temporal_weight < float("inf"):
-            raise InputError(
-                f"--temporal-weight must be a finite number of at least 0, got {self.temporal_weight}"
-            )

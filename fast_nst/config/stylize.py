@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from fast_nst.config.checks import check_least
 from fast_nst.config.controls import ControlsConfig
 from fast_nst.config.video import CameraConfig, VideoConfig
 from fast_nst.errors import InputError
 from fast_nst.io.limits import MAX_PIXELS
-from fast_nst.serialization import flag_name, parse_bytes
+from fast_nst.serialization import parse_bytes
 
 __all__ = [
     "DEFAULT_STYLE",
@@ -72,10 +73,7 @@ class InferenceConfig:
                 object.__setattr__(self, name, os.path.expanduser(value))
         if self.memory is not None:
             parse_bytes(self.memory, "--memory")
-        for name in ("batch_size", "max_pixels", "quality"):
-            value = getattr(self, name)
-            if value < 1:
-                raise InputError(f"{flag_name(name)} must be at least 1, got {value}")
+        check_least(self, {"batch_size": 1, "max_pixels": 1, "quality": 1})
         if self.quality > 100:
             raise InputError(f"--quality goes from 1 to 100, got {self.quality}")
         if self.overwrite and self.skip_existing:
@@ -128,8 +126,7 @@ class StylizeConfig(InferenceConfig, _Style):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.size is not None and self.size < 1:
-            raise InputError(f"--size must be at least 1, got {self.size}")
+        check_least(self, {"size": 1})
         if self.refine is not None:
             _ = self.refine_minutes
         self.controls.check()

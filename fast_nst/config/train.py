@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from fast_nst.config.checks import check_least
 from fast_nst.config.loss import BY_OBJECTIVE
 from fast_nst.config.network import PRESETS, NetworkConfig, Preset
 from fast_nst.config.recipe import EXTERNAL
@@ -61,15 +62,11 @@ class TrainConfig(StyleRunConfig, _Style):
         if self.start_style_size is not None:
             if self.start_size is None:
                 raise InputError("--start-style-size needs --start-size, the stage that it is for")
-            if self.start_style_size < LEAST_STYLE_SIZE:
-                least = f"at least {LEAST_STYLE_SIZE}, got {self.start_style_size}"
-                raise InputError(f"--start-style-size must be {least}")
+            check_least(self, {"start_style_size": LEAST_STYLE_SIZE})
         if self.border_weight is None:
             weight = 0.0 if self.network.norm == "batch" else self.loss.preset.border_weight
             object.__setattr__(self, "border_weight", weight)
-        if not 0 <= self.border_weight < float("inf"):
-            least = f"a finite number of at least 0, got {self.border_weight}"
-            raise InputError(f"--border-weight must be {least}")
+        check_least(self, {"border_weight": 0})
         if self.border_weight and self.network.norm == "batch":
             raise InputError(
                 f"--preset {self.preset} has batch normalization, where an image's result depends on the "

@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from fast_nst.config.checks import check_least
 from fast_nst.config.loss import LossNetwork
 from fast_nst.config.network import UPSCALE_PRESETS, UpscaleNetConfig, UpscalePreset
 from fast_nst.config.run import RunConfig, TaskName
 from fast_nst.config.stylize import InferenceConfig, Precision
 from fast_nst.errors import InputError
-from fast_nst.serialization import flag_name
 
 __all__ = ["EvaluateConfig", "ReconstructionConfig", "UpscaleConfig", "UpscaleLoss", "UpscaleTrainConfig"]
 
@@ -33,10 +33,7 @@ class ReconstructionConfig:
     """with --loss feature: weight of the checkerboard loss, of patterns with the period of the factor"""
 
     def __post_init__(self) -> None:
-        for name in ("pixel_weight", "grid_weight"):
-            value = getattr(self, name)
-            if not 0 <= value < float("inf"):
-                raise InputError(f"{flag_name(name)} must be a finite number of at least 0, got {value}")
+        check_least(self, {"pixel_weight": 0, "grid_weight": 0})
         if not self.feature_layers:
             raise InputError("--feature-layers needs at least one layer, such as relu2_2")
 
@@ -154,7 +151,6 @@ class EvaluateConfig:
     def __post_init__(self) -> None:
         if self.factor not in (2, 4, 8):
             raise InputError(f"--factor must be 2, 4 or 8, got {self.factor}")
-        if self.crops < 0:
-            raise InputError(f"--crops must be at least 0, got {self.crops}")
+        check_least(self, {"crops": 0})
         if not self.data:
             raise InputError("--data FOLDER must be given, such as --data Set5 Set14")

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from fast_nst.config.checks import check_least
 from fast_nst.errors import InputError
 
 __all__ = ["CameraConfig", "VideoConfig"]
@@ -67,5 +68,4 @@ class CameraConfig:
         """Refuse values out of range."""
         if not 0 < self.patience < float("inf"):
             raise InputError(f"--patience must be a time above 0 seconds, got {self.patience}")
-        if self.tries < 0:
-            raise InputError(f"--tries must be at least 0, got {self.tries}")
+        check_least(self, {"tries": 0})

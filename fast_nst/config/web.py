@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
+from fast_nst.config.checks import check_least
 from fast_nst.config.stylize import Backend, EnginePrecision
 from fast_nst.errors import InputError
 from fast_nst.serialization import flag_name, parse_bytes
@@ -61,9 +62,7 @@ class WebConfig:
             parse_bytes(getattr(self, name), flag_name(name))
         if self.memory is not None:
             parse_bytes(self.memory, "--memory")
-        for name in ("max_pixels", "max_jobs"):
-            if getattr(self, name) < 1:
-                raise InputError(f"{flag_name(name)} must be at least 1, got {getattr(self, name)}")
+        check_least(self, {"max_pixels": 1, "max_jobs": 1})
         if 0 < len(self.fixed_token) < _SHORTEST_TOKEN:
             raise InputError(
                 f"{_TOKEN} has {len(self.fixed_token)} characters; give {_SHORTEST_TOKEN} or more"

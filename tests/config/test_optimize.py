@@ -66,7 +66,7 @@ def test_published_numbers_are_as_published() -> None:
     [
         ({"steps": 0}, "--steps must be at least 1, got 0"),
         ({"size": 8}, "--size must be at least 16, got 8"),
-        ({"style_weight": float("nan")}, "--style-weight must be at least 0, got nan"),
+        ({"style_weight": float("nan")}, "--style-weight must be a finite number of at least 0, got nan"),
         ({"learning_rate": 0.0}, "--learning-rate must be a finite number above 0"),
         ({"beta1": 1.0}, "--beta1 must be at least 0 and below 1"),
         ({"minutes": 0.0}, "--minutes must be above 0"),
