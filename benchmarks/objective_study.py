@@ -6,7 +6,7 @@ For each bundled style, photograph and size the optimizer makes one picture by e
 bold``. Pictures and their terms are kept in ``--out``; the same command goes on where it was stopped. The
 table of a size has the content and style terms by `bold`, unchanged, so that all are measured alike: medians
 over the pairs, and for the style term the largest too, which tells whether one setting suits every painting.
-Sheets are ``SIZE-STYLE.jpg``: a row for each photograph, a column for each variant.
+Sheets are ``SIZE-STYLE.jpg``: for each photograph the style image, the photograph and its variants.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from contact_sheet import below_each_other, cell
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from fast_nst.baseline.image_optimizer import PictureOptimizer
@@ -32,16 +33,17 @@ from fast_nst.inference.styles import choose_style
 from fast_nst.io.images import (
     Picture,
     find_pictures,
-    fit,
     load_image,
     over_white,
     read_picture,
     save_image,
+    to_uint8,
 )
 from fast_nst.models.losses import LossTerms, PerceptualLoss
 from fast_nst.models.vgg import VGGFeatures, load_vgg
 
 BOLD = LossConfig()
+COLUMNS = 6  # of a sheet
 SIDE = 256  # shorter side of the style image, pixels
 STYLES = ["starry-night", "the-great-wave", "the-scream", "composition-viii", "la-grande-jatte", "irises"]
 Make = Callable[[VGGFeatures, Path], Objective]
@@ -149,16 +151,20 @@ def make_picture(
     return picture, measured(yardstick, picture, content)
 
 
-def sheet(folder: Path, style: str, photos: list[Path], variants: list[str], height: int) -> np.ndarray:
-    """A row for each photograph: it, and the picture of each variant that there is."""
+def sheet(
+    folder: Path, style: str, painting: Path, photos: list[Path], variants: list[str], height: int
+) -> NDArray[np.uint8]:
+    """For each photograph the style image, itself, and the picture of each variant that there is."""
     rows = []
     for photo in photos:
-        cells = [cell(fit(Picture(over_white(read_picture(photo))), 4 * height), "content image", height)]
+        shown = to_uint8(load_image(painting, short_side=height)[..., : height * 4 // 3])
+        cells = [cell(Picture(shown), "style image", height)]
+        cells.append(cell(Picture(over_white(read_picture(photo))), "content image", height))
         for variant in variants:
             file = folder / f"{style} {photo.stem} {variant}.jpg"
             if file.exists():
                 cells.append(cell(Picture(over_white(read_picture(file))), variant, height))
-        rows.append(np.concatenate(cells, axis=1))
+        rows += [np.concatenate(cells[k : k + COLUMNS], axis=1) for k in range(0, len(cells), COLUMNS)]
     return below_each_other(rows)
 
 
@@ -188,7 +194,11 @@ def main() -> None:
 
     features = load_vgg("vgg19" if given.vgg_weights else "distilled", LAYERS, file=given.vgg_weights)
     photos = find_pictures(given.photos)
-    paintings = {style: choose_style(style).painting for style in given.styles}
+    paintings = dict[str, Path]()
+    for style in given.styles:
+        if (painting := choose_style(style).painting) is None:
+            parser.error(f"{style} is no bundled style with its painting")
+        paintings[style] = painting
     for size in given.sizes:
         folder = given.out / str(size)
         folder.mkdir(parents=True, exist_ok=True)
@@ -197,8 +207,6 @@ def main() -> None:
         # Variant by variant, so that a study that was stopped has whole rows of its table.
         for variant in given.variants:
             for style, painting in paintings.items():
-                if painting is None:
-                    parser.error(f"{style} is no bundled style with its painting")
                 yardstick = PerceptualLoss(features, load_image(painting, short_side=SIDE), BOLD)
                 objective = VARIANTS[variant](features, painting)
                 for photo in photos:
@@ -211,8 +219,8 @@ def main() -> None:
                     save_image(folder / f"{name}.jpg", picture, quality=90)
                     kept.write_text(json.dumps(terms, indent=1))
                     print(f"{size}, {name}: {terms[name][0]:.2f}, {terms[name][1]:.3f}", flush=True)
-        for style in given.styles:
-            made = sheet(folder, style, photos, given.variants, given.height)
+        for style, painting in paintings.items():
+            made = sheet(folder, style, painting, photos, given.variants, given.height)
             save_image(given.out / f"{size}-{style}.jpg", made, quality=85)
         print(table(size, terms, given.variants))
 
