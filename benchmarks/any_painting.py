@@ -6,13 +6,16 @@ Every tenth painting of the folder, in the order of names, is tested: those that
 leaves out. Printed for each way of stylizing, as means over paintings and content images, are the columns of
 style_distance.py. --peers names a folder with Magenta's networks (Ghiasi et al. 2017) as
 magenta/arbitrary_predict.onnx and magenta/arbitrary_transform.onnx, and those of MicroAST (Wang et al. 2023)
-as microast/*.pth.tar; what is not there is left out. --sheet FILE writes a picture of the first paintings.
+as microast/*.pth.tar; what is not there is left out. --refine MINUTES adds our rows trained for so long on
+the content images (`refined`), for every painting. --sheet FILE writes a picture of the first paintings.
 """
 
 from __future__ import annotations
 
 import argparse
+import functools
 import statistics
+import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,10 +24,13 @@ import torch.nn.functional as F
 from style_distance import CONTENT_SIDE, LAYERS, STYLE_LAYERS, STYLE_SIDE, features_of, style_distances
 from torch import Tensor
 
+from fast_nst.inference.any_painting import style_of_painting
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import find_pictures, load_image, save_image
 from fast_nst.models.losses import feature_loss
+from fast_nst.models.model_files import find_gallery
 from fast_nst.models.vgg import load_vgg
+from fast_nst.training.refining import refine_style
 
 TESTED = 10  # as in train_style_predictor.py
 SHOWN = 12  # paintings on the sheet
@@ -36,6 +42,23 @@ Method = Callable[[Path, Tensor], Tensor]
 def ours(painting: Path, content: Tensor) -> Tensor:
     """As ``stylize.py --style painting`` does."""
     return Stylizer.load(str(painting), precision="fp32")(content)
+
+
+def refined(pictures: list[Path], minutes: float) -> Method:
+    """As ``stylize.py --style painting --refine`` does for these pictures."""
+
+    @functools.cache
+    def style_of(painting: Path) -> Path:
+        gallery, folder = find_gallery("gallery"), Path(tempfile.mkdtemp())
+        out = folder / f"{painting.stem}.safetensors"
+        style = style_of_painting(painting, gallery)
+        refine_style(painting, gallery, style, pictures, out, minutes=minutes, on_report=lambda *_: None)
+        return out
+
+    def stylize(painting: Path, content: Tensor) -> Tensor:
+        return Stylizer.load(str(style_of(painting)), precision="fp32")(content)
+
+    return stylize
 
 
 def magenta(folder: Path) -> Method:
@@ -128,13 +151,13 @@ def _matched(x: Tensor, style: Tensor) -> Tensor:
     return (x - mean) / (std + 1e-5) * wanted_std + wanted
 
 
-def methods(peers: Path | None) -> dict[str, Method]:
-    """Every way of stylizing whose files are there, by name."""
-    found: dict[str, Method] = {"fast-nst": ours}
-    if peers is not None and (peers / "magenta" / "arbitrary_predict.onnx").is_file():
-        found["Magenta"] = magenta(peers / "magenta")
-    if peers is not None and (peers / "microast" / "decoder.pth.tar").is_file():
-        found["MicroAST"] = MicroAST(peers / "microast")
+def peers_in(folder: Path) -> dict[str, Method]:
+    """The ways of other projects whose files are there, by name."""
+    found: dict[str, Method] = {}
+    if (folder / "magenta" / "arbitrary_predict.onnx").is_file():
+        found["Magenta"] = magenta(folder / "magenta")
+    if (folder / "microast" / "decoder.pth.tar").is_file():
+        found["MicroAST"] = MicroAST(folder / "microast")
     return found
 
 
@@ -146,21 +169,26 @@ def main() -> None:
     parser.add_argument("--contents", type=int, default=2, help="use so many of them")
     parser.add_argument("--vgg-weights", type=Path, required=True, help="VGG-19, as train.py takes it")
     parser.add_argument("--peers", type=Path, default=None)
+    parser.add_argument("--refine", type=float, default=None, help="minutes")
     parser.add_argument("--sheet", type=Path, default=None)
     parser.add_argument("--most", type=int, default=None, help="test so many paintings")
     arguments = parser.parse_args()
     vgg = load_vgg("vgg19", LAYERS, file=arguments.vgg_weights)
     paintings = find_pictures(arguments.paintings)[::TESTED][: arguments.most]
-    contents = [
-        load_image(file, size=CONTENT_SIDE) for file in find_pictures(arguments.content)[: arguments.contents]
-    ]
+    pictures = find_pictures(arguments.content)[: arguments.contents]
+    contents = [load_image(file, size=CONTENT_SIDE) for file in pictures]
     before = [features_of(vgg, content) for content in contents]
-    values: dict[str, list[list[float]]] = {name: [] for name in methods(arguments.peers)}
+    methods: dict[str, Method] = {"fast-nst": ours}
+    if arguments.refine is not None:
+        methods["refined"] = refined(pictures, arguments.refine)
+    if arguments.peers is not None:
+        methods |= peers_in(arguments.peers)
+    values: dict[str, list[list[float]]] = {name: [] for name in methods}
     sheet: list[Tensor] = []
     for painting in paintings:
         wanted, _ = features_of(vgg, load_image(painting, short_side=STYLE_SIDE))
         shown = [load_image(painting, short_side=STYLE_SIDE)]
-        for name, stylize in methods(arguments.peers).items():
+        for name, stylize in methods.items():
             for content, (_, kept) in zip(contents, before, strict=True):
                 result = stylize(painting, content)
                 grams, features = features_of(vgg, result)
