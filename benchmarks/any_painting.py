@@ -21,16 +21,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from new_painting import refine
 from style_distance import CONTENT_SIDE, LAYERS, STYLE_LAYERS, STYLE_SIDE, features_of, style_distances
 from torch import Tensor
 
-from fast_nst.inference.any_painting import style_of_painting
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import find_pictures, load_image, save_image
 from fast_nst.models.losses import feature_loss
-from fast_nst.models.model_files import find_gallery
 from fast_nst.models.vgg import load_vgg
-from fast_nst.training.refining import refine_style
 
 TESTED = 10  # as in train_style_predictor.py
 SHOWN = 12  # paintings on the sheet
@@ -47,18 +45,14 @@ def ours(painting: Path, content: Tensor) -> Tensor:
 def refined(pictures: list[Path], minutes: float) -> Method:
     """As ``stylize.py --style painting --refine`` does for these pictures."""
 
-    @functools.cache
-    def style_of(painting: Path) -> Path:
-        gallery, folder = find_gallery("gallery"), Path(tempfile.mkdtemp())
-        out = folder / f"{painting.stem}.safetensors"
-        style = style_of_painting(painting, gallery)
-        refine_style(painting, gallery, style, pictures, out, minutes=minutes, on_report=lambda *_: None)
-        return out
+    @functools.lru_cache(maxsize=1)
+    def stylizer_of(painting: Path) -> Stylizer:
+        with tempfile.TemporaryDirectory() as folder:
+            style = Path(folder) / f"{painting.stem}.safetensors"
+            refine(painting, style, pictures=pictures, minutes=minutes)
+            return Stylizer.load(str(style), precision="fp32")
 
-    def stylize(painting: Path, content: Tensor) -> Tensor:
-        return Stylizer.load(str(style_of(painting)), precision="fp32")(content)
-
-    return stylize
+    return lambda painting, content: stylizer_of(painting)(content)
 
 
 def magenta(folder: Path) -> Method:

@@ -199,6 +199,10 @@ def main() -> None:
         if (painting := choose_style(style).painting) is None:
             parser.error(f"{style} is no bundled style with its painting")
         paintings[style] = painting
+    yardsticks = {
+        style: PerceptualLoss(features, load_image(painting, short_side=SIDE), BOLD)
+        for style, painting in paintings.items()
+    }
     for size in given.sizes:
         folder = given.out / str(size)
         folder.mkdir(parents=True, exist_ok=True)
@@ -207,14 +211,13 @@ def main() -> None:
         # Variant by variant, so that a study that was stopped has whole rows of its table.
         for variant in given.variants:
             for style, painting in paintings.items():
-                yardstick = PerceptualLoss(features, load_image(painting, short_side=SIDE), BOLD)
                 objective = VARIANTS[variant](features, painting)
                 for photo in photos:
                     name = f"{style} {photo.stem} {variant}"
                     if name in terms:
                         continue
                     picture, terms[name] = make_picture(
-                        objective, yardstick, load_image(photo, size=size), given.steps
+                        objective, yardsticks[style], load_image(photo, size=size), given.steps
                     )
                     save_image(folder / f"{name}.jpg", picture, quality=90)
                     kept.write_text(json.dumps(terms, indent=1))
