@@ -42,15 +42,14 @@ def ours(painting: Path, content: Tensor) -> Tensor:
     return Stylizer.load(str(painting), precision="fp32")(content)
 
 
-def refined(pictures: list[Path], minutes: float) -> Method:
-    """As ``stylize.py --style painting --refine`` does for these pictures."""
+def refined(pictures: list[Path], minutes: float, folder: Path) -> Method:
+    """As ``stylize.py --style painting --refine`` does for these pictures; rows are kept in the folder."""
 
     @functools.lru_cache(maxsize=1)
     def stylizer_of(painting: Path) -> Stylizer:
-        with tempfile.TemporaryDirectory() as folder:
-            style = Path(folder) / f"{painting.stem}.safetensors"
-            refine(painting, style, pictures=pictures, minutes=minutes)
-            return Stylizer.load(str(style), precision="fp32")
+        style = folder / f"{painting.stem}.safetensors"
+        refine(painting, style, pictures=pictures, minutes=minutes)
+        return Stylizer.load(str(style), precision="fp32")
 
     return lambda painting, content: stylizer_of(painting)(content)
 
@@ -157,6 +156,12 @@ def peers_in(folder: Path) -> dict[str, Method]:
 
 def main() -> None:
     """Parse the arguments, measure and print."""
+    with tempfile.TemporaryDirectory() as folder:
+        compare(parsed(), Path(folder))
+
+
+def parsed() -> argparse.Namespace:
+    """The arguments."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
     parser.add_argument("paintings", type=Path, help="folder of paintings")
     parser.add_argument("--content", type=Path, required=True, help="folder of content images")
@@ -166,7 +171,11 @@ def main() -> None:
     parser.add_argument("--refine", type=float, default=None, help="minutes")
     parser.add_argument("--sheet", type=Path, default=None)
     parser.add_argument("--most", type=int, default=None, help="test so many paintings")
-    arguments = parser.parse_args()
+    return parser.parse_args()
+
+
+def compare(arguments: argparse.Namespace, folder: Path) -> None:
+    """Measure every way and print; refined rows are kept in the folder meanwhile."""
     vgg = load_vgg("vgg19", LAYERS, file=arguments.vgg_weights)
     paintings = find_pictures(arguments.paintings)[::TESTED][: arguments.most]
     pictures = find_pictures(arguments.content)[: arguments.contents]
@@ -174,7 +183,7 @@ def main() -> None:
     before = [features_of(vgg, content) for content in contents]
     methods: dict[str, Method] = {"fast-nst": ours}
     if arguments.refine is not None:
-        methods["refined"] = refined(pictures, arguments.refine)
+        methods["refined"] = refined(pictures, arguments.refine, folder)
     if arguments.peers is not None:
         methods |= peers_in(arguments.peers)
     values: dict[str, list[list[float]]] = {name: [] for name in methods}
