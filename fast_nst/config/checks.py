@@ -27,12 +27,12 @@ def check_least(config: object, least: Mapping[str, float]) -> None:
 
 
 def check_positive(config: object, names: Iterable[str]) -> None:
-    """Fields have to be finite and above 0.
+    """Fields have to be finite and above 0; None, where a field may be, is left alone.
 
     Raises:
         InputError: one is 0 or less, infinite or not a number.
     """
     for name in names:
         value = getattr(config, name)
-        if not 0 < value < float("inf"):
+        if value is not None and not 0 < value < float("inf"):
             raise InputError(f"{flag_name(name)} must be a finite number above 0, got {value}")

@@ -141,11 +141,9 @@ class GatysConfig:
         least |= dict.fromkeys(("content_weight", "style_weight", "tv_weight", "grid_weight", "seed"), 0)
         least |= {"size": 16, "restart_every": 1}
         check_least(self, least)
-        check_positive(self, ("learning_rate", "epsilon", "content_factor"))
+        check_positive(self, ("learning_rate", "epsilon", "content_factor", "minutes"))
         if not 0 <= self.beta1 < 1:
             raise InputError(f"--beta1 must be at least 0 and below 1, got {self.beta1}")
-        if self.minutes is not None and not self.minutes > 0:
-            raise InputError(f"--minutes must be above 0, got {self.minutes}")
         if not (self.content_weight or self.style_weight or self.tv_weight):
             raise InputError("the content, style and tv weights are all 0: there is nothing to optimize")
         self._check_layers()

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from fast_nst.config.checks import check_least
+from fast_nst.config.checks import check_least, check_positive
 from fast_nst.config.loss import LossNetwork
 from fast_nst.config.network import GalleryNetConfig, NetworkConfig, UpscaleNetConfig
 from fast_nst.config.recipe import EXTERNAL, FREE, LOCAL, SOURCE
@@ -150,8 +150,7 @@ class RunConfig:
                 f"--image-size must be a multiple of {self.multiple}, got {self.image_size}; take {near}"
             )
         self._check_stages()
-        if self.minutes is not None and not self.minutes > 0:
-            raise InputError(f"--minutes must be above 0, got {self.minutes}")
+        check_positive(self, ("minutes",))
         if self.photo_size is not None and self.photo_size < self.image_size:
             sizes = f"--image-size {self.image_size}, got {self.photo_size}"
             raise InputError(f"--photo-size must be at least {sizes}: crops are cut from it")

@@ -31,5 +31,6 @@ def test_the_limit_itself_and_a_value_that_is_not_given_pass() -> None:
 @pytest.mark.parametrize("value", [0.0, -1.0, math.inf, math.nan])
 def test_a_value_that_has_to_be_positive_is_finite_and_above_0(value: float) -> None:
     check_positive(Values(1e-9), ("style_weight",))
+    check_positive(Values(None), ("style_weight",))
     with pytest.raises(InputError, match=f"--style-weight must be a finite number above 0, got {value}"):
         check_positive(Values(value), ("style_weight",))

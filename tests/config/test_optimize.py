@@ -69,7 +69,7 @@ def test_published_numbers_are_as_published() -> None:
         ({"style_weight": float("nan")}, "--style-weight must be a finite number of at least 0, got nan"),
         ({"learning_rate": 0.0}, "--learning-rate must be a finite number above 0"),
         ({"beta1": 1.0}, "--beta1 must be at least 0 and below 1"),
-        ({"minutes": 0.0}, "--minutes must be above 0"),
+        ({"minutes": 0.0}, "--minutes must be a finite number above 0"),
         ({"content_weight": 0, "style_weight": 0, "tv_weight": 0}, "all 0: there is nothing to optimize"),
         (
             {"objective": "gatys", "style_layer_weights": (1.0,)},
