@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fast_nst.inference.styles import choose_style, gallery_styles
 from fast_nst.inference.stylizer import Stylizer
-from fast_nst.io.images import find_pictures, load_image
+from fast_nst.io.images import find_pictures, from_uint8, load_image
 from fast_nst.models.gallery_files import gallery_rows
 from fast_nst.models.model_files import bundled_galleries, read_metadata
 from fast_nst.models.reference_picture import reference_picture
@@ -82,6 +82,26 @@ def test_eleven_steps_from_the_content_to_a_style_and_from_style_to_style_go_one
         for step in range(1, 10)
     ]
     assert all(after < before for before, after in itertools.pairwise(away))
+
+
+def test_at_every_step_of_strength_style_and_content_change_one_way(
+    gallery: Stylizer, benchmark: Callable[[str], ModuleType]
+) -> None:
+    distance = benchmark("style_distance")
+    loss_network = load_vgg("distilled", distance.LAYERS)
+    painting = load_image(FILE.parent / "paintings" / "starry-night.jpg", short_side=distance.STYLE_SIDE)
+    wanted, _ = distance.features_of(loss_network, painting)
+    content = reference_picture(160, 160)
+    _, kept = distance.features_of(loss_network, from_uint8(content))
+    style, change = [], []
+    for step in range(11):
+        made = gallery.mix({"starry-night": 1.0}, strength=step / 10)(content)
+        grams, features = distance.features_of(loss_network, from_uint8(made))
+        style.append(statistics.fmean(distance.style_distances(grams, wanted)))
+        change.append(float((features - kept).square().mean()))
+    # The first step of all is so small that it may lead a little past.
+    assert all(after < 1.006 * before for before, after in itertools.pairwise(style))
+    assert all(after > before for before, after in itertools.pairwise(change))
 
 
 def test_it_leaves_no_grid_in_smooth_gradients(benchmark: Callable[[str], ModuleType]) -> None:

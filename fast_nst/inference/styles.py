@@ -203,8 +203,10 @@ def mix_rows(
     r"""The mixture of a network's rows for styles, a strength and a stroke size.
 
     Between two stroke scales of a style its rows are mixed linearly in the logarithm of the scale. With
-    strength t the content row has the weight 1 - t, and the content image itself, which the norms keep the
-    network from knowing fully, a share of :math:`(1 - t)^2` in the result: strength 0 is the content image.
+    strength t the content image has a share of 1 - t in the result, as for single styles, and the content
+    row the weight :math:`(1 - t)^2`: strength 0 is the content image, and both style and content change
+    steadily. More of the content row would turn the content image gray on the way, since the norms keep the
+    network from knowing its brightness and contrast.
 
     Args:
         rows: of the network, in their order.
@@ -226,16 +228,16 @@ def mix_rows(
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise InputError(f"the gallery has no style {shown(unknown[0])}; {hint}it has {', '.join(known)}")
     content_row = next((i for i, row in enumerate(rows) if row.style is None), None)
-    part = strength if content_row is not None else 1.0
+    own = (1 - strength) ** 2 if content_row is not None else 0.0
     mixed = np.zeros(len(rows), np.float64)
     scales = [row.scale for row in rows if row.style in weights]
     inside = min(max(stroke, min(scales)), max(scales))
     for name, weight in shares.items():
         for index, share in _between(rows, name, inside):
-            mixed[index] += part * share * weight
+            mixed[index] += (1 - own) * share * weight
     if content_row is not None:
-        mixed[content_row] += 1 - part
-    return Mixture(mixed.astype(np.float32), (1 - strength) ** 2, stroke / inside)
+        mixed[content_row] += own
+    return Mixture(mixed.astype(np.float32), 1 - strength, stroke / inside)
 
 
 def _between(rows: Sequence[GalleryRow], name: str, scale: float) -> list[tuple[int, float]]:

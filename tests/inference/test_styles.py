@@ -39,11 +39,12 @@ def test_weights_of_rows_are_shares_of_a_whole(
     mixture = mix_rows(ROWS, weights, strength=strength, stroke=stroke)
     assert (mixture.rows >= 0).all()
     assert mixture.rows.sum() == pytest.approx(1, abs=1e-5)
-    assert mixture.rows[0] == pytest.approx(1 - strength, abs=1e-6)
-    assert 0 <= mixture.content <= 1
+    assert mixture.rows[0] == pytest.approx((1 - strength) ** 2, abs=1e-6)
+    assert mixture.content == pytest.approx(1 - strength)
     for name, first in (("one", 1), ("two", 3)):
         share = weights.get(name, 0) / sum(weights.values())
-        assert mixture.rows[first : first + 2].sum() == pytest.approx(strength * share, abs=1e-5)
+        of_style = (1 - mixture.rows[0]) * share
+        assert mixture.rows[first : first + 2].sum() == pytest.approx(of_style, abs=1e-5)
 
 
 def test_a_style_alone_is_its_row() -> None:

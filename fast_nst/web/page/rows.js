@@ -12,13 +12,12 @@ export function rowsOf(rows, weights, strength, stroke) {
   const out = new Float32Array(rows.length);
   const total = Object.values(weights).reduce((a, b) => a + b, 0);
   const content = rows.findIndex((row) => row.style === null);
-  const part = content < 0 ? 1 : strength;
+  const part = content < 0 ? 1 : 1 - (1 - strength) ** 2;
   const scales = rows.filter((row) => row.style in weights).map((row) => row.scale);
   const inside = Math.min(Math.max(stroke, Math.min(...scales)), Math.max(...scales));
-  const share = 1 - (1 - strength) ** 2;
   for (const [style, weight] of Object.entries(weights))
-    for (const [row, own] of between(rows, style, inside)) out[row] += (share * part * own * weight) / total;
-  if (content >= 0) out[content] += share * (1 - part);
+    for (const [row, own] of between(rows, style, inside)) out[row] += (strength * part * own * weight) / total;
+  if (content >= 0) out[content] += strength * (1 - part);
   return [out, stroke / inside];
 }
 
