@@ -28,7 +28,7 @@ from torch import Tensor, nn
 from fast_nst.baseline.image_optimizer import PictureOptimizer
 from fast_nst.baseline.objective import Objective
 from fast_nst.config import LossConfig
-from fast_nst.config.optimize import GATYS_PRESETS
+from fast_nst.config.optimize import GATYS_PRESETS, GatysConfig
 from fast_nst.inference.styles import choose_style
 from fast_nst.io.images import (
     Picture,
@@ -41,6 +41,7 @@ from fast_nst.io.images import (
 )
 from fast_nst.models.losses import LossTerms, PerceptualLoss
 from fast_nst.models.vgg import VGGFeatures, load_vgg
+from fast_nst.system.memory import keep_freed_memory
 
 BOLD = LossConfig()
 COLUMNS = 6  # of a sheet
@@ -138,10 +139,9 @@ def measured(objective: PerceptualLoss, image: Tensor, content: Tensor) -> tuple
 
 
 def make_picture(
-    objective: Objective, yardstick: PerceptualLoss, content: Tensor, steps: int
+    objective: Objective, yardstick: PerceptualLoss, content: Tensor, config: GatysConfig
 ) -> tuple[Tensor, tuple[float, float]]:
     """The picture at the objective's minimum, ``(3, H, W)``, and its terms."""
-    config = replace(GATYS_PRESETS["default"], steps=steps, size=None, precision="fp32", compile="off")
     optimizer = PictureOptimizer(content, content, config, objective=objective)
     for _ in optimizer:
         pass
@@ -188,10 +188,15 @@ def main() -> None:
     parser.add_argument("--sizes", type=int, nargs="+", default=[512], help="longer sides, pixels")
     parser.add_argument("--variants", nargs="+", default=list(VARIANTS), choices=list(VARIANTS))
     parser.add_argument("--steps", type=int, default=40, help="iterations of L-BFGS")
+    parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
     parser.add_argument("--height", type=int, default=320, help="of a picture on a sheet, pixels")
     parser.add_argument("--vgg-weights", type=Path, help="VGG-19 weights [default: the distilled network]")
     given = parser.parse_args()
 
+    keep_freed_memory()
+    config = replace(
+        GATYS_PRESETS["default"], steps=given.steps, size=None, precision=given.precision, compile="off"
+    )
     features = load_vgg("vgg19" if given.vgg_weights else "distilled", LAYERS, file=given.vgg_weights)
     photos = find_pictures(given.photos)
     paintings = dict[str, Path]()
@@ -217,7 +222,7 @@ def main() -> None:
                     if name in terms:
                         continue
                     picture, terms[name] = make_picture(
-                        objective, yardsticks[style], load_image(photo, size=size), given.steps
+                        objective, yardsticks[style], load_image(photo, size=size), config
                     )
                     save_image(folder / f"{name}.jpg", picture, quality=90)
                     kept.write_text(json.dumps(terms, indent=1))

@@ -204,7 +204,7 @@ def mix_rows(
 
     Between two stroke scales of a style its rows are mixed linearly in the logarithm of the scale. With
     strength t the content image has a share of 1 - t in the result, as for single styles, and the content
-    row the weight :math:`(1 - t)^2`: strength 0 is the content image, and both style and content change
+    row the weight :math:`(1 - t)^3`: strength 0 is the content image, and both style and content change
     steadily. More of the content row would turn the content image gray on the way, since the norms keep the
     network from knowing its brightness and contrast.
 
@@ -228,7 +228,7 @@ def mix_rows(
         hint = f"did you mean {near[0]!r}? " if near else ""
         raise InputError(f"the gallery has no style {shown(unknown[0])}; {hint}it has {', '.join(known)}")
     content_row = next((i for i, row in enumerate(rows) if row.style is None), None)
-    own = (1 - strength) ** 2 if content_row is not None else 0.0
+    own = (1 - strength) ** 3 if content_row is not None else 0.0
     mixed = np.zeros(len(rows), np.float64)
     scales = [row.scale for row in rows if row.style in weights]
     inside = min(max(stroke, min(scales)), max(scales))

@@ -39,7 +39,7 @@ def test_weights_of_rows_are_shares_of_a_whole(
     mixture = mix_rows(ROWS, weights, strength=strength, stroke=stroke)
     assert (mixture.rows >= 0).all()
     assert mixture.rows.sum() == pytest.approx(1, abs=1e-5)
-    assert mixture.rows[0] == pytest.approx((1 - strength) ** 2, abs=1e-6)
+    assert mixture.rows[0] == pytest.approx((1 - strength) ** 3, abs=1e-6)
     assert mixture.content == pytest.approx(1 - strength)
     for name, first in (("one", 1), ("two", 3)):
         share = weights.get(name, 0) / sum(weights.values())

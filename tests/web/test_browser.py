@@ -406,7 +406,7 @@ def test_strength_strokes_and_colors(opened: tuple[Browser, NDArray[np.uint8]]) 
     browser.click("[data-style=red]")
     browser.set("#strength", 50)
     browser.settled()
-    near(browser.pixels(), expected(rgb, {2: 0.375}))  # three quarters of the row in half of the result
+    near(browser.pixels(), expected(rgb, {2: 0.4375}))  # seven eighths of the row in half of the result
     browser.set("#strength", 0)
     browser.settled()
     near(browser.pixels(), rgb, 0)

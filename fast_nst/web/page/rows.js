@@ -12,7 +12,7 @@ export function rowsOf(rows, weights, strength, stroke) {
   const out = new Float32Array(rows.length);
   const total = Object.values(weights).reduce((a, b) => a + b, 0);
   const content = rows.findIndex((row) => row.style === null);
-  const part = content < 0 ? 1 : 1 - (1 - strength) ** 2;
+  const part = content < 0 ? 1 : 1 - (1 - strength) ** 3;
   const scales = rows.filter((row) => row.style in weights).map((row) => row.scale);
   const inside = Math.min(Math.max(stroke, Math.min(...scales)), Math.max(...scales));
   for (const [style, weight] of Object.entries(weights))
