@@ -22,12 +22,19 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 from new_painting import refine
-from style_distance import CONTENT_SIDE, LAYERS, STYLE_LAYERS, STYLE_SIDE, features_of, style_distances
+from style_distance import (
+    CONTENT_SIDE,
+    LAYERS,
+    STYLE_LAYERS,
+    STYLE_SIDE,
+    content_distance,
+    features_of,
+    style_distances,
+)
 from torch import Tensor
 
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import find_pictures, load_image, save_image
-from fast_nst.models.losses import feature_loss
 from fast_nst.models.vgg import load_vgg
 
 TESTED = 10  # as in train_style_predictor.py
@@ -196,8 +203,8 @@ def compare(arguments: argparse.Namespace, folder: Path) -> None:
                 result = stylize(painting, content)
                 grams, features = features_of(vgg, result)
                 by_layer = style_distances(grams, wanted)
-                stays = float(feature_loss(features, kept) / kept.square().mean())
-                values[name].append([*by_layer, statistics.mean(by_layer), stays])
+                content_change = content_distance(features, kept)
+                values[name].append([*by_layer, statistics.mean(by_layer), content_change])
                 shown.append(result)
         sheet.append(_row(shown))
     print(f"{'':10}" + "".join(f"{name:>9}" for name in (*STYLE_LAYERS, "mean", "content")))

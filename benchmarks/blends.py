@@ -16,12 +16,19 @@ from pathlib import Path
 
 import numpy as np
 from contact_sheet import below_each_other, cell
-from style_distance import CONTENT_SIDE, LAYERS, features_of, style_distances, style_image_of
+from style_distance import (
+    CONTENT_SIDE,
+    LAYERS,
+    content_distance,
+    features_of,
+    style_distances,
+    style_image_of,
+)
 
 from fast_nst.inference.styles import choose_style
 from fast_nst.inference.stylizer import Stylizer
 from fast_nst.io.images import Picture, find_pictures, from_uint8, load_image, save_image, to_uint8
-from fast_nst.models.losses import feature_loss
+from fast_nst.models.model_files import find_gallery
 from fast_nst.models.vgg import load_vgg
 
 STEPS = 10
@@ -58,9 +65,10 @@ def main() -> None:
     if len(given.styles) > 2:
         parser.error("give one style or two")
 
-    gallery = Stylizer.load(given.gallery, precision="fp32")
+    file = find_gallery(given.gallery)
+    gallery = Stylizer.load(str(file), precision="fp32")
     vgg = load_vgg("vgg19", LAYERS, file=given.vgg_weights)
-    choices = [choose_style(style) for style in given.styles]
+    choices = [choose_style(f"{file}#{style}") for style in given.styles]
     wanted = [features_of(vgg, style_image_of(choice, None))[0] for choice in choices]
     photos = [load_image(file, size=CONTENT_SIDE) for file in find_pictures(given.content)[: given.limit]]
     kept = [features_of(vgg, photo)[1] for photo in photos]
@@ -76,7 +84,7 @@ def main() -> None:
             stylized = from_uint8(stylize(to_uint8(photo)))
             grams, after = features_of(vgg, stylized)
             distances = [statistics.fmean(style_distances(grams, target)) for target in wanted]
-            found.append([*distances, float(feature_loss(after, before) / before.square().mean())])
+            found.append([*distances, content_distance(after, before)])
             if i < len(cells):
                 cells[i].append(cell(Picture(to_uint8(stylized)), label, given.height))
         means = [statistics.fmean(values) for values in zip(*found, strict=True)]

@@ -216,11 +216,12 @@ def main() -> None:
         # Variant by variant, so that a study that was stopped has whole rows of its table.
         for variant in given.variants:
             for style, painting in paintings.items():
+                names = {photo: f"{style} {photo.stem} {variant}" for photo in photos}
+                left = {photo: name for photo, name in names.items() if name not in terms}
+                if not left:
+                    continue
                 objective = VARIANTS[variant](features, painting)
-                for photo in photos:
-                    name = f"{style} {photo.stem} {variant}"
-                    if name in terms:
-                        continue
+                for photo, name in left.items():
                     picture, terms[name] = make_picture(
                         objective, yardsticks[style], load_image(photo, size=size), config
                     )

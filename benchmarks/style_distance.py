@@ -46,6 +46,11 @@ def style_distances(grams: dict[str, Tensor], wanted: dict[str, Tensor]) -> list
     return [float(style_loss(grams[k], wanted[k]) / wanted[k].square().sum()) for k in STYLE_LAYERS]
 
 
+def content_distance(features: Tensor, kept: Tensor) -> float:
+    """The relative squared distance of content features from those of the content image."""
+    return float(feature_loss(features, kept) / kept.square().mean())
+
+
 def features_of(vgg: VGGFeatures, image: Tensor) -> tuple[dict[str, Tensor], Tensor]:
     """The Gram matrices and the content features of one ``(3, H, W)`` image."""
     with torch.inference_mode():
@@ -85,7 +90,7 @@ def measure(
         row = dict(zip(STYLE_LAYERS, distances, strict=True))
         row["stylized"] = statistics.fmean(distances)
         row["unchanged"] = statistics.fmean(style_distances(before, wanted))
-        row["content"] = float(feature_loss(now, kept) / kept.square().mean())
+        row["content"] = content_distance(now, kept)
         row["frame"] = frame(stylized, content)
         rows.append(row)
         if results is not None:
